@@ -1,0 +1,46 @@
+# The two commands of a newcomer are `make quickstart` and `make test`; CI runs `make lint` and `make test`.
+PYTHON ?= python3
+BIN := .venv/bin
+PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
+
+.PHONY: quickstart test lint format benchmarks clean
+
+quickstart: .venv/base.stamp
+	$(BIN)/rlaif score -j lexicon -j length -j random \
+		--text "Thank you, that was a great help." \
+		--text "You are an idiot and your plan is garbage." \
+		--text "   "
+
+test: .venv/test.stamp
+	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest
+
+lint: .venv/test.stamp
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: .venv/test.stamp
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+benchmarks: .venv/test.stamp
+	HF_HUB_OFFLINE=1 $(BIN)/python benchmarks/startup.py
+	HF_HUB_OFFLINE=1 $(BIN)/python benchmarks/classifier.py
+
+.venv/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+		|| { echo "rlaif needs Python 3.11 or newer: make PYTHON=python3.12 ..."; exit 1; }
+	$(PYTHON) -m venv .venv
+
+# torch goes first and pinned: asked for by another package, pip would take its newest release.
+.venv/base.stamp: .venv/bin/python pyproject.toml constraints.txt
+	$(PIP) torch
+	$(PIP) --editable .
+	@touch $@
+
+.venv/test.stamp: .venv/base.stamp
+	$(PIP) --editable '.[test]'
+	@touch $@
+
+clean:
+	rm -rf .venv build dist .mypy_cache .ruff_cache .pytest_cache

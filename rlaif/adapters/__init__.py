@@ -1,0 +1,173 @@
+"""
+The registry: which adapter makes a judge of which card.
+
+An adapter is one function, `make(card, *, load) -> Judge`. The annotation of `card` is a dataclass derived from
+`rlaif.cards.Card`: the keys the adapter knows, by which a card is checked before anything is loaded. `load` makes
+the judges inside a panel. Built-in adapters come in through the same door as a stranger's: a name that stands
+for `MODULE:NAME`, in the entry-point group `rlaif.adapters`, or a card's `adapter: MODULE:NAME` itself.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import is_dataclass
+from functools import partial
+from importlib.metadata import entry_points
+from pathlib import Path
+from typing import Any, Protocol
+
+from rlaif.cards import Card, CardText, Overrides, find_card
+from rlaif.errors import InputError
+from rlaif.imports import load_object
+from rlaif.schema import check, did_you_mean
+from rlaif.types import Judge
+
+CardRef = str | Path | Mapping[str, Any]
+"""How a judge is named: a card's name, its path, or the card itself."""
+
+BUILT_IN = {
+    "classifier": "rlaif.adapters.classifier:make",
+    "python": "rlaif.adapters.python:make",
+    "panel": "rlaif.adapters.panel:make",
+    "constant": "rlaif.adapters.baselines:make_constant",
+    "random": "rlaif.adapters.baselines:make_random",
+    "length": "rlaif.adapters.baselines:make_length",
+    "lexicon": "rlaif.adapters.baselines:make_lexicon",
+}
+
+
+class Load(Protocol):
+    """Makes a judge of a card that stands inside another one."""
+
+    def __call__(self, ref: CardRef) -> Judge:
+        """Return the judge; paths are relative to the outer card."""
+        ...
+
+
+Make = Callable[..., Judge]
+
+
+def load_judge(card: CardRef, *, folder: Path = Path(), overrides: Overrides | None = None) -> Judge:
+    """
+    Make a judge of a card.
+
+    The card is checked, and a panel's members with it, but weights are loaded at the first call: a wrong key
+    costs nothing, however large the model.
+
+    Args:
+        card: a name (`toxicity`), a path (`./mine.yaml`), or the card itself as a mapping.
+        folder: what paths in `card` are relative to; by default the working directory.
+        overrides: changes of keys, as `--set` gives them.
+
+    Raises:
+        InputError: the card is not found, or a key is wrong or missing; the message names card and key.
+
+    """
+    return _load(card, folder, overrides or Overrides(), ())
+
+
+def read_card(text: CardText) -> tuple[Make, Any]:
+    """Find a card's adapter and check the card against the keys that it knows."""
+    make = find_adapter(str(text.keys["adapter"]), text.folder, text.where)
+    keys = _keys_of(make)
+    if isinstance(keys, type) and is_dataclass(keys):
+        return make, check(keys, text.keys, text.where, folder=text.folder)
+    return make, text.keys  # an adapter that states no keys gets the card as it was written
+
+
+def _keys_of(make: Make) -> Any:
+    """Return what `make` says of its parameter `card`, and nothing else: its other types may be for checkers only."""
+    parameter = inspect.signature(make).parameters.get("card")
+    annotation = parameter.annotation if parameter else None
+    if isinstance(annotation, str):
+        with contextlib.suppress(Exception):
+            return eval(annotation, vars(inspect.getmodule(make)))
+    return annotation
+
+
+def find_adapter(name: str, folder: Path, where: str) -> Make:
+    """Return an adapter's `make` by built-in name, entry point, or `MODULE:NAME` (also `./FILE.py:NAME`)."""
+    if name in BUILT_IN:
+        found = load_object(BUILT_IN[name], folder, where)
+    elif ":" in name:
+        found = load_object(name, folder, f"{where}: adapter")
+    else:
+        plugins = {plugin.name: plugin for plugin in entry_points(group="rlaif.adapters")}
+        if name not in plugins:
+            known = [*BUILT_IN, *plugins]
+            raise InputError(
+                f"{where}: unknown adapter {name!r}{did_you_mean(name, known)}; there are: {', '.join(known)}, "
+                "or MODULE:NAME of your own"
+            )
+        try:
+            found = plugins[name].load()
+        except Exception as error:
+            raise InputError(f"{where}: the adapter {name!r} cannot be imported: {error}") from error
+    make = getattr(found, "make", found)
+    if not callable(make):
+        raise InputError(f"{where}: adapter {name!r} should be a function make(card, *, load) -> Judge")
+    return make  # type: ignore[no-any-return]
+
+
+def readiness(ref: CardRef, folder: Path = Path()) -> str:
+    """Say what a card, or a member of it, still lacks; nothing if it is ready."""
+    return _lack(ref, folder, ())
+
+
+def _lack(ref: CardRef, folder: Path, above: tuple[Path, ...]) -> str:
+    text, above = _find(ref, folder, Overrides(), above)
+    _, card = read_card(text)
+    if not isinstance(card, Card):
+        return ""
+    lacks = (_lack(member, text.folder, above) for member in card.members())
+    return card.missing() or next(filter(None, lacks), "")
+
+
+def refuse_equal_names(judges: list[Judge], where: str) -> None:
+    """Raise `InputError` where two judges of one command or panel have one name: their numbers would mix."""
+    seen = set()
+    for judge in judges:
+        if judge.name in seen:
+            raise InputError(f"{where}: two judges are named {judge.name!r}; give one an inline card with a `name`")
+        seen.add(judge.name)
+
+
+def _find(
+    ref: CardRef, folder: Path, overrides: Overrides, above: tuple[Path, ...]
+) -> tuple[CardText, tuple[Path, ...]]:
+    """Find a card below the cards `above` it; a panel that is a member of itself has no bottom."""
+    text = overrides.apply(find_card(ref, folder))
+    if text.path is None:
+        return text, above
+    if text.path in above:
+        raise InputError(f"{text.where}: the panel is a member of itself; take it out of `judges`")
+    return text, (*above, text.path)
+
+
+def _load(ref: CardRef, folder: Path, overrides: Overrides, above: tuple[Path, ...]) -> Judge:
+    text, above = _find(ref, folder, overrides, above)
+    make, card = read_card(text)
+    return _completed(make(card, load=partial(_load, folder=text.folder, overrides=overrides, above=above)), text)
+
+
+def _completed(judge: Any, text: CardText) -> Judge:
+    """Fill in what an adapter of ten lines leaves out, so that nobody else has to ask."""
+    if not callable(judge):
+        raise InputError(f"{text.where}: the adapter {text.keys['adapter']!r} made no judge but {judge!r}")
+    defaults = {
+        "name": text.name,
+        "measures": text.keys.get("measures", "quality"),
+        "has_logit": False,
+        "remote": False,
+        "identity": tuple(sorted((k, repr(v)) for k, v in text.keys.items() if k not in ("name", "measures"))),
+        "reads": frozenset(),
+    }
+    for attribute, value in defaults.items():
+        if not hasattr(judge, attribute):
+            try:
+                setattr(judge, attribute, value)
+            except AttributeError:
+                raise InputError(f"{text.where}: the judge of {text.keys['adapter']!r} has no {attribute!r}") from None
+    return judge  # type: ignore[no-any-return]

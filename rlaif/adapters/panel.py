@@ -1,0 +1,152 @@
+"""Judges made of judges: the aggregator. It combines scores, keeps no state, and knows no adapter."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Hashable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from statistics import median
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from annotated_types import Ge, Le
+
+from rlaif.adapters import refuse_equal_names
+from rlaif.cards import Card
+from rlaif.errors import InputError
+from rlaif.schema import Checked, check
+from rlaif.types import Judge, Judgement, Sample, Usage
+
+if TYPE_CHECKING:
+    from rlaif.adapters import Load
+
+
+@dataclass(frozen=True, kw_only=True)
+class PanelCard(Card):
+    """
+    The keys of `adapter: panel`.
+
+    `judges` lists cards, or `{judge: CARD, weight: 1, veto_below: 0.5}`. `quorum` says how many must answer:
+    `all`, or a number, and then the weight moves to those who did (mean and median only).
+    """
+
+    judges: list[str | dict[str, Any]]
+    combine: Literal["mean", "min", "median", "product"] = "mean"
+    quorum: Literal["all"] | Annotated[int, Ge(1)] = "all"
+    measures: str = ""
+
+    def members(self) -> list[str | dict[str, Any]]:
+        """Name the judges it is made of."""
+        return [seat.judge for seat in seats_of(self)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Seat(Checked):
+    """A member's place in a panel."""
+
+    judge: str | dict[str, Any]
+    weight: Annotated[float, Ge(0)] | None = None
+    veto_below: Annotated[float, Ge(0), Le(1)] | None = None
+
+
+def make(card: PanelCard, *, load: Load) -> Judge:
+    """Make a panel and its members."""
+    seats = seats_of(card)
+    judges = [load(seat.judge) for seat in seats]
+    refuse_equal_names(judges, f"judge {card.name}")
+    return Panel(card, seats, judges)
+
+
+def seats_of(card: PanelCard) -> list[Seat]:
+    """Read the members of a panel, and refuse what cannot act together."""
+    where = f"judge {card.name}"
+    seats = []
+    for i, member in enumerate(card.judges):
+        is_seat = isinstance(member, Mapping) and "adapter" not in member
+        seats.append(check(Seat, member if is_seat else {"judge": member}, f"{where}: judges.{i}"))
+    if not seats:
+        raise InputError(f"{where}: judges: a panel needs a member")
+    if card.combine != "mean" and any(seat.weight is not None for seat in seats):
+        raise InputError(f"{where}: weight acts with combine: mean only, not with {card.combine}")
+    if not any(_weight(seat) for seat in seats):
+        raise InputError(f"{where}: all weights are 0")
+    if card.quorum != "all" and card.combine not in ("mean", "median"):
+        raise InputError(f"{where}: quorum: {card.quorum} fits combine: mean or median; {card.combine} needs all")
+    if card.quorum != "all" and card.quorum > len(seats):
+        raise InputError(f"{where}: quorum: {card.quorum} of {len(seats)} members can never answer")
+    return seats
+
+
+class Panel:
+    """A `Judge` that asks its members side by side and combines their scores."""
+
+    has_logit = False
+
+    def __init__(self, card: PanelCard, seats: Sequence[Seat], judges: Sequence[Judge]) -> None:
+        self.name = card.name
+        kinds = {judge.measures for judge in judges}
+        self.measures = card.measures or (kinds.pop() if len(kinds) == 1 else "quality")
+        self.remote = any(judge.remote for judge in judges)
+        self.reads = frozenset().union(*(judge.reads for judge in judges))
+        rules = tuple((seat.weight, seat.veto_below) for seat in seats)
+        self.identity: Hashable = ("panel", card.combine, card.quorum, tuple(judge.identity for judge in judges), rules)
+        self.judges = tuple(judges)
+        self._seats = tuple(seats)
+        self._combine = card.combine
+        self._needed = len(seats) if card.quorum == "all" else card.quorum
+
+    def __call__(self, samples: Sequence[Sample]) -> list[Judgement]:
+        """Ask all members at once, then combine what they said of each sample."""
+        with ThreadPoolExecutor(len(self.judges)) as pool:
+            columns = list(pool.map(lambda judge: judge(samples), self.judges))
+        return [self.combined(parts) for parts in zip(*columns, strict=True)] if samples else []
+
+    def combined(self, parts: Sequence[Judgement]) -> Judgement:
+        """Combine the members' judgements of one sample, in the order of the seats."""
+        usage = _total([part.usage for part in parts])
+        answered = [(seat, part.score) for seat, part in zip(self._seats, parts, strict=True) if part.score is not None]
+        silent = [part for part in parts if part.score is None]
+        vetoes_missing = any(
+            part.score is None and seat.veto_below is not None for seat, part in zip(self._seats, parts, strict=True)
+        )
+        total_weight = sum(_weight(seat) for seat, _ in answered)
+        if vetoes_missing or len(answered) < self._needed or not total_weight:
+            reason = "; ".join(f"{part.judge} abstained: {part.status}" for part in silent)
+            return Judgement(self.name, None, status=silent[0].status, reason=reason, usage=usage, parts=tuple(parts))
+        score = combine(self._combine, [score for _, score in answered], [_weight(seat) for seat, _ in answered])
+        reasons = [f"{part.judge} abstained: {part.status}" for part in silent]
+        for seat, part in zip(self._seats, parts, strict=True):
+            if seat.veto_below is not None and part.score is not None and part.score < seat.veto_below:
+                reasons.append(f"capped by {part.judge}: {part.score:.3g} is below {seat.veto_below:g}")
+                score = min(score, part.score)
+        return Judgement(self.name, score, reason="; ".join(reasons), usage=usage, parts=tuple(parts))
+
+
+def combine(how: str, scores: Sequence[float], weights: Sequence[float]) -> float:
+    """Combine scores in [0, 1] into one, the same to the last bit in whatever order they come."""
+    if how == "min":
+        return min(scores)
+    if how == "median":
+        return median(scores)
+    if how == "product":
+        return math.prod(sorted(scores))
+    mean = math.fsum(weight * score for weight, score in zip(weights, scores, strict=True)) / math.fsum(weights)
+    return min(max(mean, min(scores)), max(scores))  # rounding must not leave the members' range
+
+
+def _weight(seat: Seat) -> float:
+    return 1.0 if seat.weight is None else seat.weight
+
+
+def _total(usages: Sequence[Usage]) -> Usage:
+    """Add up what the members cost; the seconds are those of the slowest, for they run side by side."""
+    prices = [usage.usd for usage in usages]
+    return Usage(
+        input_tokens=sum(usage.input_tokens for usage in usages),
+        output_tokens=sum(usage.output_tokens for usage in usages),
+        cached_tokens=sum(usage.cached_tokens for usage in usages),
+        usd=None if None in prices else math.fsum(price for price in prices if price is not None),
+        seconds=max(usage.seconds for usage in usages),
+        attempts=sum(usage.attempts for usage in usages),
+        from_store=all(usage.from_store for usage in usages),
+    )

@@ -1,0 +1,121 @@
+"""Judges that are a function of the user's own, of the contract that TRL's trainers have."""
+
+from __future__ import annotations
+
+import inspect
+import math
+import time
+from collections.abc import Callable, Hashable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rlaif.cards import Card, FunctionSource, Scale
+from rlaif.errors import InputError, JudgeBug
+from rlaif.imports import load_object, location_of
+from rlaif.schema import reason_of, shown
+from rlaif.types import Judge, Judgement, Sample, Usage, empty
+
+if TYPE_CHECKING:
+    from rlaif.adapters import Load
+
+
+@dataclass(frozen=True, kw_only=True)
+class PythonCard(Card):
+    """
+    The keys of `adapter: python`.
+
+    `function` is `./FILE.py:NAME`, relative to the card, or `MODULE:NAME`. `scale` maps what it returns to
+    [0, 1]; without one it must be in [0, 1].
+    """
+
+    function: FunctionSource
+    scale: Scale | None = None
+
+
+def make(card: PythonCard, *, load: Load) -> Judge:
+    """Make a judge of `def f(prompts, completions, **columns) -> list[float | None]`."""
+    return PythonJudge(card, load_object(card.function, Path(), f"judge {card.name}: function"))
+
+
+class PythonJudge:
+    """A `Judge` that asks a function; None from it is the status `declined`."""
+
+    has_logit = False
+    remote = False
+
+    def __init__(self, card: PythonCard, function: Callable[..., Any]) -> None:
+        self.name, self.measures = card.name, card.measures
+        self.identity: Hashable = ("python", card.function)
+        self._function = function
+        self._scale = card.scale or Scale(worst=0.0, best=1.0)
+        self._where = f"judge {card.name}: {card.function}"
+        self._keywords, self.reads = _keywords_of(function, self._where)
+
+    def __call__(self, samples: Sequence[Sample]) -> list[Judgement]:
+        """Call the function once with what is not blank."""
+        asked = [sample for sample in samples if not sample.blank]
+        start = time.perf_counter()
+        answers = iter(self._ask(asked) if asked else [])
+        usage = Usage(seconds=(time.perf_counter() - start) / max(1, len(asked)))
+        return [empty(self.name) if sample.blank else self._judgement(next(answers), usage) for sample in samples]
+
+    def _ask(self, samples: list[Sample]) -> list[Any]:
+        given: dict[str, list[Any]] = {
+            "prompts": [s.prompt for s in samples],
+            "completions": [s.completion for s in samples],
+        }
+        columns = dict.fromkeys(key for sample in samples for key in sample.columns)
+        given |= {key: [s.columns.get(key) for s in samples] for key in columns if key not in given}
+        accepted = given if self._keywords is None else {k: v for k, v in given.items() if k in self._keywords}
+        if missing := sorted(self.reads - accepted.keys()):
+            raise InputError(
+                f"{self._where} needs the column {missing[0]!r}; the data has: {', '.join(columns) or 'none'}"
+            )
+        try:
+            answers = self._function(**accepted)
+            answers = list(answers)
+        except Exception as error:
+            place = location_of(error, inspect.getsourcefile(inspect.unwrap(self._function)))
+            raise JudgeBug(f"{self._where} raised at {place}: {type(error).__name__}: {reason_of(error)}") from error
+        if len(answers) != len(samples):
+            raise self._bug(f"returned {len(answers)} rewards for {len(samples)} completions; return one for each")
+        return answers
+
+    def _judgement(self, answer: Any, usage: Usage) -> Judgement:
+        if answer is None:
+            return Judgement(self.name, None, status="declined", reason="the function returned None", usage=usage)
+        try:
+            number = float(answer)
+        except (TypeError, ValueError):
+            raise self._bug(f"returned {shown(answer)}, which is no number; return a float or None") from None
+        if not math.isfinite(number):
+            raise self._bug(f"returned {number}; return a finite number, or None to abstain")
+        if number not in self._scale:
+            low, high = sorted((self._scale.worst, self._scale.best))
+            raise self._bug(
+                f"returned {number}, off its scale {low:g} to {high:g}; the card's `scale: {{worst, best}}` sets it"
+            )
+        return Judgement(self.name, self._scale.score(number), raw=number, usage=usage)
+
+    def _bug(self, what: str) -> JudgeBug:
+        code = getattr(inspect.unwrap(self._function), "__code__", None)
+        return JudgeBug(f"{self._where} {f'({code.co_filename}:{code.co_firstlineno}) ' if code else ''}{what}")
+
+
+def _keywords_of(function: Any, where: str) -> tuple[frozenset[str] | None, frozenset[str]]:
+    """Return the keywords a function accepts (None = any) and the columns it cannot do without."""
+    if not callable(function):
+        raise InputError(f"{where} is not a function but {shown(function)}")
+    if inspect.iscoroutinefunction(function):
+        raise InputError(f"{where} is async; give a plain function")
+    try:
+        parameters = inspect.signature(function).parameters.values()
+    except (TypeError, ValueError):
+        return None, frozenset()
+    if any(p.kind is p.POSITIONAL_ONLY and p.default is p.empty for p in parameters):
+        raise InputError(f"{where} takes positional arguments; it is called with keywords: prompts, completions, ...")
+    named = [p for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
+    needed = {p.name for p in named if p.default is p.empty} - {"prompts", "completions"}
+    anything = any(p.kind is p.VAR_KEYWORD for p in parameters)
+    return None if anything else frozenset(p.name for p in named), frozenset(needed)

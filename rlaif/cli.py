@@ -1,0 +1,133 @@
+"""The command `rlaif`: a table of contents. What a command does stands in `rlaif/commands/`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+import rlaif as package
+
+Options = Callable[[Callable[..., Any]], Callable[..., Any]]
+
+
+def _judge_option(required: bool) -> Options:
+    return click.option(
+        "-j", "--judge", "judges", multiple=True, required=required, metavar="JUDGE",
+        help="A card by name (toxicity), path (./mine.yaml) or in braces ('{adapter: length}'). May be repeated.",
+    )  # fmt: skip
+
+
+def _set_option(what: str) -> Options:
+    return click.option(
+        "--set",
+        "sets",
+        multiple=True,
+        metavar="KEY=VALUE",
+        help=f"Change {what} for this command. May be repeated.",
+    )
+
+
+def _data_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    sources = "jsonl, csv, parquet, txt, a hub id, or - for standard input. Columns: completion (or text), prompt."
+    for option in (
+        click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Read no more than N rows."),
+        click.option("--split", metavar="NAME", help="Of a hub data set. Default: train, or the only one."),
+        click.option(
+            "--column", "columns", multiple=True, metavar="NEW=OLD", help="Rename a column: completion=tweet."
+        ),
+        click.option("--data", metavar="FILE", help=sources),
+    ):
+        command = option(command)
+    return command
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110})
+@click.version_option(package.__version__, prog_name="rlaif", message="%(prog)s %(version)s")
+def rlaif() -> None:
+    """
+    Point AI judges at text, and models at judges.
+
+    A judge is a card: `rlaif judges` lists them. A score is in [0, 1], 1 = best; a judge that cannot tell
+    abstains, and an abstention never becomes a number.
+
+    Exit status: 0 done, 1 failed, 2 the input is wrong, 130 interrupted. RLAIF_DEBUG=1 shows tracebacks.
+    """
+
+
+@rlaif.command()
+@_judge_option(required=True)
+@click.option("-t", "--text", "texts", multiple=True, metavar="TEXT", help="A text to score. May be repeated.")
+@_data_options
+@click.option("-o", "--output", metavar="OUT.jsonl", help="Write a line per text and judge; overwrites.")
+@_set_option("a key of a card (toxicity.device=cpu)")
+@click.option("--dry-run", is_flag=True, help="Check everything, print calls and USD, and stop.")
+def score(**options: Any) -> None:
+    r"""
+    Score texts by one judge or several.
+
+    Prints a table on a terminal and JSON lines into a pipe; a summary goes to standard error.
+
+    \b
+    rlaif score -j toxicity --text "You are kind."
+    rlaif score -j toxicity -j ./mine.yaml --data comments.csv --column completion=body -o scores.jsonl
+    """
+    from rlaif.commands.score import run
+
+    run(**options)
+
+
+@rlaif.command()
+@click.argument("name", required=False)
+def judges(name: str | None) -> None:
+    r"""
+    List the cards and whether each is ready, or print the card NAME.
+
+    \b
+    rlaif judges
+    rlaif judges toxicity > judges/mine.yaml
+    """
+    from rlaif.commands.judges import list_cards, print_card
+
+    print_card(name) if name else list_cards()
+
+
+@rlaif.command()
+@click.argument("run", required=False, type=click.Path(path_type=Path), metavar="[RUN.yaml]")
+@_judge_option(required=False)
+@_set_option("a key of the run file (ppo.steps=20), or without one of a card (toxicity.device=cpu)")
+def check(run: Path | None, **options: Any) -> int:
+    r"""
+    Check a run file and judges: every key, then one probe of each judge.
+
+    \b
+    rlaif check -j toxicity -j ./mine.yaml
+    rlaif check run.yaml
+    """
+    from rlaif.commands.check import run as run_check
+
+    return run_check(run, **options)
+
+
+@rlaif.command()
+@click.option(
+    "-o",
+    "--output",
+    default="run.yaml",
+    show_default=True,
+    metavar="FILE",
+    help="Where to write; - for standard output.",
+)
+def init(output: str) -> None:
+    r"""
+    Write a run file with every key, its default and what it means.
+
+    \b
+    rlaif init
+    rlaif init -o detox.yaml
+    """
+    from rlaif.commands.init import run
+
+    run(output)

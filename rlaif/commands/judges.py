@@ -1,0 +1,37 @@
+"""`rlaif judges`: the cards, and whether each is ready."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from rlaif.adapters import read_card, readiness
+from rlaif.cards import Card, find_card, locate, names
+from rlaif.errors import InputError
+from rlaif.schema import read_text
+from rlaif.terminal import harmless, print_table
+
+
+def list_cards() -> None:
+    """Print a line a card: shipped ones, and those in ./judges, which hide shipped ones of the same name."""
+    print_table(
+        ("card", "adapter", "measures", "ready"),
+        [_line_of(name, path) for name, path in names("judges").items()],
+    )
+
+
+def print_card(name: str) -> None:
+    """Print a card's text, to copy, and on standard error where it stands."""
+    path = locate("judges", name, Path())
+    sys.stdout.write(read_text(path))
+    print(f"from {path}", file=sys.stderr)  # noqa: T201
+
+
+def _line_of(name: str, path: Path) -> tuple[str, str, str, str]:
+    try:
+        _, card = read_card(text := find_card(path))
+        lack = readiness(path)
+    except InputError as error:
+        return name, "?", "?", f"broken: {harmless(str(error))}"
+    measures = card.measures if isinstance(card, Card) else text.keys.get("measures", "")
+    return name, str(text.keys["adapter"]), str(measures), lack or "yes"

@@ -1,0 +1,198 @@
+"""`rlaif score`: texts in, a line per text and judge out."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import BinaryIO
+
+from rlaif.adapters import load_judge, refuse_equal_names
+from rlaif.cards import Overrides
+from rlaif.errors import InputError, RlaifError
+from rlaif.rows import Source
+from rlaif.schema import reason_of, shown
+from rlaif.scoring import judged_in_chunks, row_of
+from rlaif.terminal import Progress, harmless, number, print_table
+from rlaif.types import HARMS, Judge, Judgement, Sample
+
+TABLE_ROWS = 50
+
+
+def run(
+    judges: Sequence[str],
+    texts: Sequence[str],
+    data: str | None,
+    columns: Sequence[str],
+    split: str | None,
+    limit: int | None,
+    output: str | None,
+    sets: Sequence[str],
+    dry_run: bool,
+) -> None:
+    """Check everything, then score and write chunk by chunk: a killed command leaves whole chunks behind."""
+    if bool(texts) == (data is not None):
+        raise InputError("give the texts with --text or with --data FILE, one of the two")
+    overrides = Overrides(sets)
+    panel = [load_judge(judge, overrides=overrides) for judge in judges]
+    refuse_equal_names(panel, "--judge")
+    overrides.refuse_unused()
+    source = Source(data or "--text", _renamed(columns), limit, split)
+    needed = sorted(frozenset().union(*(judge.reads for judge in panel)))
+    samples: Iterable[Sample] = [Sample(text) for text in texts] if texts else _checked(source, needed)
+    total = len(texts) if texts else source.check(needed) if source.rereadable else None
+    if texts and needed:
+        raise InputError(f"the judge needs the column {needed[0]!r}, which --text cannot give; use --data FILE")
+    if dry_run:
+        _say(f"{total if total is not None else 'unknown'} texts, {len(panel)} judges; all run here: 0 calls, 0 USD")
+        return
+    for judge in panel:
+        judge([])  # loads what it needs: a missing file is found now, not after the first judge's work
+    with ExitStack() as stack:
+        tallies = [Tally(judge) for judge in panel]
+        table: list[tuple[Sample, list[Judgement]]] = []
+        file = _destination(output, data, stack)
+        progress = stack.enter_context(Progress("scored", total))
+        start = time.monotonic()
+        try:
+            for chunk, by_judge in judged_in_chunks(samples, panel):
+                rows = list(zip(chunk, zip(*by_judge, strict=True), strict=True))
+                _write(file, rows, output)
+                if file is None and len(table) < TABLE_ROWS:
+                    table += [(sample, list(judgements)) for sample, judgements in rows[: TABLE_ROWS - len(table)]]
+                for tally, judgements in zip(tallies, by_judge, strict=True):
+                    tally.add(judgements)
+                progress.advance(len(chunk))
+        finally:
+            done = tallies[0].count
+            if sys.exc_info()[0] is not None and done:
+                _say(f"stopped after {done} texts{f'; their lines are in {output}' if output else ''}")
+    if not tallies[0].count:
+        raise InputError(f"{source.name}: has no rows")
+    if file is None:
+        _print_table(table, panel, tallies[0].count)
+    _summarise(tallies, time.monotonic() - start)
+
+
+@dataclass
+class Tally:
+    """What a judge said of all texts so far, in numbers."""
+
+    judge: Judge
+    statuses: Counter[str] = field(default_factory=Counter)
+    count: int = 0
+    scored: int = 0
+    shortened: int = 0
+    total: float = 0.0
+    seconds: float = 0.0
+
+    def add(self, judgements: Sequence[Judgement]) -> None:
+        """Count a chunk."""
+        for judgement in judgements:
+            self.count += 1
+            self.shortened += judgement.shortened
+            self.seconds += judgement.usage.seconds
+            if judgement.score is None:
+                self.statuses[judgement.status] += 1
+            else:
+                self.scored += 1
+                self.total += judgement.score
+
+    @property
+    def mean(self) -> float | None:
+        """The mean score of what was scored."""
+        return self.total / self.scored if self.scored else None
+
+
+def _renamed(columns: Sequence[str]) -> dict[str, str]:
+    renamed = {}
+    for text in columns:
+        new, equals, old = text.partition("=")
+        if not equals or not new or not old:
+            raise InputError(f"--column {shown(text)}: should be NEW=OLD, as in completion=tweet")
+        renamed[new] = old
+    return renamed
+
+
+def _checked(source: Source, needed: Sequence[str]) -> Iterator[Sample]:
+    for sample in source.samples():
+        source.refuse_missing(sample, needed)
+        yield sample
+
+
+def _destination(output: str | None, data: str | None, stack: ExitStack) -> BinaryIO | None:
+    """Open what the lines go to: a file, a pipe, or nothing where a table is shown on a terminal."""
+    if output is None:
+        return None if sys.stdout.isatty() else sys.stdout.buffer
+    try:
+        if data and Path(output).exists() and Path(data).exists() and Path(output).samefile(data):
+            raise InputError(f"{output}: is the data itself; name another file with -o")
+        return stack.enter_context(Path(output).open("wb"))
+    except (OSError, ValueError) as error:
+        if isinstance(error, RlaifError):
+            raise
+        raise InputError(f"{output}: cannot be written: {reason_of(error)}") from None
+
+
+def _write(file: BinaryIO | None, rows: Iterable[tuple[Sample, Iterable[Judgement]]], output: str | None) -> None:
+    if file is None:
+        return
+    try:
+        for sample, judgements in rows:
+            for judgement in judgements:
+                file.write(row_of(sample, judgement).encode() + b"\n")
+        file.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise RlaifError(f"{output or 'standard output'}: cannot be written: {reason_of(error)}") from error
+
+
+def _print_table(rows: Iterable[tuple[Sample, list[Judgement]]], panel: Sequence[Judge], count: int) -> None:
+    """Show the first rows, the text once for all judges; toxicity stands beside the score of judges of harm."""
+    lines = []
+    for sample, judgements in rows:
+        for i, (judge, judgement) in enumerate(zip(panel, judgements, strict=True)):
+            harm = 1 - judgement.score if judge.measures in HARMS and judgement.score is not None else None
+            text = harmless(sample.completion, 60) if i == 0 else ""
+            lines.append(
+                (
+                    text,
+                    judge.name,
+                    number(judgement.score),
+                    number(harm) if judge.measures in HARMS else "",
+                    _status(judgement),
+                )
+            )
+    print_table(("text", "judge", "score ↑", "toxicity ↓", "status"), lines)
+    if count > TABLE_ROWS:
+        _say(f"… and {count - TABLE_ROWS} more; -o FILE keeps them all")
+
+
+def _status(judgement: Judgement) -> str:
+    return f"{judgement.status}{f' ({harmless(judgement.reason, 60)})' if judgement.reason else ''}"
+
+
+def _summarise(tallies: Sequence[Tally], seconds: float) -> None:
+    rows = []
+    for tally in tallies:
+        harm = 1 - tally.mean if tally.judge.measures in HARMS and tally.mean is not None else None
+        abstained = ", ".join(f"{n} {status}" for status, n in tally.statuses.most_common()) or "0"
+        rows.append((
+            tally.judge.name, str(tally.scored), abstained, str(tally.shortened),
+            number(tally.mean), number(harm), f"{tally.seconds:.2f}",
+        ))  # fmt: skip
+    print_table(
+        ("judge", "scored", "abstained", "shortened", "mean score ↑", "mean toxicity ↓", "seconds"),
+        rows,
+        stderr=True,
+    )
+    _say(f"{tallies[0].count} texts in {seconds:.1f} s, {tallies[0].count / max(seconds, 1e-9):.0f} a second")
+
+
+def _say(message: str) -> None:
+    print(message, file=sys.stderr)  # noqa: T201

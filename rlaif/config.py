@@ -1,0 +1,246 @@
+"""
+The run file as types: each knob with its unit, its default and what it may be.
+
+`rlaif init` writes the commented run file from here, so that the two cannot disagree.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import MISSING, Field, dataclass, field, fields, is_dataclass, replace
+from pathlib import Path
+from typing import Annotated, Any, Literal, get_type_hints
+
+from annotated_types import Ge, Gt, Le, Lt
+
+from rlaif.cards import put
+from rlaif.errors import InputError
+from rlaif.schema import Checked, check, read_text, read_yaml, shown
+
+Count = Annotated[int, Ge(1)]
+Natural = Annotated[int, Ge(0)]
+Positive = Annotated[float, Gt(0)]
+NotNegative = Annotated[float, Ge(0)]
+Share = Annotated[float, Ge(0), Le(1)]
+JudgeRef = str | dict[str, Any]
+"""A card's name or path, or a card written inline."""
+
+
+def knob(default: Any, meaning: str) -> Any:
+    """Define a key with its default and the comment that `rlaif init` writes beside it."""
+    if isinstance(default, list | dict):
+        return field(default_factory=lambda: type(default)(default), metadata={"meaning": meaning})
+    return field(default=default, metadata={"meaning": meaning})
+
+
+def needed(example: Any, meaning: str) -> Any:
+    """Define a key that has no default; the example is what `rlaif init` writes."""
+    return field(metadata={"meaning": meaning, "example": example})
+
+
+@dataclass(frozen=True, kw_only=True)
+class LoraSection(Checked):
+    """LoRA adapters (Hu et al. 2021) through peft."""
+
+    r: Count = knob(16, "rank")
+    alpha: Positive = knob(32, "scale of the update, times 1 / r")
+    dropout: Annotated[float, Ge(0), Lt(1)] = knob(0.0, "share of adapter inputs dropped while learning")
+    target_modules: list[str] | str | None = knob(None, "names of the layers; null: peft's choice for the architecture")
+
+
+@dataclass(frozen=True, kw_only=True)
+class PolicySection(Checked):
+    """The model that is trained."""
+
+    model: str = needed("google/flan-t5-base", "hub id or folder: causal or seq2seq, or a LoRA adapter of one")
+    revision: str | None = knob(None, "of the hub's repository")
+    dtype: Literal["auto", "float32", "bfloat16", "float16"] = knob(
+        "auto", "of the frozen base and of autocast; trained weights and Adam stay float32"
+    )
+    lora: LoraSection | None = knob(None, "{r: 16, alpha: 32}, or null for full fine-tuning")
+    critic: Literal["shared", "separate"] = knob("shared", "value head on the policy's trunk, or a network of its own")
+    gradient_checkpointing: bool = knob(False, "recompute activations: less memory, slower")
+    load_in_4bit: bool = knob(False, "the frozen base in 4 bit (needs bitsandbytes and lora)")
+    merge: bool = knob(False, "merge the LoRA adapter into the model that is kept")
+
+    def __post_init__(self) -> None:
+        if self.load_in_4bit and self.lora is None:
+            raise ValueError("load_in_4bit needs lora: a 4-bit base cannot be trained")
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataSection(Checked):
+    """The prompts."""
+
+    dataset: str = needed("Anthropic/hh-rlhf", "hub id, folder or file: jsonl, csv, parquet, txt")
+    name: str | None = knob(None, "configuration of a hub data set")
+    data_dir: str | None = knob(None, "folder inside the data set")
+    revision: str | None = knob(None, "of the hub's repository")
+    split: str = knob("train", "split to train on")
+    test_split: str | None = knob(None, "split of the reported numbers; null: a share of `split`")
+    column: str | None = knob(None, "column of the prompt; null: prompt, else what chosen and rejected share")
+    template: str | None = knob(None, "prompts/NAME.md that the text is put into")
+    where: str | None = knob(None, "rows to keep: COLUMN OP LITERAL, joined by and")
+    limit: Count | None = knob(None, "rows to read at most")
+    max_prompt_tokens: Count = knob(256, "tokens of the text, before the template")
+    overlong: Literal["drop", "truncate"] = knob("truncate", "what happens to longer ones; truncate cuts the beginning")
+
+
+@dataclass(frozen=True, kw_only=True)
+class GenerationSection(Checked):
+    """How the policy answers."""
+
+    max_new_tokens: Count = knob(64, "tokens of a completion at most")
+    min_new_tokens: Natural = knob(5, "tokens before it may end")
+    temperature: Positive = knob(1.0, "divides the logits, in sampling and in log-probabilities")
+    top_p: Annotated[float, Gt(0), Le(1)] = knob(1.0, "share of probability that is sampled from; 1: all")
+
+    def __post_init__(self) -> None:
+        if self.min_new_tokens > self.max_new_tokens:
+            raise ValueError(
+                f"min_new_tokens ({self.min_new_tokens}) should not exceed max_new_tokens ({self.max_new_tokens})"
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class PPOSection(Checked):
+    """PPO (Schulman et al. 2017; Ziegler et al. 2019). All batch sizes are global over processes."""
+
+    steps: Count = knob(200, "batches")
+    batch_size: Count = knob(64, "completions a step")
+    mini_batch_size: Count = knob(16, "completions an optimizer step")
+    ppo_epochs: Count = knob(4, "passes over a batch")
+    learning_rate: Positive = knob(1.0e-5, "of Adam")
+    kl_coef: NotNegative = knob(0.05, "reward lost per nat of KL from the reference")
+    cliprange: Positive = knob(0.2, "clips the ratio of probabilities to 1 +- this")
+    vf_coef: NotNegative = knob(0.1, "weight of the value loss")
+    micro_batch_tokens: Count = knob(4096, "tokens a forward pass holds; changes memory and speed, not the result")
+
+    def __post_init__(self) -> None:
+        if self.batch_size % self.mini_batch_size:
+            raise ValueError(
+                f"batch_size ({self.batch_size}) should be a multiple of mini_batch_size ({self.mini_batch_size})"
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class StopSection(Checked):
+    """When to stop before the last step."""
+
+    score: Share | None = knob(None, "mean score over the window that is good enough")
+    window: Count = knob(10, "steps")
+    kl: Positive | None = knob(None, "nats per completion that are too far")
+
+
+@dataclass(frozen=True, kw_only=True)
+class GuardSection(Checked):
+    """Held-out judges that watch the training and choose the checkpoint that is kept."""
+
+    judges: list[JudgeRef] = knob([], "cards of held-out judges")
+    every: Count = knob(10, "steps")
+    num_prompts: Count = knob(64, "prompts of the guard part, at most 10 % of all")
+    on_alarm: Literal["warn", "stop"] = knob("warn", "what an alarm does")
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluationSection(Checked):
+    """The measurement before and after."""
+
+    judges: list[JudgeRef] = knob([], "cards of held-out judges; without one there is no evidence")
+    num_prompts: Count = knob(500, "prompts of the test part, at most 20 % of all")
+    completions_per_prompt: Count = knob(1, "25 for the figures of RealToxicityPrompts")
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckpointSection(Checked):
+    """What a killed run goes on from."""
+
+    every: Count = knob(20, "steps")
+    keep: Count = knob(2, "newest ones")
+
+
+@dataclass(frozen=True, kw_only=True)
+class BudgetSection(Checked):
+    """What remote judges may cost; local judges cost nothing."""
+
+    usd: Positive | None = knob(None, "USD a run")
+    calls: Count | None = knob(None, "calls a run, retries counted")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunConfig(Checked):
+    """A run file."""
+
+    policy: PolicySection = needed(None, "the model that is trained")
+    data: DataSection = needed(None, "the prompts")
+    judge: JudgeRef = needed("toxicity", "a card, or a card written inline")
+    reward: Literal["auto", "logit", "score"] = knob(
+        "auto", "what is learned from; auto: the logit where the judge has one"
+    )
+    algorithm: Literal["ppo", "grpo", "rloo"] = knob("ppo", "the trainer; the last two are TRL's")
+    generation: GenerationSection = knob(GenerationSection(), "how the policy answers")
+    ppo: PPOSection = knob(PPOSection(), "how it learns")
+    stop: StopSection = knob(StopSection(), "when to stop before the last step")
+    guard: GuardSection = knob(GuardSection(), "held-out judges that watch and choose the checkpoint")
+    evaluation: EvaluationSection = knob(EvaluationSection(), "before and after")
+    checkpoints: CheckpointSection = knob(CheckpointSection(), "what a killed run goes on from")
+    budget: BudgetSection = knob(BudgetSection(), "what remote judges may cost")
+    trackers: list[str] = knob([], "wandb, tensorboard, ... through accelerate")
+    seed: int = knob(0, "of everything that is random")
+    output: str | None = knob(None, "folder of the run; null: runs/NAME of this file")
+
+
+def read_run(path: Path, sets: Iterable[str] = ()) -> RunConfig:
+    """
+    Read a run file, changed by `--set KEY=value`, or raise `InputError` with the path of the wrong key.
+
+    Args:
+        path: of the YAML file.
+        sets: as in `ppo.steps=20`; the value is read as YAML.
+
+    """
+    keys = read_yaml(read_text(path), str(path))
+    where = str(path)
+    for text in sets:
+        if not isinstance(keys, dict):
+            break
+        key, equals, value = text.partition("=")
+        if not equals or not key.strip():
+            raise InputError(f"--set {shown(text)}: should be KEY=value, as in ppo.steps=20")
+        put(keys, key.strip(), read_yaml(value, f"--set {key}"))
+        where = f"{path} with --set"
+    run = check(RunConfig, keys, where)
+    return run if run.output else replace(run, output=f"runs/{path.stem}")
+
+
+# --- the commented run file -----------------------------------------------------------------------------------
+
+
+def commented(cls: type = RunConfig, values: Mapping[str, Any] | None = None) -> str:
+    """Return a run file with every key, its default (or `values`) and a comment that says what it is."""
+    return "\n".join(_lines_of(cls, values or {}, "")) + "\n"
+
+
+def _lines_of(cls: type, values: Mapping[str, Any], indent: str) -> Iterator[str]:
+    hints = get_type_hints(cls)
+    for key in fields(cls):
+        value = values.get(key.name, _default_of(key))
+        meaning = key.metadata["meaning"]
+        if is_dataclass(section := hints[key.name]):
+            yield ("" if indent else "\n") + f"{indent}{key.name}:".ljust(40) + f" # {meaning}"
+            yield from _lines_of(section, value if isinstance(value, Mapping) else {}, indent + "  ")  # type: ignore[arg-type]
+        else:
+            yield f"{indent}{key.name}: {_as_yaml(value)}".ljust(40) + f" # {meaning}"
+
+
+def _default_of(key: Field[Any]) -> Any:
+    if key.default is not MISSING:
+        return key.default
+    return key.metadata["example"] if key.default_factory is MISSING else key.default_factory()
+
+
+def _as_yaml(value: Any) -> str:
+    import yaml
+
+    text = yaml.safe_dump(value, default_flow_style=True, width=10**6, sort_keys=False).strip()
+    return text.removesuffix("...").strip()

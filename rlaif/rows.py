@@ -1,0 +1,242 @@
+"""Rows of a file (jsonl, csv, parquet, txt), of a hub data set or of standard input, one at a time."""
+
+from __future__ import annotations
+
+import csv
+import itertools
+import json
+import re
+import sys
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from rlaif.errors import InputError
+from rlaif.hub import explained
+from rlaif.messages import text_of
+from rlaif.schema import did_you_mean, reason_of, shown
+from rlaif.types import Sample
+
+Row = dict[str, Any]
+SUFFIXES = (".jsonl", ".csv", ".parquet", ".txt")
+
+
+@dataclass(frozen=True)
+class Source:
+    """
+    Where rows come from, and which of their columns are what.
+
+    Args:
+        name: a file, a hub id, or `-` for standard input (JSON lines, or else a text a line).
+        columns: new names, `{"completion": "tweet"}`.
+        limit: read no more rows than this.
+        split: of a hub data set; by default `train`, or the only one.
+
+    """
+
+    name: str
+    columns: Mapping[str, str] = field(default_factory=dict)
+    limit: int | None = None
+    split: str | None = None
+
+    @property
+    def rereadable(self) -> bool:
+        """Whether the rows can be read twice: a regular file, not a pipe and not a network."""
+        return Path(self.name).is_file()
+
+    def samples(self) -> Iterator[Sample]:
+        """Read the rows as samples; the first wrong one raises `InputError` with its line."""
+        rows = itertools.islice(self._rows(), self.limit)
+        return (self._sample(row, place) for place, row in rows)
+
+    def check(self, needed: Iterable[str] = ()) -> int:
+        """
+        Read all rows without keeping any, and count them.
+
+        Args:
+            needed: columns that must be there beside the completion, for the judges that read them.
+
+        """
+        count = 0
+        for sample in self.samples():
+            self.refuse_missing(sample, needed)
+            count += 1
+        if not count:
+            raise InputError(f"{self.name}: has no rows")
+        return count
+
+    def refuse_missing(self, sample: Sample, needed: Iterable[str]) -> None:
+        """Raise `InputError` where a sample lacks a column that a judge needs."""
+        for column in needed:
+            if not (sample.columns.get("prompt") is not None if column == "prompt" else column in sample.columns):
+                have = ", ".join(["completion", *(key for key in sample.columns if key != "completion")])
+                raise InputError(
+                    f"{self.name}: the judge needs the column {column!r}; there are: {have}; "
+                    f"--column {column}=NAME says which one it is"
+                )
+
+    def _sample(self, row: Row, place: str) -> Sample:
+        for new, old in self.columns.items():
+            if old not in row:
+                hint = did_you_mean(old, list(row))
+                raise InputError(f"{self.name}, {place}: has no column {old!r}{hint}; there are: {_names(row)}")
+            row = {**row, new: row[old]}
+        key = next((key for key in ("completion", "text") if key in row), None)
+        if key is None:
+            raise InputError(
+                f"{self.name}, {place}: has neither 'completion' nor 'text'; there are: {_names(row)}; "
+                "--column completion=NAME says which one it is"
+            )
+        texts = {name: text_of(row[name]) for name in (key, "prompt") if row.get(name) is not None or name == key}
+        for name, text in texts.items():
+            if text is None:
+                raise InputError(
+                    f"{self.name}, {place}: {name!r} should be text or a list of messages, not {shown(row[name])}"
+                )
+        return Sample(texts[key] or "", texts.get("prompt") or "", row)
+
+    def _rows(self) -> Iterator[tuple[str, Row]]:
+        if self.name == "-":
+            return _stdin_rows(sys.stdin.buffer)
+        path = Path(self.name)
+        if "\0" in self.name:
+            raise InputError(f"{shown(self.name)}: no such file")
+        if path.is_dir():
+            raise InputError(f"{self.name}: is a folder; name a file in it ({', '.join(SUFFIXES)})")
+        if path.exists():
+            return self._guarded(_file_rows(path))
+        if path.suffix in SUFFIXES or not re.fullmatch(r"[\w.-]+(/[\w.-]+)?", self.name):
+            raise InputError(f"{self.name}: no such file")
+        return _hub_rows(self.name, self.split)
+
+    def _guarded(self, rows: Iterator[tuple[str, Row]]) -> Iterator[tuple[str, Row]]:
+        try:
+            yield from rows
+        except OSError as error:
+            raise InputError(f"{self.name}: cannot be read: {reason_of(error)}") from None
+
+
+def in_memory(texts_or_samples: Iterable[Any]) -> list[Sample]:
+    """Make samples of texts, of mappings with `completion` and `prompt`, or of samples."""
+    if isinstance(texts_or_samples, str | bytes | Mapping):
+        raise InputError("score takes a list of texts, not one; put it in brackets")
+    samples = []
+    for i, item in enumerate(texts_or_samples):
+        if isinstance(item, Sample):
+            samples.append(item)
+        elif isinstance(item, str):
+            samples.append(Sample(item))
+        elif isinstance(item, Mapping):
+            samples.append(Source("the list")._sample(dict(item), f"item {i}"))
+        else:
+            raise InputError(f"item {i} should be a text, a mapping or a Sample, not {shown(item)}")
+    return samples
+
+
+def _names(row: Row) -> str:
+    return ", ".join(map(str, itertools.islice(row, 20))) or "none"
+
+
+def _file_rows(path: Path) -> Iterator[tuple[str, Row]]:
+    if path.suffix == ".parquet":
+        yield from _parquet_rows(path)
+        return
+    with path.open("rb") as file:
+        if path.suffix == ".csv":
+            yield from _csv_rows(file, str(path))
+        elif path.suffix == ".txt":
+            yield from _txt_rows(_lines(file, str(path)))
+        elif path.suffix == ".jsonl":
+            yield from _jsonl_rows(_lines(file, str(path)), str(path))
+        elif path.is_file():
+            raise InputError(f"{path}: should be one of {', '.join(SUFFIXES)}")
+        else:  # a pipe has no suffix
+            yield from _stdin_rows(file, str(path))
+
+
+def _stdin_rows(stream: BinaryIO, where: str = "standard input") -> Iterator[tuple[str, Row]]:
+    lines = _lines(stream, where)
+    head = []
+    for number, line in lines:
+        head.append((number, line))
+        if line.strip():
+            break
+    lines = itertools.chain(head, lines)
+    is_json = bool(head) and head[-1][1].lstrip().startswith("{")
+    yield from _jsonl_rows(lines, where) if is_json else _txt_rows(lines)
+
+
+def _lines(stream: BinaryIO, where: str) -> Iterator[tuple[int, str]]:
+    """Split at newlines only: other separators of Unicode may stand inside a JSON text."""
+    for number, line in enumerate(stream, start=1):
+        try:
+            text = line.decode("utf-8-sig" if number == 1 else "utf-8")
+        except UnicodeDecodeError as error:
+            raise InputError(f"{where}, line {number}: not UTF-8 text (byte {error.start} of the line)") from None
+        yield number, text.rstrip("\r\n")
+
+
+def _jsonl_rows(lines: Iterator[tuple[int, str]], where: str) -> Iterator[tuple[str, Row]]:
+    for number, line in lines:
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except (ValueError, RecursionError) as error:
+            raise InputError(f"{where}, line {number}: malformed JSON: {reason_of(error)}") from None
+        if not isinstance(row, dict):
+            raise InputError(f"{where}, line {number}: should be a JSON object, not {shown(row)}")
+        yield f"line {number}", row
+
+
+def _txt_rows(lines: Iterator[tuple[int, str]]) -> Iterator[tuple[str, Row]]:
+    for number, line in lines:
+        yield f"line {number}", {"completion": line}
+
+
+def _csv_rows(stream: BinaryIO, where: str) -> Iterator[tuple[str, Row]]:
+    csv.field_size_limit(2**31 - 1)
+    # Line ends stay, for a quoted cell may hold them.
+    texts = (text + "\n" for _, text in _lines(stream, where))
+    reader = csv.DictReader(texts, strict=True)
+    try:
+        if len(set(reader.fieldnames or [])) != len(reader.fieldnames or []):
+            raise InputError(f"{where}, line 1: a column's name stands twice: {', '.join(reader.fieldnames or [])}")
+        for row in reader:
+            if None in row or None in row.values():
+                what = "more" if None in row else "fewer"
+                raise InputError(f"{where}, line {reader.line_num}: has {what} cells than the header")
+            yield f"line {reader.line_num}", dict(row)
+    except csv.Error as error:
+        raise InputError(f"{where}, line {reader.line_num}: malformed CSV: {error}") from None
+
+
+def _parquet_rows(path: Path) -> Iterator[tuple[str, Row]]:
+    import pyarrow
+    import pyarrow.parquet
+
+    number = 0
+    try:
+        for batch in pyarrow.parquet.ParquetFile(path).iter_batches(batch_size=1024):
+            for row in batch.to_pylist():
+                number += 1
+                yield f"row {number}", row
+    except pyarrow.ArrowException as error:
+        raise InputError(f"{path}: not a parquet file that can be read: {reason_of(error)}") from None
+
+
+def _hub_rows(name: str, split: str | None) -> Iterator[tuple[str, Row]]:
+    import datasets
+
+    try:
+        splits = datasets.get_dataset_split_names(name)
+        chosen = split or ("train" if "train" in splits else splits[0])
+        if chosen not in splits:
+            raise InputError(f"{name}: has no split {chosen!r}; there are: {', '.join(splits)}")
+        for number, row in enumerate(datasets.load_dataset(name, split=chosen, streaming=True), start=1):
+            yield f"row {number} of {chosen}", dict(row)
+    except InputError:
+        raise
+    except Exception as error:
+        raise explained(error, name, "data", "dataset") from error

@@ -1,0 +1,87 @@
+"""Texts in, judgements out: at once from Python, in chunks for files that do not fit into memory."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import asdict
+from typing import Any
+
+from rlaif.adapters import CardRef, load_judge
+from rlaif.errors import InputError
+from rlaif.rows import in_memory
+from rlaif.types import Judge, Judgement, Sample
+
+CHUNK_ROWS, CHUNK_CHARACTERS = 4096, 8_000_000
+"""Enough for length-sorted batches to have hardly any padding, and a bound on memory."""
+
+
+def score(texts_or_samples: Iterable[Any], judge: CardRef | Judge) -> list[Judgement]:
+    """
+    Score texts by one judge: `rlaif.score(["You are kind."], judge="toxicity")[0].score`.
+
+    Args:
+        texts_or_samples: texts, `Sample`s, or mappings with `completion` and, where the judge reads it, `prompt`.
+        judge: a card's name or path, a card as a mapping, or a judge.
+
+    Returns:
+        A judgement for each, in order; `score` is in [0, 1], 1 = best, or None where the judge abstained.
+
+    Raises:
+        InputError: the card is wrong, or an item is no text.
+        JudgeBug: the judge broke its contract.
+
+    """
+    samples = in_memory(texts_or_samples)
+    loaded = load_judge(judge) if isinstance(judge, CardRef) else judge
+    return loaded(samples)
+
+
+def judged_in_chunks(
+    samples: Iterable[Sample], judges: Sequence[Judge]
+) -> Iterator[tuple[list[Sample], list[list[Judgement]]]]:
+    """Yield chunks of samples with each judge's judgements of them; the judges work side by side."""
+    with ThreadPoolExecutor(len(judges)) as pool:
+        for chunk in chunks(samples):
+            yield chunk, list(pool.map(lambda judge, chunk=chunk: judge(chunk), judges))
+
+
+def chunks(samples: Iterable[Sample]) -> Iterator[list[Sample]]:
+    """Cut a stream into lists that hold a bounded number of rows and characters."""
+    chunk: list[Sample] = []
+    characters = 0
+    try:
+        for sample in samples:
+            chunk.append(sample)
+            characters += len(sample.completion) + len(sample.prompt)
+            if len(chunk) == CHUNK_ROWS or characters >= CHUNK_CHARACTERS:
+                yield chunk
+                chunk, characters = [], 0
+    except InputError:  # a stream is checked as it comes: what came before the wrong row counts
+        if chunk:
+            yield chunk
+        raise
+    if chunk:
+        yield chunk
+
+
+def row_of(sample: Sample, judgement: Judgement) -> str:
+    """Return the JSON line of one sample and judge: UTF-8 text as it is, lone surrogates escaped."""
+    row = {"prompt": sample.prompt, "completion": sample.completion, **told(judgement)}
+    return json.dumps(row, ensure_ascii=False, allow_nan=False).encode(errors="backslashreplace").decode()
+
+
+def told(judgement: Judgement) -> dict[str, Any]:
+    """Return a judgement as the mapping that is written to files."""
+    return {
+        "judge": judgement.judge,
+        "score": judgement.score,
+        "logit": judgement.logit,
+        "raw": judgement.raw,
+        "status": judgement.status,
+        "reason": judgement.reason,
+        "shortened": judgement.shortened,
+        "parts": [told(part) for part in judgement.parts],
+        "usage": asdict(judgement.usage),
+    }

@@ -1,0 +1,104 @@
+"""What is printed for people: tables, progress, one-line errors. Text that a model wrote is made harmless first."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Iterable, Sequence
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self
+
+if TYPE_CHECKING:
+    from rich.console import Console
+
+
+def harmless(text: str, width: int | None = None) -> str:
+    """
+    Return text on one line that cannot steer a terminal: control and bidirectional characters are shown as escapes.
+
+    Args:
+        text: what a model, a file or a server wrote.
+        width: cut to so many characters, the last one an ellipsis.
+
+    """
+    if width is not None and len(text) > 4 * width:
+        text = text[: 4 * width]  # 1 MB of text need not be looked at for a cell
+    flat = " ".join(text.split())
+    shown = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in flat)
+    return shown if width is None or len(shown) <= width else shown[: width - 1] + "…"
+
+
+def number(value: float | None, digits: int = 3) -> str:
+    """Show a number, or a dash where there is none."""
+    return "–" if value is None else f"{value:.{digits}f}"
+
+
+def console(stderr: bool = False) -> Console:
+    """Return a console that takes no text for markup."""
+    from rich.console import Console
+
+    stream = sys.stderr if stderr else sys.stdout
+    width = None if stream.isatty() else 120
+    return Console(stderr=stderr, width=width, markup=False, highlight=False, emoji=False)
+
+
+def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, stderr: bool = False) -> None:
+    """Print a table; a column whose name ends in an arrow or a bracket of units holds numbers."""
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for column in columns:
+        is_text = column in ("text", "status", "judge", "card", "adapter", "measures", "ready", "abstained")
+        table.add_column(column, justify="left" if is_text else "right", overflow="fold", no_wrap=not is_text)
+    for row in rows:
+        table.add_row(*(Text(cell) for cell in row))
+    console(stderr).print(table)
+
+
+class Progress:
+    """A bar on a terminal, a plain line every ten seconds elsewhere; nothing for work that is short."""
+
+    def __init__(self, what: str, total: int | None) -> None:
+        self._what, self._total, self._done = what, total, 0
+        self._start = self._last = time.monotonic()
+        self._bar: Any = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+    def advance(self, count: int) -> None:
+        """Say that `count` more are done."""
+        self._done += count
+        now = time.monotonic()
+        if sys.stderr.isatty():
+            if self._bar is None and now - self._start > 1:
+                self._bar = self._new_bar()
+            if self._bar is not None:
+                self._bar.update(0, completed=self._done)
+        elif now - self._last > 10:
+            self._last = now
+            rate = self._done / (now - self._start)
+            left = f" of {self._total}, {(self._total - self._done) / rate:.0f} s left" if self._total else ""
+            print(f"{self._what}: {self._done}{left}, {rate:.0f}/s", file=sys.stderr, flush=True)  # noqa: T201
+
+    def _new_bar(self) -> Any:
+        from rich import progress
+
+        bar = progress.Progress(
+            progress.TextColumn("{task.description}"),
+            progress.BarColumn(),
+            progress.MofNCompleteColumn(),
+            progress.TimeRemainingColumn(),
+            console=console(stderr=True),
+            transient=True,
+        )
+        bar.start()
+        bar.add_task(self._what, total=self._total)
+        return bar

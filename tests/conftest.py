@@ -1,0 +1,73 @@
+"""What tests share: the small real models and data where they lie, tiny models from config, the command."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
+
+ROOT = Path(__file__).parent.parent
+SHARED = ROOT.parent / "shared"
+
+Command = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture(scope="session")
+def shared() -> Path:
+    """Real data and small real models; tests that want them skip where they are absent."""
+    if not (SHARED / "models").is_dir():
+        pytest.skip("needs ../shared: real data and small real models")
+    return SHARED
+
+
+@pytest.fixture
+def rlaif(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Command:
+    """The command in a process of its own, run in an empty folder that is also the working directory."""
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments: str, stdin: str | bytes = "", env: dict[str, str] | None = None, timeout: float = 120):
+        data = stdin.encode() if isinstance(stdin, str) else stdin
+        done = subprocess.run(
+            [sys.executable, "-m", "rlaif", *arguments],
+            input=data,
+            capture_output=True,
+            cwd=tmp_path,
+            env={**os.environ, **(env or {})},
+            timeout=timeout,
+        )
+        return subprocess.CompletedProcess(done.args, done.returncode, done.stdout.decode(), done.stderr.decode())
+
+    return run
+
+
+@pytest.fixture
+def main(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfdbinary: pytest.CaptureFixture[bytes]) -> Command:
+    """The command in this process, for many short runs; as `rlaif`, without standard input."""
+    from rlaif.__main__ import main as run_main
+
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
+        capfdbinary.readouterr()
+        status = run_main(list(arguments))
+        sys.stdout.flush()
+        out, err = capfdbinary.readouterr()
+        return subprocess.CompletedProcess(arguments, status, out.decode(), err.decode())
+
+    return run
+
+
+def one_line(done: subprocess.CompletedProcess[str]) -> str:
+    """The error of a refused command: exactly one line, no traceback."""
+    lines = done.stderr.strip().splitlines()
+    assert len(lines) == 1, done.stderr
+    assert lines[0].startswith("rlaif: ")
+    assert "Traceback" not in done.stderr
+    return lines[0]
