@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Literal, Protocol
 
-from rlaif.adapters import CardRef, load_judge
+from rlaif.adapters import CardRef, judge_of
 from rlaif.errors import InputError
 from rlaif.messages import text_of
 from rlaif.schema import shown
@@ -38,7 +38,7 @@ def as_reward_func(judge: CardRef | Judge, reward: Literal["score", "logit", "au
         InputError: the card is wrong, or `logit` is asked of a judge that has none.
 
     """
-    loaded = load_judge(judge) if isinstance(judge, CardRef) else judge
+    loaded = judge_of(judge)
     if reward not in ("score", "logit", "auto"):
         raise InputError(f"reward should be score, logit or auto, not {shown(reward)}")
     if reward == "logit" and not loaded.has_logit:

@@ -8,7 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
 from typing import Any
 
-from rlaif.adapters import CardRef, load_judge
+from rlaif.adapters import CardRef, judge_of
 from rlaif.errors import InputError
 from rlaif.rows import in_memory
 from rlaif.types import Judge, Judgement, Sample
@@ -34,8 +34,7 @@ def score(texts_or_samples: Iterable[Any], judge: CardRef | Judge) -> list[Judge
 
     """
     samples = in_memory(texts_or_samples)
-    loaded = load_judge(judge) if isinstance(judge, CardRef) else judge
-    return loaded(samples)
+    return judge_of(judge)(samples)
 
 
 def judged_in_chunks(

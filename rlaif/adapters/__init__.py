@@ -68,6 +68,11 @@ def load_judge(card: CardRef, *, folder: Path = Path(), overrides: Overrides | N
     return _load(card, folder, overrides or Overrides(), ())
 
 
+def judge_of(judge: CardRef | Judge) -> Judge:
+    """Return the judge itself, or the one that a card makes: what public functions take as `judge`."""
+    return load_judge(judge) if isinstance(judge, str | Path | Mapping) else judge
+
+
 def read_card(text: CardText) -> tuple[Make, Any]:
     """Find a card's adapter and check the card against the keys that it knows."""
     make = find_adapter(str(text.keys["adapter"]), text.folder, text.where)

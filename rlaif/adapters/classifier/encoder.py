@@ -57,9 +57,9 @@ class Encoder:
         self._lock = threading.Lock()  # a tokenizer is not thread-safe while it truncates
         self._mode = card.text
         options = {"revision": card.revision, "trust_remote_code": card.trust_remote_code}
-        self.device = torch.device(_best_device() if card.device == "auto" else card.device)
         dtype: torch.dtype = getattr(torch, card.dtype)
         try:
+            self.device = torch.device(_best_device() if card.device == "auto" else card.device)
             self.tokenizer = AutoTokenizer.from_pretrained(card.model, **options)
             self.model: PreTrainedModel = _load_model(card, options, dtype, where)
             self.model.eval().to(self.device)
@@ -112,7 +112,8 @@ class Encoder:
             rows = [torch.tensor(text.inputs[key]) for text in batch]
             inputs[key] = pad_sequence(rows, batch_first=True, padding_value=fill).to(self.device)
         with torch.inference_mode():
-            return self.model(**inputs).logits.float().cpu()
+            logits: Tensor = self.model(**inputs).logits.float()
+        return logits.cpu()
 
     def _cut(self, text: Encoded, *columns: str) -> Encoded:
         """Shorten to the limit: a completion loses its end; of a pair the prompt first loses its beginning."""
