@@ -2,48 +2,76 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import os
 import sys
+import threading
 from collections.abc import Sequence
 
 from rlaif.errors import RlaifError
+from rlaif.schema import reason_of
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command and return its exit status: 0 done, 1 failed, 2 the input is wrong, 130 interrupted."""
     _quiet_libraries()
+    if isinstance(sys.stdout, io.TextIOWrapper):  # a locale without arrows must not stop a command
+        sys.stdout.reconfigure(errors="backslashreplace")
     import click
 
     from rlaif.cli import rlaif
 
     try:
         status = rlaif.main(arguments, prog_name="rlaif", standalone_mode=False)
+        sys.stdout.flush()  # a full disk shows here
     except RlaifError as error:
         return _said(str(error), error.exit_status)
+    except click.exceptions.NoArgsIsHelpError as error:
+        error.show()
+        return 2
     except click.UsageError as error:
         usage = error.ctx.command_path if error.ctx else "rlaif"
         return _said(f"{error.format_message()} (`{usage} --help` lists what there is)", 2)
     except click.ClickException as error:
         return _said(error.format_message(), 2)
-    except (KeyboardInterrupt, click.Abort):
-        return _said("interrupted", 130)
-    except BrokenPipeError:  # the reader of our output, `head` for one, has seen enough
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except (KeyboardInterrupt, click.Abort) as error:
+        return _interrupted(str(error))
+    except (BrokenPipeError, SystemExit):  # the reader of our output, `head` for one, has seen enough; click exits
+        _discard_output()
         return 0
+    except OSError as error:  # what a command does not expect: a full disk, a device that is gone
+        _discard_output()
+        return _said(f"{error.filename or 'standard output'}: {reason_of(error)}", 1)
     except Exception as error:  # noqa: BLE001 - no traceback reaches a user
         return _said(f"{type(error).__name__}: {error}; a bug of rlaif: RLAIF_DEBUG=1 shows the traceback", 1)
     return status if isinstance(status, int) else 0
 
 
 def _said(message: str, status: int) -> int:
-    from rlaif.terminal import harmless
+    from rlaif.terminal import complain
 
-    if os.environ.get("RLAIF_DEBUG"):
-        import traceback
-
-        traceback.print_exc()
-    print(f"rlaif: {harmless(message)}", file=sys.stderr)  # noqa: T201
+    complain(message)
     return status
+
+
+def _interrupted(what: str) -> int:
+    """Leave at once where a judge is still at work: the interpreter would wait for its thread, maybe minutes."""
+    from rlaif.scoring import THREADS
+
+    _said(f"interrupted{f': {what}' if what else ''}", 130)
+    if any(thread.name.startswith(THREADS) for thread in threading.enumerate()):
+        with contextlib.suppress(OSError):
+            sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(130)
+    return 130
+
+
+def _discard_output() -> None:
+    """Let what is still buffered go nowhere, or the interpreter fails once more when it flushes at its end."""
+    with contextlib.suppress(OSError, ValueError):
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _quiet_libraries() -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 
@@ -11,21 +11,26 @@ def text_of(value: Any) -> str | None:
     Return text for text or for a list of messages, None for anything else.
 
     A single message is its content; several are `Role: content`, apart by blank lines. Content given in parts is
-    their text, joined.
+    their text, joined; null content, as of a message that only calls a tool, is no text.
     """
     if isinstance(value, str):
         return value
-    if not isinstance(value, Sequence) or not all(isinstance(m, Mapping) and "content" in m for m in value):
+    if not isinstance(value, list | tuple) or not all(isinstance(m, Mapping) and "content" in m for m in value):
         return None
-    contents = [_content(message["content"]) for message in value]
-    if len(contents) == 1:
-        return contents[0]
-    turns = zip((str(message.get("role", "")).capitalize() for message in value), contents, strict=True)
-    return "\n\n".join(f"{role}: {content}" if role else content for role, content in turns)
+    turns = []
+    for message in value:
+        content = _content(message["content"])
+        if content is None:
+            return None
+        role = str(message.get("role") or "").capitalize() if len(value) > 1 else ""
+        turns.append(f"{role}: {content}" if role else content)
+    return "\n\n".join(turns)
 
 
-def _content(content: Any) -> str:
-    if isinstance(content, str):
-        return content
-    parts = content if isinstance(content, Sequence) else []
-    return "".join(str(part.get("text", "")) for part in parts if isinstance(part, Mapping))
+def _content(content: Any) -> str | None:
+    if content is None or isinstance(content, str):
+        return content or ""
+    if not isinstance(content, list | tuple) or not all(isinstance(part, str | Mapping) for part in content):
+        return None
+    # A part of another kind has no text, or a null one where a table gives all parts the same keys.
+    return "".join(part if isinstance(part, str) else str(part.get("text") or "") for part in content)

@@ -7,6 +7,7 @@ import itertools
 import json
 import re
 import sys
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -41,9 +42,17 @@ class Source:
     split: str | None = None
 
     @property
+    def where(self) -> str:
+        """The source as messages name it."""
+        return "standard input" if self.name == "-" else self.name
+
+    @property
     def rereadable(self) -> bool:
         """Whether the rows can be read twice: a regular file, not a pipe and not a network."""
-        return Path(self.name).is_file()
+        try:
+            return Path(self.name).is_file()
+        except OSError:  # a name too long, a folder that is closed to us: told when the rows are read
+            return False
 
     def samples(self) -> Iterator[Sample]:
         """Read the rows as samples; the first wrong one raises `InputError` with its line."""
@@ -63,58 +72,63 @@ class Source:
             self.refuse_missing(sample, needed)
             count += 1
         if not count:
-            raise InputError(f"{self.name}: has no rows")
+            raise InputError(f"{self.where}: has no rows")
         return count
 
     def refuse_missing(self, sample: Sample, needed: Iterable[str]) -> None:
         """Raise `InputError` where a sample lacks a column that a judge needs."""
         for column in needed:
             if not (sample.columns.get("prompt") is not None if column == "prompt" else column in sample.columns):
-                have = ", ".join(["completion", *(key for key in sample.columns if key != "completion")])
                 raise InputError(
-                    f"{self.name}: the judge needs the column {column!r}; there are: {have}; "
+                    f"{self.where}: the judge needs the column {column!r}; there are: {_names(sample.columns)}; "
                     f"--column {column}=NAME says which one it is"
                 )
 
     def _sample(self, row: Row, place: str) -> Sample:
-        for new, old in self.columns.items():
+        for old in self.columns.values():
             if old not in row:
                 hint = did_you_mean(old, list(row))
-                raise InputError(f"{self.name}, {place}: has no column {old!r}{hint}; there are: {_names(row)}")
-            row = {**row, new: row[old]}
+                raise InputError(f"{self.where}, {place}: has no column {old!r}{hint}; there are: {_names(row)}")
+        if self.columns:  # all at once, so that two columns can change places
+            row = {**row, **{new: row[old] for new, old in self.columns.items()}}
         key = next((key for key in ("completion", "text") if key in row), None)
         if key is None:
             raise InputError(
-                f"{self.name}, {place}: has neither 'completion' nor 'text'; there are: {_names(row)}; "
+                f"{self.where}, {place}: has neither 'completion' nor 'text'; there are: {_names(row)}; "
                 "--column completion=NAME says which one it is"
             )
         texts = {name: text_of(row[name]) for name in (key, "prompt") if row.get(name) is not None or name == key}
         for name, text in texts.items():
             if text is None:
                 raise InputError(
-                    f"{self.name}, {place}: {name!r} should be text or a list of messages, not {shown(row[name])}"
+                    f"{self.where}, {place}: {name!r} should be text or a list of messages, not {shown(row[name])}"
                 )
         return Sample(texts[key] or "", texts.get("prompt") or "", row)
 
     def _rows(self) -> Iterator[tuple[str, Row]]:
-        if self.name == "-":
-            return _stdin_rows(sys.stdin.buffer)
+        if not self.name:
+            raise InputError("the data has an empty name; name a file, a hub id, or - for standard input")
+        if self.name == "-" and sys.stdin is None:
+            raise InputError("standard input is closed; name a file instead of -")
         path = Path(self.name)
-        if "\0" in self.name:
-            raise InputError(f"{shown(self.name)}: no such file")
-        if path.is_dir():
-            raise InputError(f"{self.name}: is a folder; name a file in it ({', '.join(SUFFIXES)})")
-        if path.exists():
-            return self._guarded(_file_rows(path))
-        if path.suffix in SUFFIXES or not re.fullmatch(r"[\w.-]+(/[\w.-]+)?", self.name):
-            raise InputError(f"{self.name}: no such file")
-        return _hub_rows(self.name, self.split)
+        try:
+            if self.name != "-" and not path.exists():
+                if _is_hub_id(self.name):
+                    return _hub_rows(self.name, self.split)
+                raise InputError(f"{self.name}: no such file")
+            if path.is_dir():
+                raise InputError(f"{self.name}: is a folder; name a file in it ({', '.join(SUFFIXES)})")
+        except OSError as error:
+            raise InputError(f"{self.name}: cannot be read: {reason_of(error)}") from None
+        if self.split:
+            raise InputError(f"{self.where}: has no splits, only a hub data set has; leave --split out")
+        return self._guarded(_stdin_rows(sys.stdin.buffer) if self.name == "-" else _file_rows(path))
 
     def _guarded(self, rows: Iterator[tuple[str, Row]]) -> Iterator[tuple[str, Row]]:
         try:
             yield from rows
         except OSError as error:
-            raise InputError(f"{self.name}: cannot be read: {reason_of(error)}") from None
+            raise InputError(f"{self.where}: cannot be read: {reason_of(error)}") from None
 
 
 def in_memory(texts_or_samples: Iterable[Any]) -> list[Sample]:
@@ -134,20 +148,29 @@ def in_memory(texts_or_samples: Iterable[Any]) -> list[Sample]:
     return samples
 
 
-def _names(row: Row) -> str:
+def _names(row: Mapping[str, Any]) -> str:
     return ", ".join(map(str, itertools.islice(row, 20))) or "none"
 
 
+def _is_hub_id(name: str) -> bool:
+    """Whether a name without a file can mean a hub data set; `comments.json` and `data/x.tsv` are mistyped files."""
+    path = Path(name)
+    if not re.fullmatch(r"\w[\w.-]*(/\w[\w.-]*)?", name) or path.suffix.lower() in SUFFIXES:
+        return False
+    return not path.suffix or ("/" in name and not path.parent.is_dir())
+
+
 def _file_rows(path: Path) -> Iterator[tuple[str, Row]]:
-    if path.suffix == ".parquet":
+    suffix = path.suffix.lower()
+    if suffix == ".parquet":
         yield from _parquet_rows(path)
         return
     with path.open("rb") as file:
-        if path.suffix == ".csv":
+        if suffix == ".csv":
             yield from _csv_rows(file, str(path))
-        elif path.suffix == ".txt":
+        elif suffix == ".txt":
             yield from _txt_rows(_lines(file, str(path)))
-        elif path.suffix == ".jsonl":
+        elif suffix == ".jsonl":
             yield from _jsonl_rows(_lines(file, str(path)), str(path))
         elif path.is_file():
             raise InputError(f"{path}: should be one of {', '.join(SUFFIXES)}")
@@ -168,13 +191,14 @@ def _stdin_rows(stream: BinaryIO, where: str = "standard input") -> Iterator[tup
 
 
 def _lines(stream: BinaryIO, where: str) -> Iterator[tuple[int, str]]:
-    """Split at newlines only: other separators of Unicode may stand inside a JSON text."""
+    """Split at newlines only, and keep them: other separators of Unicode may stand inside a JSON text."""
     for number, line in enumerate(stream, start=1):
         try:
-            text = line.decode("utf-8-sig" if number == 1 else "utf-8")
+            yield number, line.decode("utf-8-sig" if number == 1 else "utf-8")
         except UnicodeDecodeError as error:
-            raise InputError(f"{where}, line {number}: not UTF-8 text (byte {error.start} of the line)") from None
-        yield number, text.rstrip("\r\n")
+            raise InputError(
+                f"{where}, line {number}: not UTF-8 text (byte {error.start} of the line); save it as UTF-8"
+            ) from None
 
 
 def _jsonl_rows(lines: Iterator[tuple[int, str]], where: str) -> Iterator[tuple[str, Row]]:
@@ -192,24 +216,26 @@ def _jsonl_rows(lines: Iterator[tuple[int, str]], where: str) -> Iterator[tuple[
 
 def _txt_rows(lines: Iterator[tuple[int, str]]) -> Iterator[tuple[str, Row]]:
     for number, line in lines:
-        yield f"line {number}", {"completion": line}
+        yield f"line {number}", {"completion": line.removesuffix("\n").removesuffix("\r")}
 
 
 def _csv_rows(stream: BinaryIO, where: str) -> Iterator[tuple[str, Row]]:
     csv.field_size_limit(2**31 - 1)
-    # Line ends stay, for a quoted cell may hold them.
-    texts = (text + "\n" for _, text in _lines(stream, where))
-    reader = csv.DictReader(texts, strict=True)
+    reader = csv.reader((text for _, text in _lines(stream, where)), strict=True)
+    last = 0  # a row begins on the line after the row before it, and may end further down
     try:
-        if len(set(reader.fieldnames or [])) != len(reader.fieldnames or []):
-            raise InputError(f"{where}, line 1: a column's name stands twice: {', '.join(reader.fieldnames or [])}")
-        for row in reader:
-            if None in row or None in row.values():
-                what = "more" if None in row else "fewer"
-                raise InputError(f"{where}, line {reader.line_num}: has {what} cells than the header")
-            yield f"line {reader.line_num}", dict(row)
+        header = next(filter(None, reader), [])
+        if twice := [name for name, count in Counter(header).items() if count > 1]:
+            raise InputError(f"{where}, line {reader.line_num}: the column {shown(twice[0])} stands twice")
+        last = reader.line_num
+        for cells in reader:
+            place, last = f"line {last + 1}", reader.line_num
+            if cells and len(cells) != len(header):
+                raise InputError(f"{where}, {place}: has {len(cells)} cells, and the header {len(header)}")
+            if cells:
+                yield place, dict(zip(header, cells, strict=True))
     except csv.Error as error:
-        raise InputError(f"{where}, line {reader.line_num}: malformed CSV: {error}") from None
+        raise InputError(f"{where}, line {last + 1}: malformed CSV: {error}") from None
 
 
 def _parquet_rows(path: Path) -> Iterator[tuple[str, Row]]:
@@ -222,7 +248,7 @@ def _parquet_rows(path: Path) -> Iterator[tuple[str, Row]]:
             for row in batch.to_pylist():
                 number += 1
                 yield f"row {number}", row
-    except pyarrow.ArrowException as error:
+    except (pyarrow.ArrowException, ValueError, OverflowError) as error:  # the last two: a date beyond Python's
         raise InputError(f"{path}: not a parquet file that can be read: {reason_of(error)}") from None
 
 

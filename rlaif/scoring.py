@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -9,12 +10,17 @@ from dataclasses import asdict
 from typing import Any
 
 from rlaif.adapters import CardRef, judge_of
-from rlaif.errors import InputError
+from rlaif.errors import InputError, JudgeBug, RlaifError
+from rlaif.imports import location_of
 from rlaif.rows import in_memory
+from rlaif.schema import reason_of
 from rlaif.types import Judge, Judgement, Sample
 
 CHUNK_ROWS, CHUNK_CHARACTERS = 4096, 8_000_000
 """Enough for length-sorted batches to have hardly any padding, and a bound on memory."""
+
+THREADS = "rlaif-judge"
+"""What the threads' names begin with that judges work on."""
 
 
 def score(texts_or_samples: Iterable[Any], judge: CardRef | Judge) -> list[Judgement]:
@@ -34,16 +40,37 @@ def score(texts_or_samples: Iterable[Any], judge: CardRef | Judge) -> list[Judge
 
     """
     samples = in_memory(texts_or_samples)
-    return judge_of(judge)(samples)
+    return judged(judge_of(judge), samples)
+
+
+def judged(judge: Judge, samples: Sequence[Sample]) -> list[Judgement]:
+    """Ask a judge and hold it to its contract: what it raises or leaves out is a bug of the judge, and named so."""
+    try:
+        judgements = judge(samples)
+    except RlaifError:
+        raise
+    except (Exception, SystemExit) as error:
+        what = f"{type(error).__name__}: {reason_of(error)}"
+        raise JudgeBug(f"judge {judge.name} raised at {location_of(error)}: {what}") from error
+    if len(judgements) != len(samples):
+        raise JudgeBug(f"judge {judge.name} returned {len(judgements)} judgements of {len(samples)} samples")
+    return judgements
 
 
 def judged_in_chunks(
     samples: Iterable[Sample], judges: Sequence[Judge]
 ) -> Iterator[tuple[list[Sample], list[list[Judgement]]]]:
-    """Yield chunks of samples with each judge's judgements of them; the judges work side by side."""
-    with ThreadPoolExecutor(len(judges)) as pool:
+    """
+    Yield chunks of samples with each judge's judgements of them; the judges work side by side.
+
+    Interrupted, it does not wait for what the judges are at: that may be minutes of a large model.
+    """
+    pool = ThreadPoolExecutor(len(judges), thread_name_prefix=THREADS)
+    try:
         for chunk in chunks(samples):
-            yield chunk, list(pool.map(lambda judge, chunk=chunk: judge(chunk), judges))
+            yield chunk, list(pool.map(judged, judges, itertools.repeat(chunk)))
+    finally:
+        pool.shutdown(wait=False, cancel_futures=True)
 
 
 def chunks(samples: Iterable[Sample]) -> Iterator[list[Sample]]:
@@ -53,7 +80,7 @@ def chunks(samples: Iterable[Sample]) -> Iterator[list[Sample]]:
     try:
         for sample in samples:
             chunk.append(sample)
-            characters += len(sample.completion) + len(sample.prompt)
+            characters += len(sample.completion) + len(sample.prompt) + sum(map(_length, sample.columns.values()))
             if len(chunk) == CHUNK_ROWS or characters >= CHUNK_CHARACTERS:
                 yield chunk
                 chunk, characters = [], 0
@@ -63,6 +90,10 @@ def chunks(samples: Iterable[Sample]) -> Iterator[list[Sample]]:
         raise
     if chunk:
         yield chunk
+
+
+def _length(value: Any) -> int:
+    return len(value) if isinstance(value, str) else 0
 
 
 def row_of(sample: Sample, judgement: Judgement) -> str:

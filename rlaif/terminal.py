@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sys
 import time
 from collections.abc import Iterable, Sequence
@@ -21,11 +22,22 @@ def harmless(text: str, width: int | None = None) -> str:
         width: cut to so many characters, the last one an ellipsis.
 
     """
-    if width is not None and len(text) > 4 * width:
-        text = text[: 4 * width]  # 1 MB of text need not be looked at for a cell
-    flat = " ".join(text.split())
+    text = text.strip()
+    head = text if width is None else text[: 4 * width]  # 1 MB of text need not be looked at for a cell
+    flat = " ".join(head.split())
     shown = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in flat)
-    return shown if width is None or len(shown) <= width else shown[: width - 1] + "…"
+    if width is None or (len(shown) <= width and len(head) == len(text)):
+        return shown
+    return shown[: width - 1] + "…"
+
+
+def complain(message: str) -> None:
+    """Print an error as the one line that a user gets; `RLAIF_DEBUG=1` adds the traceback of the one being handled."""
+    if os.environ.get("RLAIF_DEBUG") and sys.exc_info()[0] is not None:
+        import traceback
+
+        traceback.print_exc()
+    print(f"rlaif: {harmless(message, 2000)}", file=sys.stderr)  # noqa: T201
 
 
 def number(value: float | None, digits: int = 3) -> str:
@@ -50,10 +62,19 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, stderr
     table = Table(box=None, pad_edge=False, header_style="bold")
     for column in columns:
         is_text = column in ("text", "status", "judge", "card", "adapter", "measures", "ready", "abstained")
-        table.add_column(column, justify="left" if is_text else "right", overflow="fold", no_wrap=not is_text)
+        table.add_column(
+            column,
+            justify="left" if is_text else "right",
+            overflow="fold",
+            no_wrap=not is_text,
+            min_width=8 if is_text else None,  # a narrow terminal must not squeeze a name away
+        )
     for row in rows:
         table.add_row(*(Text(cell) for cell in row))
-    console(stderr).print(table)
+    target = console(stderr)
+    with target.capture() as captured:  # written by us: rich ends the process where a pipe is closed
+        target.print(table)
+    print(captured.get(), end="", file=sys.stderr if stderr else sys.stdout)
 
 
 class Progress:

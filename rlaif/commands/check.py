@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from rlaif.adapters import CardRef, load_judge
 from rlaif.cards import Overrides
 from rlaif.config import read_run
 from rlaif.errors import InputError, RlaifError
-from rlaif.terminal import harmless, number, print_table
+from rlaif.scoring import judged
+from rlaif.terminal import complain, harmless, number, print_table
 from rlaif.types import HARMS, Judge, Sample
+
+T = TypeVar("T")
 
 
 def run(path: Path | None, judges: tuple[str, ...], sets: tuple[str, ...]) -> int:
-    """Print a line a judge; the exit status is that of the worst one."""
+    """Print a line a judge, and why it failed to standard error; the exit status is that of the worst one."""
     if path is None and not judges:
         raise InputError("nothing to check: name a run file, or a judge with -j")
     refs: list[tuple[CardRef, Path]] = [(judge, Path()) for judge in judges]
@@ -25,29 +29,38 @@ def run(path: Path | None, judges: tuple[str, ...], sets: tuple[str, ...]) -> in
         # An inline card's paths are relative to the file that holds it.
         refs += [(ref, path.parent if isinstance(ref, dict) else Path()) for ref in
                  (config.judge, *config.guard.judges, *config.evaluation.judges)]  # fmt: skip
+    # All cards are read before the first probe: a wrong key is told before a model loads or a call costs.
+    found = [_attempt(load_judge, ref, folder=folder, overrides=overrides) for ref, folder in refs]
+    if not any(isinstance(judge, RlaifError) for judge in found):
+        overrides.refuse_unused()
     rows, worst = [], 0
-    for ref, folder in refs:
-        row, status = _probed(ref, folder, overrides)
+    for (ref, _), judge in zip(refs, found, strict=True):
+        row = judge if isinstance(judge, RlaifError) else _attempt(_probe, judge)
+        if isinstance(row, RlaifError):
+            complain(str(row))
+            worst = max(worst, row.exit_status)
+            row = (harmless(_name_of(ref), 30), "", "", "", "", "failed")
         rows.append(row)
-        worst = max(worst, status)
-    overrides.refuse_unused()
     print_table(("judge", "measures", "score ↑", "toxicity ↓", "seconds", "status"), rows)
     return worst
 
 
-def _probed(ref: CardRef, folder: Path, overrides: Overrides) -> tuple[tuple[str, ...], int]:
+def _attempt(do: Callable[..., T], *arguments: Any, **keywords: Any) -> T | RlaifError:
+    """Return the error as a value: one broken judge does not keep the others from being checked."""
     try:
-        judge = load_judge(ref, folder=folder, overrides=overrides)
-        return _probe(judge), 0
+        return do(*arguments, **keywords)
     except RlaifError as error:
-        name = ref if isinstance(ref, str) else str(ref.get("name", "inline")) if isinstance(ref, dict) else str(ref)
-        return (harmless(name, 30), "", "", "", "", f"failed: {harmless(str(error))}"), error.exit_status
+        return error
+
+
+def _name_of(ref: CardRef) -> str:
+    return str(ref.get("name", "inline")) if isinstance(ref, dict) else str(ref)
 
 
 def _probe(judge: Judge) -> tuple[str, ...]:
     start = time.perf_counter()
     columns: dict[str, Any] = dict.fromkeys(judge.reads, "How is the weather?")
-    judgement = judge([Sample("The weather is fine today.", "How is the weather?", columns)])[0]
+    judgement = judged(judge, [Sample("The weather is fine today.", "How is the weather?", columns)])[0]
     harm = 1 - judgement.score if judge.measures in HARMS and judgement.score is not None else None
     status = judgement.status if not judgement.abstained else f"{judgement.status}: {harmless(judgement.reason, 60)}"
     return (

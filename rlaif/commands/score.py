@@ -6,7 +6,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
@@ -16,7 +16,7 @@ from rlaif.cards import Overrides
 from rlaif.errors import InputError, RlaifError
 from rlaif.rows import Source
 from rlaif.schema import reason_of, shown
-from rlaif.scoring import judged_in_chunks, row_of
+from rlaif.scoring import judged, judged_in_chunks, row_of
 from rlaif.terminal import Progress, harmless, number, print_table
 from rlaif.types import HARMS, Judge, Judgement, Sample
 
@@ -37,25 +37,28 @@ def run(
     """Check everything, then score and write chunk by chunk: a killed command leaves whole chunks behind."""
     if bool(texts) == (data is not None):
         raise InputError("give the texts with --text or with --data FILE, one of the two")
+    if texts and (columns or split or limit):
+        raise InputError("--column, --split and --limit are for --data; leave them out with --text")
+    _refuse_output(output, data)
     overrides = Overrides(sets)
     panel = [load_judge(judge, overrides=overrides) for judge in judges]
     refuse_equal_names(panel, "--judge")
     overrides.refuse_unused()
-    source = Source(data or "--text", _renamed(columns), limit, split)
+    source = Source("--text" if data is None else data, _renamed(columns), limit, split)
     needed = sorted(frozenset().union(*(judge.reads for judge in panel)))
     samples: Iterable[Sample] = [Sample(text) for text in texts] if texts else _checked(source, needed)
-    total = len(texts) if texts else source.check(needed) if source.rereadable else None
     if texts and needed:
         raise InputError(f"the judge needs the column {needed[0]!r}, which --text cannot give; use --data FILE")
+    total = len(texts) if texts else source.check(needed) if source.rereadable or dry_run else None
     if dry_run:
-        _say(f"{total if total is not None else 'unknown'} texts, {len(panel)} judges; all run here: 0 calls, 0 USD")
+        _say(f"texts: {total}, judges: {len(panel)}; all run here: 0 calls, 0 USD")
         return
     for judge in panel:
-        judge([])  # loads what it needs: a missing file is found now, not after the first judge's work
+        judged(judge, [])  # loads what it needs: a missing file is found now, not after the first judge's work
     with ExitStack() as stack:
         tallies = [Tally(judge) for judge in panel]
         table: list[tuple[Sample, list[Judgement]]] = []
-        file = _destination(output, data, stack)
+        file = _destination(output, stack)
         progress = stack.enter_context(Progress("scored", total))
         start = time.monotonic()
         try:
@@ -67,12 +70,13 @@ def run(
                 for tally, judgements in zip(tallies, by_judge, strict=True):
                     tally.add(judgements)
                 progress.advance(len(chunk))
-        finally:
-            done = tallies[0].count
-            if sys.exc_info()[0] is not None and done:
-                _say(f"stopped after {done} texts{f'; their lines are in {output}' if output else ''}")
+        except (RlaifError, KeyboardInterrupt) as error:
+            if done := tallies[0].count:
+                kept = f"{done} texts were scored before{f', their lines are in {output}' if output else ''}"
+                error.args = ("; ".join(filter(None, (str(error), kept))),)
+            raise
     if not tallies[0].count:
-        raise InputError(f"{source.name}: has no rows")
+        raise InputError(f"{source.where}: has no rows")
     if file is None:
         _print_table(table, panel, tallies[0].count)
     _summarise(tallies, time.monotonic() - start)
@@ -109,11 +113,13 @@ class Tally:
 
 
 def _renamed(columns: Sequence[str]) -> dict[str, str]:
-    renamed = {}
+    renamed: dict[str, str] = {}
     for text in columns:
         new, equals, old = text.partition("=")
         if not equals or not new or not old:
             raise InputError(f"--column {shown(text)}: should be NEW=OLD, as in completion=tweet")
+        if new in renamed:
+            raise InputError(f"--column: {new!r} is named twice: {renamed[new]} and {old}")
         renamed[new] = old
     return renamed
 
@@ -124,17 +130,33 @@ def _checked(source: Source, needed: Sequence[str]) -> Iterator[Sample]:
         yield sample
 
 
-def _destination(output: str | None, data: str | None, stack: ExitStack) -> BinaryIO | None:
-    """Open what the lines go to: a file, a pipe, or nothing where a table is shown on a terminal."""
-    if output is None:
-        return None if sys.stdout.isatty() else sys.stdout.buffer
-    try:
-        if data and Path(output).exists() and Path(data).exists() and Path(output).samefile(data):
+def _refuse_output(output: str | None, data: str | None) -> None:
+    """Find before any work what would stop the writing after it, and leave the file as it is until then."""
+    if output is None or output == "-":
+        return
+    path = Path(output)
+    with _told(output):
+        if path.is_dir():
+            raise InputError(f"{output}: is a folder; name a file with -o")
+        if not path.parent.is_dir():
+            raise InputError(f"{output}: there is no folder {path.parent}; make it first")
+        if data and path.exists() and Path(data).exists() and path.samefile(data):
             raise InputError(f"{output}: is the data itself; name another file with -o")
+
+
+def _destination(output: str | None, stack: ExitStack) -> BinaryIO | None:
+    """Open what the lines go to: a file, a pipe, or nothing where a table is shown on a terminal."""
+    if output is None or output == "-":
+        return None if output is None and sys.stdout.isatty() else sys.stdout.buffer
+    with _told(output):
         return stack.enter_context(Path(output).open("wb"))
-    except (OSError, ValueError) as error:
-        if isinstance(error, RlaifError):
-            raise
+
+
+@contextmanager
+def _told(output: str) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
         raise InputError(f"{output}: cannot be written: {reason_of(error)}") from None
 
 
@@ -149,6 +171,9 @@ def _write(file: BinaryIO | None, rows: Iterable[tuple[Sample, Iterable[Judgemen
     except BrokenPipeError:
         raise
     except OSError as error:
+        if output:
+            with suppress(OSError):  # closing tries the same bytes again
+                file.close()
         raise RlaifError(f"{output or 'standard output'}: cannot be written: {reason_of(error)}") from error
 
 
