@@ -76,13 +76,13 @@ def judge_of(judge: CardRef | Judge) -> Judge:
 def read_card(text: CardText) -> tuple[Make, Any]:
     """Find a card's adapter and check the card against the keys that it knows."""
     make = find_adapter(str(text.keys["adapter"]), text.folder, text.where)
-    keys = _keys_of(make)
+    keys = keys_of(make)
     if isinstance(keys, type) and is_dataclass(keys):
         return make, check(keys, text.keys, text.where, folder=text.folder)
     return make, text.keys  # an adapter that states no keys gets the card as it was written
 
 
-def _keys_of(make: Make) -> Any:
+def keys_of(make: Make) -> Any:
     """Return what `make` says of its parameter `card`, and nothing else: its other types may be for checkers only."""
     parameter = inspect.signature(make).parameters.get("card")
     annotation = parameter.annotation if parameter else None
