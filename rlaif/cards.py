@@ -48,17 +48,14 @@ def locate(kind: Kind, ref: str, folder: Path) -> Path:
     """Find a card or prompt by path (relative to `folder`), then by name, or raise `InputError` with a hint."""
     word = kind.removesuffix("s")
     if is_path(ref) or Path(ref).suffix in _SUFFIXES[kind]:
-        path = folder / Path(ref).expanduser()
-        if path.is_file():
+        path = on_disk(ref, folder)
+        if exists(path, "file"):
             return path
         raise InputError(f"{path}: no such {word} file")
     for root in (Path(kind), bundled(kind)):
         for suffix in _SUFFIXES[kind]:
-            try:
-                if (path := root / f"{ref}{suffix}").is_file():
-                    return path
-            except (OSError, ValueError):
-                break
+            if exists(path := root / f"{ref}{suffix}", "file"):
+                return path
     known = list(names(kind))
     listing = "`rlaif judges` lists them" if kind == "judges" else f"there are: {', '.join(known) or 'none'}"
     raise InputError(
@@ -71,30 +68,50 @@ def is_path(text: str) -> bool:
     return text.startswith(("./", "../", "/", "~")) or text in (".", "..")
 
 
+def on_disk(value: str, folder: Path) -> Path:
+    """Return the path that a value means: relative to `folder`, `~` being the user's home."""
+    try:
+        return folder / Path(value).expanduser()
+    except RuntimeError:  # the home of a user that there is not
+        return folder / value
+
+
+def exists(path: Path, what: Literal["file", "folder"]) -> bool:
+    """Whether a file or a folder is there; a name that no file can have is not."""
+    try:
+        return path.is_file() if what == "file" else path.is_dir()
+    except (OSError, ValueError):  # too long, or with a NUL
+        return False
+
+
 # --- cards ----------------------------------------------------------------------------------------------------
 
 
 def _model_source(value: str, info: ValidationInfo) -> str:
     """Make a model folder absolute (relative to the card, then to the working directory); leave a hub id alone."""
-    folder: Path = (info.context or {}).get("folder", Path())
-    for candidate in (folder / Path(value).expanduser(), Path(value)):
-        if "\0" not in value and candidate.is_dir():
+    for candidate in (on_disk(value, folder := _folder_of(info)), Path(value)):
+        if value and exists(candidate, "folder"):
             return str(candidate.resolve())
     if is_path(value):
-        raise ValueError(f"there is no model folder {folder / value}")
+        raise ValueError(f"there is no model folder {shown(str(on_disk(value, folder)), 200)}")
     if not re.fullmatch(r"[\w.-]+(/[\w.-]+)?", value):
         raise ValueError(f"{shown(value)} is neither a folder that exists nor a hub id (owner/name)")
     return value
 
 
 def _local_path(value: str, info: ValidationInfo) -> str:
-    folder: Path = (info.context or {}).get("folder", Path())
-    return str((folder / Path(value).expanduser()).absolute())
+    """Make a file's path absolute: relative to the card, or, as `--set` means it, to the working directory."""
+    beside = on_disk(value, _folder_of(info))
+    return str((Path(value) if exists(Path(value), "file") and not exists(beside, "file") else beside).absolute())
 
 
 def _function_source(value: str, info: ValidationInfo) -> str:
     source, _, name = value.rpartition(":")
     return f"{_local_path(source, info)}:{name}" if source.endswith(".py") else value
+
+
+def _folder_of(info: ValidationInfo) -> Path:
+    return (info.context or {}).get("folder", Path())  # type: ignore[no-any-return]
 
 
 ModelSource = Annotated[str, AfterValidator(_model_source)]
@@ -161,7 +178,9 @@ def find_card(ref: str | Path | Mapping[str, Any], folder: Path = Path()) -> Car
             raise InputError(f"{where}: a card's name is its file's ({name}); `name` is for cards written inline")
     else:
         raise InputError(f"a judge is named by a card's name, a path or an inline card, not {shown(ref)}")
-    if not isinstance(name, str) or not isinstance(keys.get("adapter"), str):
+    if not isinstance(name, str):
+        raise InputError(f"{where}: name: should be text, not {shown(name)}")
+    if not isinstance(keys.get("adapter"), str):
         raise InputError(f"{where}: the key 'adapter' is missing or not text; `rlaif judges toxicity` shows a card")
     return CardText(name, {**keys, "name": name}, folder, where, path.resolve() if path else None)
 
@@ -198,13 +217,12 @@ class Overrides:
 
 def put(keys: dict[str, Any], dotted: str, value: Any) -> None:
     """Set a key of nested mappings in place, copying the mappings on the way."""
-    head, _, rest = dotted.partition(".")
-    if rest:
+    *way, last = dotted.split(".")
+    for head in way:
         inner = keys.get(head)
         keys[head] = dict(inner) if isinstance(inner, Mapping) else {}
-        put(keys[head], rest, value)
-    else:
-        keys[head] = value
+        keys = keys[head]
+    keys[last] = value
 
 
 def _from_here(value: Any) -> Any:
@@ -264,11 +282,11 @@ class Question:
 def read_question(ref: str, folder: Path = Path()) -> Question:
     """Read a question of `prompts/`: a front matter between `---` lines, then the text."""
     path = locate("prompts", ref, folder)
-    parts = re.match(r"---[ \t]*\r?\n(.*?)\r?\n---[ \t]*\r?\n(.*)", read_text(path), re.DOTALL)
+    parts = re.match(r"---[ \t]*(\n(?:.*?\n)?)---[ \t]*(?:\n(.*))?\Z", read_text(path), re.DOTALL)
     if not parts:
         raise InputError(f"{path}: should begin with a front matter between two --- lines: measures, scale")
     header = check(_FrontMatter, read_yaml(parts[1], str(path)), f"{path}: front matter")
-    question = Question(name=ref, text=parts[2].strip(), measures=header.measures, scale=header.scale)
+    question = Question(name=ref, text=(parts[2] or "").strip(), measures=header.measures, scale=header.scale)
     if "completion" not in question.fields:
         raise InputError(f"{path}: the question never names {{completion}}, the text to be judged")
     return question

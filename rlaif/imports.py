@@ -11,6 +11,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from rlaif.cards import exists, on_disk
 from rlaif.errors import InputError
 from rlaif.schema import did_you_mean, reason_of, shown
 
@@ -28,9 +29,7 @@ def load_object(ref: str, folder: Path, where: str) -> Any:
     source, colon, name = ref.rpartition(":")
     if not colon or not source or not name:
         raise InputError(f"{where}: {shown(ref)} should be ./FILE.py:NAME or MODULE:NAME")
-    module = (
-        _module_of_file(folder / Path(source).expanduser(), where) if source.endswith(".py") else _module(source, where)
-    )
+    module = _module_of_file(on_disk(source, folder), where) if source.endswith(".py") else _module(source, where)
     found: Any = module
     for part in name.split("."):
         if not hasattr(found, part):
@@ -47,7 +46,7 @@ def location_of(error: BaseException, beside: str | None = None) -> str:
 
 
 def _module_of_file(path: Path, where: str) -> ModuleType:
-    if "\0" in str(path) or not path.is_file():
+    if not exists(path, "file"):
         raise InputError(f"{where}: there is no file {shown(str(path), 200)}")
     path = path.resolve()
     name = f"rlaif_card_{path.stem}_{blake2b(str(path).encode(), digest_size=4).hexdigest()}"
@@ -75,5 +74,7 @@ def _module(name: str, where: str) -> ModuleType:
 
 
 def _failed(error: BaseException, source: str, where: str) -> InputError:
-    place = f"{error.filename}:{error.lineno}" if isinstance(error, SyntaxError) else location_of(error, source)
+    place = location_of(error, source)
+    if isinstance(error, SyntaxError) and error.filename:  # of text with a NUL it names no file
+        place = f"{error.filename}:{error.lineno}"
     return InputError(f"{where}: importing {source} failed at {place}: {type(error).__name__}: {reason_of(error)}")

@@ -7,6 +7,7 @@ ours is YAML without its surprises and messages that name file and key.
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import functools
 import json
@@ -48,6 +49,7 @@ def check(cls: type[T], mapping: object, where: str, **context: Any) -> T:
         context: what validators of `cls` may look at, such as the folder that paths are relative to.
 
     """
+    _refuse_endless(mapping, where)
     if not isinstance(mapping, Mapping):
         raise InputError(f"{where}: should be a mapping of keys to values, not {shown(mapping)}")
     from pydantic import ValidationError
@@ -62,13 +64,16 @@ def check(cls: type[T], mapping: object, where: str, **context: Any) -> T:
 def read_yaml(text: str, where: str) -> Any:
     """Parse YAML as people write it: `1e-5` is a number, `no` is text, a repeated key is refused."""
     try:
-        return yaml.load(text, Loader=_Loader)
+        value = yaml.load(text, Loader=_Loader)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line = f", line {mark.line + 1}" if mark else ""
-        raise InputError(f"{where}{line}: not valid YAML: {error.problem or error.context}") from None
+        said = ", ".join(filter(None, (error.context, error.problem)))
+        raise InputError(f"{where}{line}: not valid YAML: {said}") from None
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise InputError(f"{where}: not valid YAML: {' '.join(str(error).split())}") from None
+    _refuse_endless(value, where)
+    return value
 
 
 def read_text(path: Path) -> str:
@@ -96,7 +101,10 @@ def did_you_mean(word: str, known: Mapping[str, Any] | list[str] | tuple[str, ..
 
 def shown(value: object, width: int = 60) -> str:
     """Show a value in a message: on one line, cut to `width` characters."""
-    text = repr(value)
+    try:
+        text = repr(value)
+    except ValueError:  # Python writes out no whole number of more than 4,300 digits
+        text = "a number of thousands of digits"
     return text if len(text) <= width else text[: width - 1] + "…"
 
 
@@ -110,16 +118,29 @@ class _Loader(yaml.SafeLoader):
 
     def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
         seen = set()
-        for key_node, _ in node.value:
-            if key_node.tag == "tag:yaml.org,2002:merge":
+        for key_node, _ in node.value if isinstance(node, yaml.MappingNode) else ():
+            if key_node.tag == "tag:yaml.org,2002:merge" or not isinstance(key_node, yaml.ScalarNode):
                 continue
             if key_node.value in seen:
                 raise yaml.constructor.ConstructorError(
                     None, None, f"the key {shown(key_node.value)} stands twice", key_node.start_mark
                 )
-            if isinstance(key_node, yaml.ScalarNode):
-                seen.add(key_node.value)
+            seen.add(key_node.value)
         return super().construct_mapping(node, deep=deep)
+
+    def flatten_mapping(self, node: Any) -> None:
+        super().flatten_mapping(node)
+        if len(node.value) > 10_000:  # mappings merged into mappings multiply before they are built
+            raise yaml.constructor.ConstructorError(None, None, "`<<` merges more than 10,000 keys", node.start_mark)
+
+    def construct_object(self, node: Any, deep: bool = False) -> Any:
+        try:
+            return super().construct_object(node, deep=deep)
+        except (AttributeError, LookupError, TypeError, ValueError):  # as `!!bool maybe` and `!!int ''`
+            kind = node.tag.rpartition(":")[2]
+            raise yaml.constructor.ConstructorError(
+                None, None, f"{shown(node.value)} is not of the type {kind}", node.start_mark
+            ) from None
 
 
 for _tag, _pattern, _first in (
@@ -128,7 +149,8 @@ for _tag, _pattern, _first in (
     ("int", r"[-+]?(?:0|[1-9][0-9]*)", "-+0123456789"),
     (
         "float",
-        r"[-+]?(?:\.[0-9]+|[0-9]+(?:\.[0-9]*)?)(?:[eE][-+]?[0-9]+)?|[-+]?\.(?:inf|Inf)|\.(?:nan|NaN)",
+        # A point or an exponent makes a number of digits a float; `007` is text, as its zeros say.
+        r"[-+]?(?:\.[0-9]+|[0-9]+\.[0-9]*|[0-9]+(?=[eE]))(?:[eE][-+]?[0-9]+)?|[-+]?\.(?:inf|Inf)|\.(?:nan|NaN)",
         "-+.0123456789",
     ),
     ("merge", r"<<", "<"),
@@ -146,17 +168,31 @@ def _adapter(cls: Any) -> Any:
     return TypeAdapter(cls)
 
 
-def _plain(value: object, where: str, path: str = "", depth: int = 0) -> Any:
+def _refuse_endless(value: object, where: str) -> None:
+    """Refuse what a few anchors in a few lines can blow up to: a list that contains itself, or billions of items."""
+    count, waiting = 0, [(value, 0)]
+    while waiting:
+        item, depth = waiting.pop()
+        count += 1
+        if depth > 50:
+            raise InputError(f"{where}: nested more than 50 deep")
+        if count > 1_000_000:
+            raise InputError(f"{where}: holds more than a million values")
+        if isinstance(item, Mapping):
+            waiting += [(part, depth + 1) for pair in item.items() for part in pair]
+        elif isinstance(item, list | tuple | set | frozenset):
+            waiting += [(part, depth + 1) for part in item]
+
+
+def _plain(value: object, where: str, path: str = "") -> Any:
     """Copy what JSON can hold; refuse the rest with its path, also text that is not Unicode."""
-    if depth > 50:
-        raise InputError(f"{where}: {path[:60]}…: nested more than 50 deep")
     if isinstance(value, Mapping):
         for key in value:
             if not isinstance(key, str):
                 raise InputError(f"{where}: {path}the key {shown(key)} should be text; put it in quotes")
-        return {_plain(k, where): _plain(v, where, f"{path}{k}.", depth + 1) for k, v in value.items()}
+        return {_plain(k, where): _plain(v, where, f"{path}{k}.") for k, v in value.items()}
     if isinstance(value, list | tuple):
-        return [_plain(item, where, f"{path}{i}.", depth + 1) for i, item in enumerate(value)]
+        return [_plain(item, where, f"{path}{i}.") for i, item in enumerate(value)]
     if isinstance(value, Path):
         return str(value)
     if isinstance(value, str) and not value.isascii():
@@ -164,27 +200,32 @@ def _plain(value: object, where: str, path: str = "", depth: int = 0) -> Any:
             value.encode()
         except UnicodeEncodeError:
             raise InputError(f"{where}: {path[:-1] or 'a key'}: {shown(value)} is not Unicode text") from None
+    if isinstance(value, int) and value.bit_length() > 1024:
+        raise InputError(f"{where}: {path[:-1]}: {shown(value)} is too large a number")
     if value is None or isinstance(value, str | bool | int | float):
         return value
     raise InputError(f"{where}: {path[:-1]}: should be text, a number, a list or a mapping, not {shown(value)}")
 
 
 def _complaint(cls: type, mapping: Mapping[str, Any], where: str, errors: list[ErrorDetails]) -> str:
-    """Make one line of pydantic's errors: unknown keys first, then missing ones, then wrong values."""
+    """
+    Make one line of pydantic's errors: unknown keys first, then missing ones, then wrong values.
+
+    Of wrong values the innermost comes first: of `bad: [a, 3]` the number is wrong, not that it is a list.
+    """
     order = {"unexpected_keyword_argument": 0, "missing": 1}
-    first = min(errors, key=lambda error: order.get(error["type"], 2))
-    path = _path_within(mapping, first["loc"])
+    paths = [_path_within(mapping, error["loc"]) for error in errors]
+    first, path = min(zip(errors, paths, strict=True), key=lambda pair: (order.get(pair[0]["type"], 2), -len(pair[1])))
     if first["type"] == "unexpected_keyword_argument":
         known = list(known_keys(_class_at(cls, first["loc"][:-1])))
-        word = str(first["loc"][-1])
-        name = ".".join(str(part) for part in first["loc"])
-        return f"{where}: unknown key {name!r}{did_you_mean(word, known)}; allowed: {', '.join(known)}"
+        word, name = str(first["loc"][-1]), ".".join(map(str, path))
+        return f"{where}: unknown key {shown(name)}{did_you_mean(word, known)}; allowed: {', '.join(known)}"
     if first["type"] == "missing":
-        return f"{where}: the key {'.'.join(map(str, first['loc']))!r} is missing"
+        return f"{where}: the key {'.'.join(map(str, (*path, first['loc'][-1])))!r} is missing"
     if first["type"] == "value_error":
         return f"{where}: {_dotted(path)}{first['msg'].removeprefix('Value error, ')}"
     # The alternatives of a union complain one by one, about the same place.
-    said = [_expected(error["msg"]) for error in errors if _path_within(mapping, error["loc"]) == path]
+    said = [_expected(error["msg"]) for error, at in zip(errors, paths, strict=True) if at == path]
     return f"{where}: {_dotted(path)}should be {' or '.join(dict.fromkeys(said))}, not {shown(first['input'])}"
 
 
@@ -210,14 +251,13 @@ def _dotted(path: tuple[str | int, ...]) -> str:
 
 
 def _path_within(mapping: Any, loc: tuple[str | int, ...]) -> tuple[str | int, ...]:
-    """Keep the part of pydantic's location that exists in the input: the rest names alternatives of a union."""
+    """Keep the parts of pydantic's location that exist in the input: the rest names alternatives of a union."""
     path: list[str | int] = []
     for part in loc:
-        try:
-            mapping = mapping[part]
-        except (KeyError, IndexError, TypeError):
-            break
-        path.append(part)
+        if isinstance(mapping, Mapping | list | tuple) and not isinstance(part, str) ^ isinstance(mapping, Mapping):
+            with contextlib.suppress(LookupError):
+                mapping = mapping[part]  # type: ignore[index]
+                path.append(part)
     return tuple(path)
 
 
