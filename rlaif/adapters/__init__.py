@@ -4,14 +4,15 @@ The registry: which adapter makes a judge of which card.
 An adapter is one function, `make(card, *, load) -> Judge`. The annotation of `card` is a dataclass derived from
 `rlaif.cards.Card`: the keys the adapter knows, by which a card is checked before anything is loaded. `load` makes
 the judges inside a panel. Built-in adapters come in through the same door as a stranger's: a name that stands
-for `MODULE:NAME`, in the entry-point group `rlaif.adapters`, or a card's `adapter: MODULE:NAME` itself.
+for `MODULE:NAME`, in the entry-point group `rlaif.adapters`, or a card's `adapter: MODULE:NAME` itself. A
+stranger's judge may be a plain function of samples: what it leaves out is filled in, and it is held to the contract.
 """
 
 from __future__ import annotations
 
 import contextlib
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import is_dataclass
 from functools import partial
 from importlib.metadata import entry_points
@@ -19,10 +20,10 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from rlaif.cards import Card, CardText, Overrides, find_card
-from rlaif.errors import InputError
-from rlaif.imports import load_object
-from rlaif.schema import check, did_you_mean
-from rlaif.types import Judge
+from rlaif.errors import InputError, JudgeBug, RlaifError
+from rlaif.imports import load_object, location_of
+from rlaif.schema import check, did_you_mean, reason_of, shown
+from rlaif.types import Judge, Judgement, Sample
 
 CardRef = str | Path | Mapping[str, Any]
 """How a judge is named: a card's name, its path, or the card itself."""
@@ -83,9 +84,8 @@ def read_card(text: CardText) -> tuple[Make, Any]:
 
 
 def keys_of(make: Make) -> Any:
-    """Return what `make` says of its parameter `card`, and nothing else: its other types may be for checkers only."""
-    parameter = inspect.signature(make).parameters.get("card")
-    annotation = parameter.annotation if parameter else None
+    """Return the type that `make` states for its card, and nothing else: its other types may be for checkers only."""
+    annotation = next(iter(inspect.signature(make).parameters.values())).annotation
     if isinstance(annotation, str):
         with contextlib.suppress(Exception):
             return eval(annotation, vars(inspect.getmodule(make)))
@@ -106,13 +106,13 @@ def find_adapter(name: str, folder: Path, where: str) -> Make:
                 f"{where}: unknown adapter {name!r}{did_you_mean(name, known)}; there are: {', '.join(known)}, "
                 "or MODULE:NAME of your own"
             )
-        try:
-            found = plugins[name].load()
-        except Exception as error:
-            raise InputError(f"{where}: the adapter {name!r} cannot be imported: {error}") from error
+        plugin = plugins[name]
+        found = load_object(f"{plugin.module}:{plugin.attr or 'make'}", folder, f"{where}: the adapter {name!r}")
     make = getattr(found, "make", found)
-    if not callable(make):
-        raise InputError(f"{where}: adapter {name!r} should be a function make(card, *, load) -> Judge")
+    try:
+        inspect.signature(make).bind(None, load=None)
+    except (TypeError, ValueError):
+        raise InputError(f"{where}: adapter {name!r} should be a function make(card, *, load) -> Judge") from None
     return make  # type: ignore[no-any-return]
 
 
@@ -154,25 +154,49 @@ def _find(
 def _load(ref: CardRef, folder: Path, overrides: Overrides, above: tuple[Path, ...]) -> Judge:
     text, above = _find(ref, folder, overrides, above)
     make, card = read_card(text)
-    return _completed(make(card, load=partial(_load, folder=text.folder, overrides=overrides, above=above)), text)
-
-
-def _completed(judge: Any, text: CardText) -> Judge:
-    """Fill in what an adapter of ten lines leaves out, so that nobody else has to ask."""
+    load = partial(_load, folder=text.folder, overrides=overrides, above=above)
+    if text.keys["adapter"] in BUILT_IN:
+        return make(card, load=load)
+    with _told_by(f"{text.where}: the adapter {text.keys['adapter']!r}"):
+        judge = make(card, load=load)
     if not callable(judge):
-        raise InputError(f"{text.where}: the adapter {text.keys['adapter']!r} made no judge but {judge!r}")
-    defaults = {
-        "name": text.name,
-        "measures": text.keys.get("measures", "quality"),
-        "has_logit": False,
-        "remote": False,
-        "identity": tuple(sorted((k, repr(v)) for k, v in text.keys.items() if k not in ("name", "measures"))),
-        "reads": frozenset(),
-    }
-    for attribute, value in defaults.items():
-        if not hasattr(judge, attribute):
-            try:
-                setattr(judge, attribute, value)
-            except AttributeError:
-                raise InputError(f"{text.where}: the judge of {text.keys['adapter']!r} has no {attribute!r}") from None
-    return judge  # type: ignore[no-any-return]
+        raise InputError(f"{text.where}: the adapter {text.keys['adapter']!r} made no judge but {shown(judge)}")
+    return PluginJudge(judge, text)
+
+
+class PluginJudge:
+    """A stranger's judge: held to the contract, and with what ten lines leave out, so that nobody else has to ask."""
+
+    def __init__(self, judge: Callable[[Sequence[Sample]], object], text: CardText) -> None:
+        said = {k: repr(v) for k, v in text.keys.items() if k not in ("name", "measures")}
+        self.name: str = getattr(judge, "name", text.name)
+        self.measures: str = getattr(judge, "measures", text.keys.get("measures", "quality"))
+        self.has_logit: bool = getattr(judge, "has_logit", False)
+        self.remote: bool = getattr(judge, "remote", False)
+        self.identity: Hashable = getattr(judge, "identity", tuple(sorted(said.items())))
+        self.reads: frozenset[str] = frozenset(getattr(judge, "reads", ()))
+        self._judge = judge
+
+    def __call__(self, samples: Sequence[Sample]) -> list[Judgement]:
+        """Ask it, and raise `JudgeBug` where it raises, or returns anything but a judgement for each sample."""
+        with _told_by(f"judge {self.name}"):
+            judgements = self._judge(samples)
+        if not isinstance(judgements, list):
+            raise JudgeBug(f"judge {self.name}: returned {shown(judgements)}; return a list of Judgements")
+        if len(judgements) != len(samples):
+            raise JudgeBug(f"judge {self.name}: returned {len(judgements)} judgements for {len(samples)} samples")
+        for judgement in judgements:
+            if not isinstance(judgement, Judgement):
+                raise JudgeBug(f"judge {self.name}: returned {shown(judgement)}; return a Judgement for each sample")
+        return judgements
+
+
+@contextlib.contextmanager
+def _told_by(who: str) -> Iterator[None]:
+    """Say where a stranger's code raised; what rlaif says itself stays as it is."""
+    try:
+        yield
+    except RlaifError:
+        raise
+    except Exception as error:
+        raise JudgeBug(f"{who} raised at {location_of(error)}: {type(error).__name__}: {reason_of(error)}") from error

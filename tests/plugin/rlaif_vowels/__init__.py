@@ -1,0 +1,1 @@
+"""Judges text by its vowels."""
