@@ -141,7 +141,7 @@ class Baseline:
             return empty(self.name)
         start = time.perf_counter()
         score, raw = self._verdict(sample)
-        return Judgement(self.name, score, raw=raw, usage=Usage(seconds=time.perf_counter() - start))
+        return Judgement(self.name, score, raw=float(raw), usage=Usage(seconds=time.perf_counter() - start))
 
 
 def _lines_of(path: str) -> list[str]:
