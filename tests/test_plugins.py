@@ -62,7 +62,7 @@ def test_an_adapter_that_is_not_installed_is_refused_with_those_there_are(main: 
 
 
 def test_an_installed_adapter_is_listed_among_those_there_are(plugin: Path) -> None:
-    with pytest.raises(InputError, match="lexicon, .*vowels, or MODULE:NAME"):
+    with pytest.raises(InputError, match=r"lexicon, .*vowels, or MODULE:NAME"):
         load_judge({"adapter": "nothing_like_it"})
 
 
