@@ -36,7 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except click.ClickException as error:
         return _said(error.format_message(), 2)
     except (KeyboardInterrupt, click.Abort) as error:
-        return _interrupted(str(error))
+        return _interrupted(str(error.__cause__ or ""))  # click makes an Abort of the first
     except (BrokenPipeError, SystemExit):  # the reader of our output, `head` for one, has seen enough; click exits
         _discard_output()
         return 0

@@ -37,7 +37,9 @@ def complain(message: str) -> None:
         import traceback
 
         traceback.print_exc()
-    print(f"rlaif: {harmless(message, 2000)}", file=sys.stderr)  # noqa: T201
+    if len(message) > 2000:  # what to do stands at the end
+        message = f"{message[:1000]} … {message[-1000:]}"
+    print(f"rlaif: {harmless(message)}", file=sys.stderr)  # noqa: T201
 
 
 def number(value: float | None, digits: int = 3) -> str:
