@@ -178,10 +178,10 @@ def find_card(ref: str | Path | Mapping[str, Any], folder: Path = Path()) -> Car
             raise InputError(f"{where}: a card's name is its file's ({name}); `name` is for cards written inline")
     else:
         raise InputError(f"a judge is named by a card's name, a path or an inline card, not {shown(ref)}")
-    if not isinstance(name, str):
-        raise InputError(f"{where}: name: should be text, not {shown(name)}")
     if not isinstance(keys.get("adapter"), str):
         raise InputError(f"{where}: the key 'adapter' is missing or not text; `rlaif judges toxicity` shows a card")
+    if not isinstance(name, str):
+        raise InputError(f"{where}: name: should be text, not {shown(name)}")
     return CardText(name, {**keys, "name": name}, folder, where, path.resolve() if path else None)
 
 
