@@ -32,7 +32,8 @@ HOSTILE = [
     "\x1b[2J\x1b]0;title\x07red", "a\u202edcba", "nul\0nul", "\ud800 lone \udfff", "two\r\nlines\u2028here", "\x9b31m"
 ]  # fmt: skip
 PRINTING = [
-    ["score", "-j", "length", "--data", "x.jsonl"], ["judges"], ["judges", "lexicon"], ["check", "-j", "length"], ["--help"]
+    ["score", "-j", "length", "--data", "x.jsonl"], ["judges"], ["judges", "lexicon"], ["check", "-j", "length"],
+    ["--help"],
 ]  # fmt: skip
 
 ODD_ADAPTER = """
@@ -297,6 +298,7 @@ def test_set_changes_a_card_for_one_command(main):
         (["-o", "."], ".: is a folder"),
         (["-o", "file/out.jsonl"], "file/out.jsonl: there is no folder file"),
         (["-o", "x" * 5000], "cannot be written: File name too long"),
+        (["-o", "\ud800"], "cannot be written: "),
     ],
 )
 def test_a_wrong_option_is_refused(main, here, options, words):

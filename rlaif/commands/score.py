@@ -156,7 +156,7 @@ def _destination(output: str | None, stack: ExitStack) -> BinaryIO | None:
 def _told(output: str) -> Iterator[None]:
     try:
         yield
-    except OSError as error:
+    except (OSError, UnicodeError) as error:
         raise InputError(f"{output}: cannot be written: {reason_of(error)}") from None
 
 
