@@ -129,7 +129,11 @@ class User:
         (self.folder / "judges" / f"{name}.yaml").write_text(text)
 
     def start(self, *arguments: str, url: str = "") -> subprocess.Popen[str]:
-        env = {k: v for k, v in os.environ.items() if not k.startswith("HF_") and "PROXY" not in k.upper()}
+        env = {
+            k: v
+            for k, v in os.environ.items()
+            if not k.startswith(("HF_", "TRANSFORMERS_OFFLINE")) and "PROXY" not in k.upper()
+        }
         env |= {"HF_HOME": str(self.folder / "hf"), "HF_HUB_OFFLINE": "0" if url else "1"}
         env |= {"HF_ENDPOINT": url} if url else {}
         return subprocess.Popen(
