@@ -6,7 +6,7 @@ The run file as types: each knob with its unit, its default and what it may be.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator
 from dataclasses import MISSING, Field, dataclass, field, fields, is_dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal, get_type_hints
@@ -216,21 +216,20 @@ def read_run(path: Path, sets: Iterable[str] = ()) -> RunConfig:
 # --- the commented run file -----------------------------------------------------------------------------------
 
 
-def commented(cls: type = RunConfig, values: Mapping[str, Any] | None = None) -> str:
-    """Return a run file with every key, its default (or `values`) and a comment that says what it is."""
-    return "\n".join(_lines_of(cls, values or {}, "")) + "\n"
+def commented() -> str:
+    """Return a run file with every key, its default and a comment that says what it is."""
+    return "\n".join(_lines_of(RunConfig, "")) + "\n"
 
 
-def _lines_of(cls: type, values: Mapping[str, Any], indent: str) -> Iterator[str]:
+def _lines_of(cls: type, indent: str) -> Iterator[str]:
     hints = get_type_hints(cls)
     for key in fields(cls):
-        value = values.get(key.name, _default_of(key))
         meaning = key.metadata["meaning"]
         if is_dataclass(section := hints[key.name]):
             yield ("" if indent else "\n") + f"{indent}{key.name}:".ljust(40) + f" # {meaning}"
-            yield from _lines_of(section, value if isinstance(value, Mapping) else {}, indent + "  ")  # type: ignore[arg-type]
+            yield from _lines_of(section, indent + "  ")  # type: ignore[arg-type]
         else:
-            yield f"{indent}{key.name}: {_as_yaml(value)}".ljust(40) + f" # {meaning}"
+            yield f"{indent}{key.name}: {_as_yaml(_default_of(key))}".ljust(40) + f" # {meaning}"
 
 
 def _default_of(key: Field[Any]) -> Any:

@@ -84,28 +84,10 @@ class Hub:
 
 @pytest.fixture(scope="module")
 def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A tiny RoBERTa classifier with a word-level tokenizer, random but for its seed."""
-    import torch
-    from tokenizers import Tokenizer, models, pre_tokenizers, processors
-    from transformers import PreTrainedTokenizerFast, RobertaConfig, RobertaForSequenceClassification
+    """A tiny RoBERTa classifier, random but for its seed."""
+    from tests import tiny
 
-    folder = tmp_path_factory.mktemp("tiny-judge")
-    words = ["<pad>", "</s>", "<s>", "<unk>", "you", "are", "kind", "an", "idiot"]
-    vocabulary = {word: i for i, word in enumerate(words)}
-    tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token="<unk>"))
-    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
-    tokenizer.post_processor = processors.RobertaProcessing(("</s>", 1), ("<s>", 2))
-    PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, bos_token="<s>", eos_token="</s>", pad_token="<pad>", unk_token="<unk>"
-    ).save_pretrained(folder)
-    torch.manual_seed(0)
-    config = RobertaConfig(
-        vocab_size=len(vocabulary), hidden_size=16, num_hidden_layers=1, num_attention_heads=2, intermediate_size=32,
-        max_position_embeddings=34, type_vocab_size=1, pad_token_id=0, eos_token_id=1, bos_token_id=2,
-        id2label={0: "nothate", 1: "hate"}, label2id={"nothate": 0, "hate": 1},
-    )  # fmt: skip
-    RobertaForSequenceClassification(config).save_pretrained(folder)
-    return folder
+    return tiny.classifier(tmp_path_factory.mktemp("tiny-judge"))
 
 
 @pytest.fixture(scope="module")
