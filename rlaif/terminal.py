@@ -57,22 +57,26 @@ def console(stderr: bool = False) -> Console:
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, stderr: bool = False) -> None:
-    """Print a table; a column whose name ends in an arrow or a bracket of units holds numbers."""
+    """Print a table, without the columns of numbers that say nothing: no toxicity where no judge measures harm."""
     from rich.table import Table
     from rich.text import Text
 
     table = Table(box=None, pad_edge=False, header_style="bold")
-    for column in columns:
+    rows, shown = list(rows), []
+    for i, column in enumerate(columns):
         is_text = column in ("text", "status", "judge", "card", "adapter", "measures", "ready", "abstained")
-        table.add_column(
-            column,
-            justify="left" if is_text else "right",
-            overflow="fold",
-            no_wrap=not is_text,
-            min_width=8 if is_text else None,  # a narrow terminal must not squeeze a name away
-        )
+        longest = max((len(row[i]) for row in rows), default=0)
+        if longest or is_text:
+            shown.append(i)
+            table.add_column(
+                column,
+                justify="left" if is_text else "right",
+                overflow="fold",
+                no_wrap=not is_text,
+                min_width=min(8, longest) or None,  # a narrow terminal must not squeeze a name away
+            )
     for row in rows:
-        table.add_row(*(Text(cell) for cell in row))
+        table.add_row(*(Text(row[i]) for i in shown))
     target = console(stderr)
     with target.capture() as captured:  # written by us: rich ends the process where a pipe is closed
         target.print(table)

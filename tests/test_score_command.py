@@ -200,6 +200,11 @@ def test_a_terminal_shows_score_and_toxicity_beside_each_other(here):
     assert "{" not in shown
 
 
+def test_a_terminal_shows_no_toxicity_where_no_judge_measures_harm(here):
+    _, shown = on_terminal("score", "-j", "length", "--text", "You idiot.")
+    assert shown.splitlines()[0].split() == ["text", "judge", "score", "↑", "status"]
+
+
 def test_a_terminal_shows_no_number_where_a_judge_abstained(here):
     _, shown = on_terminal("score", "-j", "lexicon", "--text", " ")
     assert shown.splitlines()[1].split() == ["lexicon", "–", "–", "empty", "(the", "completion", "is", "blank)"]
