@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from rlaif.adapters.classifier.card import ClassifierCard
 from rlaif.adapters.classifier.encoder import Encoded, Encoder, shared_encoder, token_batches
 from rlaif.adapters.classifier.head import resolve_head
-from rlaif.hub import explained
+from rlaif.hub import explained, refuse_unreachable
 from rlaif.types import Judge, Judgement, Sample, Usage, empty
 
 if TYPE_CHECKING:
@@ -82,6 +82,7 @@ class ClassifierJudge:
         from transformers import AutoConfig
 
         card = self.card
+        refuse_unreachable(card.model, card.revision, self.where)
         try:
             return AutoConfig.from_pretrained(
                 card.model, revision=card.revision, trust_remote_code=card.trust_remote_code
