@@ -25,6 +25,7 @@ format: .venv/test.stamp
 
 benchmarks: .venv/test.stamp
 	HF_HUB_OFFLINE=1 $(BIN)/python benchmarks/startup.py
+	$(BIN)/python benchmarks/streaming.py
 	HF_HUB_OFFLINE=1 $(BIN)/python benchmarks/classifier.py
 
 .venv/bin/python:

@@ -33,6 +33,7 @@ class Source:
         columns: new names, `{"completion": "tweet"}`.
         limit: read no more rows than this.
         split: of a hub data set; by default `train`, or the only one.
+        needed: columns that must be there beside the completion, for the judges that read them.
 
     """
 
@@ -40,6 +41,7 @@ class Source:
     columns: Mapping[str, str] = field(default_factory=dict)
     limit: int | None = None
     split: str | None = None
+    needed: frozenset[str] = frozenset()
 
     @property
     def where(self) -> str:
@@ -59,30 +61,12 @@ class Source:
         rows = itertools.islice(self._rows(), self.limit)
         return (self._sample(row, place) for place, row in rows)
 
-    def check(self, needed: Iterable[str] = ()) -> int:
-        """
-        Read all rows without keeping any, and count them.
-
-        Args:
-            needed: columns that must be there beside the completion, for the judges that read them.
-
-        """
-        count = 0
-        for sample in self.samples():
-            self.refuse_missing(sample, needed)
-            count += 1
+    def check(self) -> int:
+        """Read all rows without keeping any, and count them."""
+        count = sum(1 for _ in self.samples())
         if not count:
             raise InputError(f"{self.where}: has no rows")
         return count
-
-    def refuse_missing(self, sample: Sample, needed: Iterable[str]) -> None:
-        """Raise `InputError` where a sample lacks a column that a judge needs."""
-        for column in needed:
-            if not (sample.columns.get("prompt") is not None if column == "prompt" else column in sample.columns):
-                raise InputError(
-                    f"{self.where}: the judge needs the column {column!r}; there are: {_names(sample.columns)}; "
-                    f"--column {column}=NAME says which one it is"
-                )
 
     def _sample(self, row: Row, place: str) -> Sample:
         for old in self.columns.values():
@@ -97,13 +81,20 @@ class Source:
                 f"{self.where}, {place}: has neither 'completion' nor 'text'; there are: {_names(row)}; "
                 "--column completion=NAME says which one it is"
             )
+        for column in sorted(self.needed):
+            if row.get(column) is None if column == "prompt" else column not in row:
+                raise InputError(
+                    f"{self.where}, {place}: the judge needs the column {column!r}; there are: {_names(row)}; "
+                    f"--column {column}=NAME says which one it is"
+                )
         texts = {name: text_of(row[name]) for name in (key, "prompt") if row.get(name) is not None or name == key}
         for name, text in texts.items():
             if text is None:
                 raise InputError(
                     f"{self.where}, {place}: {name!r} should be text or a list of messages, not {shown(row[name])}"
                 )
-        return Sample(texts[key] or "", texts.get("prompt") or "", row)
+        others = {name: value for name, value in row.items() if name not in (key, "prompt")}
+        return Sample(texts[key] or "", texts.get("prompt") or "", others)
 
     def _rows(self) -> Iterator[tuple[str, Row]]:
         if not self.name:

@@ -12,6 +12,7 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from tests import tiny
 from tests.conftest import one_line
 
 FUZZ = settings(deadline=None, max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -30,10 +31,6 @@ def refused(done, status, *words):
     for word in words:
         assert word in message
     return message
-
-
-def unnamed(*values):
-    return pytest.param(*values, marks=pytest.mark.xfail(strict=True, reason="the message does not name the card yet"))
 
 
 # --- cards ----------------------------------------------------------------------------------------------------
@@ -62,12 +59,12 @@ def unnamed(*values):
         ("adapter: python\nfunction: json:__name__", ["is not a function but 'json'"]),
         ("adapter: panel", ["the key 'judges' is missing"]),
         ("adapter: panel\njudges: []", ["a panel needs a member"]),
-        unnamed("adapter: panel\njudges: [nosuch]", ["no judge named 'nosuch'"]),
+        ("adapter: panel\njudges: [nosuch]", ["no judge named 'nosuch'"]),
         ("adapter: panel\njudges: [length, length]", ["two judges are named 'length'"]),
         ("adapter: panel\njudges: [./mine.yaml]", ["the panel is a member of itself"]),
         ("adapter: panel\njudges: [{judge: length, wait: 2}]", ["judges.0", "unknown key 'wait'"]),
         ("adapter: lexicon", ["name either `words` (a list) or `file`"]),
-        unnamed("adapter: lexicon\nfile: ./missing.txt", ["missing.txt: cannot be read: No such file or directory"]),
+        ("adapter: lexicon\nfile: ./missing.txt", ["missing.txt: cannot be read: No such file or directory"]),
         ("- a\n- list", ["a card is a mapping of keys to values"]),
         ("just text", ["a card is a mapping of keys to values"]),
         ("", ["a card is a mapping of keys to values"]),
@@ -140,10 +137,10 @@ def test_data_without_the_column_lists_those_it_has(main, here):
 
 
 def test_a_judge_that_reads_the_prompt_refuses_data_without_one(main, here):
-    Path("f.py").write_text("def f(completions, prompt): return [0.5] * len(completions)")
-    card = "{name: mine, adapter: python, function: './f.py:f'}"
+    tiny.classifier(here / "model")
+    card = "{adapter: classifier, model: ./model, bad: hate, text: prompt_and_completion}"
     Path("x.jsonl").write_text('{"text": "a"}\n')
-    refused(main("score", "-j", card, "--data", "x.jsonl"), 2, "x.jsonl: the judge needs the column 'prompt'")
+    refused(main("score", "-j", card, "--data", "x.jsonl"), 2, "x.jsonl, line 1: the judge needs the column 'prompt'")
     refused(main("score", "-j", card, "--text", "a"), 2, "'prompt'", "--text cannot give; use --data FILE")
 
 

@@ -127,7 +127,7 @@ def test_a_saturated_score_keeps_its_digits_and_its_order():
     scores, _, _ = head.verdict(torch.tensor([[-30.0, 30.0], [-31.0, 30.0], [30.0, -30.0]]))
     assert scores[0] == pytest.approx(math.exp(-60), rel=1e-6)
     assert scores[1] < scores[0]
-    assert 0 <= scores.min()
+    assert scores.min() >= 0
     assert scores.max() <= 1
 
 

@@ -65,6 +65,9 @@ def seen(prompts, completions, **columns):
 async def later(completions):
     return [1.0]
 
+def singular(completions, prompt):
+    return [1.0]
+
 def positional(completions, /):
     return [1.0]
 
@@ -169,6 +172,7 @@ def test_a_bug_stops_the_work_with_its_place(folder, name, words):
         ("./mine.py:number", ["is not a function"]),
         ("./mine.py:later", ["async"]),
         ("./mine.py:positional", ["positional"]),
+        ("./mine.py:singular", ["asks for 'prompt'", "'prompts'"]),
         ("no_such_module:f", ["cannot import no_such_module", "./FILE.py:NAME"]),
         ("./broken.py:f", ["broken.py:2", "IndentationError"]),
         ("./exits.py:f", ["exits.py:1", "SystemExit"]),

@@ -47,9 +47,9 @@ def texts(name, **keywords):
     return [sample.completion for sample in Source(name, **keywords).samples()]
 
 
-def refusal(name, *, needed=(), **keywords):
+def refusal(name, **keywords):
     with pytest.raises(InputError) as caught:
-        Source(name, **keywords).check(needed)
+        Source(name, **keywords).check()
     message = str(caught.value)
     assert "\n" not in message
     return message
@@ -161,7 +161,7 @@ def test_a_value_that_is_no_text_is_refused(write, column, value):
 def test_a_null_prompt_is_no_prompt(write):
     name = write("x.jsonl", '{"completion": "a", "prompt": null}')
     assert next(Source(name).samples()).prompt == ""
-    assert "needs the column 'prompt'" in refusal(name, needed=["prompt"])
+    assert "needs the column 'prompt'" in refusal(name, needed={"prompt"})
 
 
 def test_a_missing_completion_lists_the_columns_and_the_way_out(write):
@@ -197,9 +197,9 @@ def test_a_renamed_column_that_is_not_there_is_refused_with_a_hint(write):
 
 def test_a_column_that_a_judge_needs_is_asked_for(write):
     name = write("x.jsonl", '{"completion": "a", "reference": "r"}')
-    assert Source(name).check(["reference"]) == 1
-    assert refusal(name, needed=["gold"]) == (
-        "x.jsonl: the judge needs the column 'gold'; there are: completion, reference; "
+    assert Source(name, needed={"reference"}).check() == 1
+    assert refusal(name, needed={"gold"}) == (
+        "x.jsonl, line 1: the judge needs the column 'gold'; there are: completion, reference; "
         "--column gold=NAME says which one it is"
     )
 
@@ -325,7 +325,7 @@ def test_parquet_round_trip(write):
     ]
     pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), write("x.parquet", ""), row_group_size=700)
     samples = list(Source("x.parquet").samples())
-    assert [dict(sample.columns) for sample in samples] == rows
+    assert [dict(sample.columns) for sample in samples] == [{"n": row["n"], "tags": row["tags"]} for row in rows]
     assert [sample.completion for sample in samples] == [row["completion"] for row in rows]
     assert samples[0].prompt == "q"
     assert samples[1].prompt == ""
@@ -449,7 +449,9 @@ def test_standard_input_is_named_in_errors(stdin):
     assert refusal(stdin('{"text": "a"}\nnonsense')).startswith("standard input, line 2: malformed JSON")
     assert refusal(stdin('{"text": "a"}\n{"texts": "a"}')).startswith("standard input, line 2: has neither")
     assert refusal(stdin("")) == "standard input: has no rows"
-    assert refusal(stdin("a\n"), needed=["gold"]).startswith("standard input: the judge needs the column 'gold'")
+    assert refusal(stdin("a\n"), needed={"gold"}).startswith(
+        "standard input, line 1: the judge needs the column 'gold'"
+    )
 
 
 def test_closed_standard_input_is_refused(monkeypatch):

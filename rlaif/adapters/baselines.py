@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, fields
 from hashlib import blake2b
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from annotated_types import Ge, Gt, Le
@@ -98,7 +99,7 @@ def make_lexicon(card: LexiconCard, *, load: Load) -> Judge:
     """Make the judge that scores 1 / (1 + bad words); `raw` is their count. Whole words, whatever their case."""
     if (card.words is None) == (card.file is None):
         raise InputError(f"judge {card.name}: name either `words` (a list) or `file` (one word a line)")
-    listed = card.words if card.words is not None else _lines_of(card.file or "")
+    listed = card.words if card.words is not None else _lines_of(card)
     words = sorted({word.strip().lower() for word in listed if word.strip()}, key=lambda word: (-len(word), word))
     if not words:
         raise InputError(f"judge {card.name}: the list of words is empty")
@@ -144,7 +145,8 @@ class Baseline:
         return Judgement(self.name, score, raw=float(raw), usage=Usage(seconds=time.perf_counter() - start))
 
 
-def _lines_of(path: str) -> list[str]:
-    from pathlib import Path
-
-    return read_text(Path(path)).splitlines()
+def _lines_of(card: LexiconCard) -> list[str]:
+    try:
+        return read_text(Path(card.file or "")).splitlines()
+    except InputError as error:
+        raise InputError(f"judge {card.name}: file: {error}") from None

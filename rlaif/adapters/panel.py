@@ -52,7 +52,12 @@ class Seat(Checked):
 def make(card: PanelCard, *, load: Load) -> Judge:
     """Make a panel and its members."""
     seats = seats_of(card)
-    judges = [load(seat.judge) for seat in seats]
+    judges = []
+    for i, seat in enumerate(seats):
+        try:
+            judges.append(load(seat.judge))
+        except InputError as error:
+            raise InputError(f"judge {card.name}: judges.{i}: {error}") from error
     refuse_equal_names(judges, f"judge {card.name}")
     return Panel(card, seats, judges)
 

@@ -115,6 +115,9 @@ def _keywords_of(function: Any, where: str) -> tuple[frozenset[str] | None, froz
         return None, frozenset()
     if any(p.kind is p.POSITIONAL_ONLY and p.default is p.empty for p in parameters):
         raise InputError(f"{where} takes positional arguments; it is called with keywords: prompts, completions, ...")
+    for name in ("prompt", "completion"):
+        if any(p.name == name and p.default is p.empty for p in parameters):
+            raise InputError(f"{where} asks for {name!r}; by TRL's contract it gets lists, as {name + 's'!r}")
     named = [p for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
     needed = {p.name for p in named if p.default is p.empty} - {"prompts", "completions"}
     anything = any(p.kind is p.VAR_KEYWORD for p in parameters)

@@ -44,23 +44,30 @@ def run(
     panel = [load_judge(judge, overrides=overrides) for judge in judges]
     refuse_equal_names(panel, "--judge")
     overrides.refuse_unused()
-    source = Source("--text" if data is None else data, _renamed(columns), limit, split)
-    needed = sorted(frozenset().union(*(judge.reads for judge in panel)))
-    samples: Iterable[Sample] = [Sample(text) for text in texts] if texts else _checked(source, needed)
+    needed: frozenset[str] = frozenset().union(*(judge.reads for judge in panel))
     if texts and needed:
-        raise InputError(f"the judge needs the column {needed[0]!r}, which --text cannot give; use --data FILE")
-    total = len(texts) if texts else source.check(needed) if source.rereadable or dry_run else None
+        raise InputError(f"the judge needs the column {min(needed)!r}, which --text cannot give; use --data FILE")
+    source = Source("--text" if data is None else data, _renamed(columns), limit, split, needed)
+    samples = [Sample(text) for text in texts] if texts else source.samples()
+    total = len(texts) if texts else source.check() if source.rereadable or dry_run else None
     if dry_run:
         _say(f"texts: {total}, judges: {len(panel)}; all run here: 0 calls, 0 USD")
         return
     for judge in panel:
         judged(judge, [])  # loads what it needs: a missing file is found now, not after the first judge's work
+    tallies = _score(samples, panel, output, total)
+    if not tallies[0].count:
+        raise InputError(f"{source.where}: has no rows")
+
+
+def _score(samples: Iterable[Sample], panel: Sequence[Judge], output: str | None, total: int | None) -> list[Tally]:
+    """Score and write chunk by chunk, then show the first rows on a terminal, and the summary."""
+    tallies = [Tally(judge) for judge in panel]
+    table: list[tuple[Sample, list[Judgement]]] = []
+    start = time.monotonic()
     with ExitStack() as stack:
-        tallies = [Tally(judge) for judge in panel]
-        table: list[tuple[Sample, list[Judgement]]] = []
         file = _destination(output, stack)
         progress = stack.enter_context(Progress("scored", total))
-        start = time.monotonic()
         try:
             for chunk, by_judge in judged_in_chunks(samples, panel):
                 rows = list(zip(chunk, zip(*by_judge, strict=True), strict=True))
@@ -75,11 +82,11 @@ def run(
                 kept = f"{done} texts were scored before{f', their lines are in {output}' if output else ''}"
                 error.args = ("; ".join(filter(None, (str(error), kept))),)
             raise
-    if not tallies[0].count:
-        raise InputError(f"{source.where}: has no rows")
     if file is None:
         _print_table(table, panel, tallies[0].count)
-    _summarise(tallies, time.monotonic() - start)
+    if tallies[0].count:
+        _summarise(tallies, time.monotonic() - start)
+    return tallies
 
 
 @dataclass
@@ -122,12 +129,6 @@ def _renamed(columns: Sequence[str]) -> dict[str, str]:
             raise InputError(f"--column: {new!r} is named twice: {renamed[new]} and {old}")
         renamed[new] = old
     return renamed
-
-
-def _checked(source: Source, needed: Sequence[str]) -> Iterator[Sample]:
-    for sample in source.samples():
-        source.refuse_missing(sample, needed)
-        yield sample
 
 
 def _refuse_output(output: str | None, data: str | None) -> None:
