@@ -6,7 +6,6 @@ import contextlib
 import io
 import os
 import sys
-import threading
 from collections.abc import Sequence
 
 from rlaif.errors import RlaifError
@@ -57,10 +56,10 @@ def _said(message: str, status: int) -> int:
 
 def _interrupted(what: str) -> int:
     """Leave at once where a judge is still at work: the interpreter would wait for its thread, maybe minutes."""
-    from rlaif.scoring import THREADS
+    from rlaif.threads import at_work
 
     _said(f"interrupted{f': {what}' if what else ''}", 130)
-    if any(thread.name.startswith(THREADS) for thread in threading.enumerate()):
+    if at_work():
         with contextlib.suppress(OSError):
             sys.stdout.flush()
         sys.stderr.flush()

@@ -8,8 +8,9 @@ then in `./judges` or `./prompts`, then among those that are shipped.
 
 from __future__ import annotations
 
+import math
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -47,20 +48,29 @@ def names(kind: Kind) -> dict[str, Path]:
 def locate(kind: Kind, ref: str, folder: Path) -> Path:
     """Find a card or prompt by path (relative to `folder`), then by name, or raise `InputError` with a hint."""
     word = kind.removesuffix("s")
-    if is_path(ref) or Path(ref).suffix in _SUFFIXES[kind]:
-        path = on_disk(ref, folder)
-        if exists(path, "file"):
-            return path
-        raise InputError(f"{path}: no such {word} file")
-    for root in (Path(kind), bundled(kind)):
-        for suffix in _SUFFIXES[kind]:
-            if exists(path := root / f"{ref}{suffix}", "file"):
-                return path
+    if path := next(candidates(kind, ref, folder), None):
+        return path
+    if _names_a_file(kind, ref):
+        raise InputError(f"{on_disk(ref, folder)}: no such {word} file")
     known = list(names(kind))
     listing = "`rlaif judges` lists them" if kind == "judges" else f"there are: {', '.join(known) or 'none'}"
     raise InputError(
         f"no {word} named {shown(ref)}{did_you_mean(ref, known)} in ./{kind} or among the shipped ones; {listing}"
     )
+
+
+def candidates(kind: Kind, ref: str, folder: Path) -> Iterator[Path]:
+    """Yield the files that a path or a name may mean, the first one being the one that counts."""
+    if _names_a_file(kind, ref):
+        paths = [on_disk(ref, folder)]
+    else:
+        roots = [Path(kind), bundled(kind), *([folder] if "/" in ref else [])]  # as a shell completes judges/mine
+        paths = [root / f"{ref}{suffix}" for root in roots for suffix in _SUFFIXES[kind]]
+    yield from (path for path in paths if exists(path, "file"))
+
+
+def _names_a_file(kind: Kind, ref: str) -> bool:
+    return is_path(ref) or Path(ref).suffix in _SUFFIXES[kind]
 
 
 def is_path(text: str) -> bool:
@@ -216,13 +226,24 @@ class Overrides:
 
 
 def put(keys: dict[str, Any], dotted: str, value: Any) -> None:
-    """Set a key of nested mappings in place, copying the mappings on the way."""
+    """Set a key of nested mappings and lists (`judges.0.weight`) in place, copying them on the way."""
     *way, last = dotted.split(".")
+    inner: Any = keys
     for head in way:
-        inner = keys.get(head)
-        keys[head] = dict(inner) if isinstance(inner, Mapping) else {}
-        keys = keys[head]
-    keys[last] = value
+        key = _key_in(inner, head)
+        there = inner[key] if isinstance(inner, list) else inner.get(key)
+        inner[key] = list(there) if isinstance(there, list) else dict(there) if isinstance(there, Mapping) else {}
+        inner = inner[key]
+    inner[_key_in(inner, last)] = value
+
+
+def _key_in(keys: dict[str, Any] | list[Any], word: str) -> Any:
+    """Return a mapping's key as it is, and a list's as the place of an item that is there."""
+    if not isinstance(keys, list):
+        return word
+    if word.isascii() and word.isdigit() and int(word) < len(keys):
+        return int(word)
+    raise InputError(f"--set: {word!r} is no place in a list of {len(keys)}; the first item is 0")
 
 
 def _from_here(value: Any) -> Any:
@@ -249,13 +270,15 @@ class Scale(Checked):
     def __post_init__(self) -> None:
         if self.worst == self.best:
             raise ValueError("worst and best of a scale should differ")
+        if not math.isfinite(self.best - self.worst):
+            raise ValueError("the scale is wider than a number can be")
 
     def __contains__(self, number: float) -> bool:
         return min(self.worst, self.best) <= number <= max(self.worst, self.best)
 
     def score(self, number: float) -> float:
         """Map a number on the scale to [0, 1], 1 = best."""
-        return (number - self.worst) / (self.best - self.worst)
+        return abs((number - self.worst) / (self.best - self.worst))  # 0, not -0, on a scale that runs down
 
 
 @dataclass(frozen=True, kw_only=True)

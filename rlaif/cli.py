@@ -65,7 +65,7 @@ def rlaif() -> None:
 @_set_option("a key of a card (toxicity.device=cpu)")
 @click.option("--dry-run", is_flag=True, help="Check everything, print calls and USD, and stop.")
 def score(**options: Any) -> None:
-    r"""
+    """
     Score texts by one judge or several.
 
     Prints a table on a terminal and JSON lines into a pipe; a summary goes to standard error.
@@ -82,7 +82,7 @@ def score(**options: Any) -> None:
 @rlaif.command()
 @click.argument("name", required=False)
 def judges(name: str | None) -> None:
-    r"""
+    """
     List the cards and whether each is ready, or print the card NAME.
 
     \b
@@ -99,7 +99,7 @@ def judges(name: str | None) -> None:
 @_judge_option(required=False)
 @_set_option("a key of the run file (ppo.steps=20), or without one of a card (toxicity.device=cpu)")
 def check(run: Path | None, **options: Any) -> int:
-    r"""
+    """
     Check a run file and judges: every key, then one probe of each judge.
 
     \b
@@ -112,6 +112,7 @@ def check(run: Path | None, **options: Any) -> int:
 
 
 @rlaif.command()
+@click.argument("recipe", required=False)
 @click.option(
     "-o",
     "--output",
@@ -120,8 +121,8 @@ def check(run: Path | None, **options: Any) -> int:
     metavar="FILE",
     help="Where to write; - for standard output.",
 )
-def init(output: str) -> None:
-    r"""
+def init(recipe: str | None, output: str) -> None:
+    """
     Write a run file with every key, its default and what it means.
 
     \b
@@ -130,4 +131,4 @@ def init(output: str) -> None:
     """
     from rlaif.commands.init import run
 
-    run(output)
+    run(recipe, output)

@@ -44,27 +44,31 @@ def explained(error: Exception, source: str, where: str, kind: str = "model") ->
         if isinstance(cause, hub.HFValidationError):
             return InputError(f"{where}: {source!r} is neither a folder that exists nor a hub id (owner/name)")
     if any(_is_offline(cause) for cause in _causes(error)):
-        return InputError(
-            f"{where}: {source} is not in the local cache and the hub cannot be reached: "
-            f"connect (and unset HF_HUB_OFFLINE) once, or name a local folder"
-        )
+        return _unreachable(f"{where}: {source}")
     return InputError(f"{where}: {source} cannot be loaded: {reason_of(error)}")
 
 
-def refuse_unreachable(model: str, revision: str | None, where: str) -> None:
+def refuse_unreachable(what: str) -> None:
     """
-    Raise `InputError` where a model has to be downloaded and the hub gives no sign of life.
+    Raise `InputError` where something has to be downloaded and the hub gives no sign of life.
 
     Its client has no setting for this: it would knock at a dead connection for 25 s before it says so.
     """
     from huggingface_hub import constants, get_session
 
-    if constants.HF_HUB_OFFLINE or Path(model).is_dir() or in_cache(model, revision):
-        return
+    if constants.HF_HUB_OFFLINE:
+        return  # the client says so itself, at once
     try:
         get_session().head(constants.ENDPOINT, timeout=constants.HF_HUB_ETAG_TIMEOUT)
     except Exception as error:
-        raise explained(error, model, where) from error
+        raise _unreachable(what) from error
+
+
+def _unreachable(what: str) -> InputError:
+    return InputError(
+        f"{what} is not in the local cache and the hub cannot be reached: "
+        "connect (and unset HF_HUB_OFFLINE) once, or name a local one"
+    )
 
 
 def in_cache(model: str, revision: str | None) -> bool:

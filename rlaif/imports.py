@@ -49,6 +49,9 @@ def _module_of_file(path: Path, where: str) -> ModuleType:
     if not exists(path, "file"):
         raise InputError(f"{where}: there is no file {shown(str(path), 200)}")
     path = path.resolve()
+    written = path.stat().st_mtime_ns
+    if path in _loaded and _loaded[path][0] == written:
+        return _loaded[path][1]  # two cards that name one file share its state
     name = f"rlaif_card_{path.stem}_{blake2b(str(path).encode(), digest_size=4).hexdigest()}"
     spec = importlib.util.spec_from_file_location(name, path)
     assert spec is not None
@@ -60,10 +63,16 @@ def _module_of_file(path: Path, where: str) -> ModuleType:
     except (Exception, SystemExit) as error:
         del sys.modules[name]
         raise _failed(error, str(path), where) from error
+    _loaded[path] = written, module
     return module
 
 
+_loaded: dict[Path, tuple[int, ModuleType]] = {}
+
+
 def _module(name: str, where: str) -> ModuleType:
+    if not {"", str(Path.cwd())} & set(sys.path):
+        sys.path.append(str(Path.cwd()))  # `python -m rlaif` looks there, so `rlaif` shall too; last, to hide nothing
     try:
         return importlib.import_module(name)
     except ModuleNotFoundError as error:

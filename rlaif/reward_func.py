@@ -9,6 +9,7 @@ from rlaif.adapters import CardRef, judge_of
 from rlaif.errors import InputError
 from rlaif.messages import text_of
 from rlaif.schema import shown
+from rlaif.scoring import judged
 from rlaif.types import Judge, Judgement, Sample
 
 
@@ -47,7 +48,7 @@ def as_reward_func(judge: CardRef | Judge, reward: Literal["score", "logit", "au
 
     def reward_func(prompts: Sequence[Any], completions: Sequence[Any], **kwargs: Any) -> list[float | None]:
         samples = _samples(prompts, completions, kwargs)
-        judgements = loaded(samples)
+        judgements = judged(loaded, samples)
         if log_metric := kwargs.get("log_metric"):
             log_metric(f"{loaded.name}/abstained", sum(j.abstained for j in judgements) / max(1, len(judgements)))
         return [_reward(judgement, use_logit) for judgement in judgements]

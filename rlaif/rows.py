@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from rlaif.errors import InputError
-from rlaif.hub import explained
+from rlaif.hub import explained, refuse_unreachable
 from rlaif.messages import text_of
 from rlaif.schema import did_you_mean, reason_of, shown
 from rlaif.types import Sample
@@ -197,9 +197,14 @@ def _jsonl_rows(lines: Iterator[tuple[int, str]], where: str) -> Iterator[tuple[
         if not line.strip():
             continue
         try:
-            row = json.loads(line)
+            row = json.loads(line.rstrip("\r\n"))
         except (ValueError, RecursionError) as error:
-            raise InputError(f"{where}, line {number}: malformed JSON: {reason_of(error)}") from None
+            why = (
+                f"{error.msg} at character {error.colno}"
+                if isinstance(error, json.JSONDecodeError)
+                else reason_of(error)
+            )
+            raise InputError(f"{where}, line {number}: malformed JSON: {why}") from None
         if not isinstance(row, dict):
             raise InputError(f"{where}, line {number}: should be a JSON object, not {shown(row)}")
         yield f"line {number}", row
@@ -246,6 +251,7 @@ def _parquet_rows(path: Path) -> Iterator[tuple[str, Row]]:
 def _hub_rows(name: str, split: str | None) -> Iterator[tuple[str, Row]]:
     import datasets
 
+    refuse_unreachable(f"data: {name}")
     try:
         splits = datasets.get_dataset_split_names(name)
         chosen = split or ("train" if "train" in splits else splits[0])

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 from collections.abc import Iterable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
+from functools import partial
 from typing import Any
 
 from rlaif.adapters import CardRef, judge_of
@@ -14,13 +13,11 @@ from rlaif.errors import InputError, JudgeBug, RlaifError
 from rlaif.imports import location_of
 from rlaif.rows import in_memory
 from rlaif.schema import reason_of
+from rlaif.threads import side_by_side
 from rlaif.types import Judge, Judgement, Sample
 
 CHUNK_ROWS, CHUNK_CHARACTERS = 4096, 8_000_000
 """Enough for length-sorted batches to have hardly any padding, and a bound on memory."""
-
-THREADS = "rlaif-judge"
-"""What the threads' names begin with that judges work on."""
 
 
 def score(texts_or_samples: Iterable[Any], judge: CardRef | Judge) -> list[Judgement]:
@@ -57,17 +54,9 @@ def judged(judge: Judge, samples: Sequence[Sample]) -> list[Judgement]:
 def judged_in_chunks(
     samples: Iterable[Sample], judges: Sequence[Judge]
 ) -> Iterator[tuple[list[Sample], list[list[Judgement]]]]:
-    """
-    Yield chunks of samples with each judge's judgements of them; the judges work side by side.
-
-    Interrupted, it does not wait for what the judges are at: that may be minutes of a large model.
-    """
-    pool = ThreadPoolExecutor(len(judges), thread_name_prefix=THREADS)
-    try:
-        for chunk in chunks(samples):
-            yield chunk, list(pool.map(judged, judges, itertools.repeat(chunk)))
-    finally:
-        pool.shutdown(wait=False, cancel_futures=True)
+    """Yield chunks of samples with each judge's judgements of them; the judges work side by side."""
+    for chunk in chunks(samples):
+        yield chunk, side_by_side(partial(judged, samples=chunk), judges)
 
 
 def chunks(samples: Iterable[Sample]) -> Iterator[list[Sample]]:

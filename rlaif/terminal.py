@@ -6,6 +6,7 @@ import os
 import sys
 import time
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self
 
@@ -42,6 +43,14 @@ def complain(message: str) -> None:
     print(f"rlaif: {harmless(message)}", file=sys.stderr)  # noqa: T201
 
 
+def is_stdout(path: Path) -> bool:
+    """Whether a file is where our output goes: a shell makes it, empty, before the command begins."""
+    try:
+        return os.path.samestat(path.stat(), os.fstat(sys.stdout.fileno()))
+    except (OSError, ValueError):
+        return False
+
+
 def number(value: float | None, digits: int = 3) -> str:
     """Show a number, or a dash where there is none."""
     return "–" if value is None else f"{value:.{digits}f}"
@@ -52,7 +61,7 @@ def console(stderr: bool = False) -> Console:
     from rich.console import Console
 
     stream = sys.stderr if stderr else sys.stdout
-    width = None if stream.isatty() else 120
+    width = None if stream.isatty() else 1000  # in a pipe a line is a row
     return Console(stderr=stderr, width=width, markup=False, highlight=False, emoji=False)
 
 
@@ -62,7 +71,7 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, stderr
     from rich.text import Text
 
     table = Table(box=None, pad_edge=False, header_style="bold")
-    rows, shown = list(rows), []
+    rows, shown = [[harmless(cell) for cell in row] for row in rows], []
     for i, column in enumerate(columns):
         is_text = column in ("text", "status", "judge", "card", "adapter", "measures", "ready", "abstained")
         longest = max((len(row[i]) for row in rows), default=0)

@@ -26,6 +26,11 @@ HARMS = frozenset({"toxicity", "harmlessness", "hate"})
 """What a judge may measure for which `toxicity = 1 - score` is shown beside the score."""
 
 
+def toxicity_of(measures: str, score: float | None) -> float | None:
+    """Return what is shown beside a score, `1 - score`, where the judge measures harm."""
+    return 1 - score if measures in HARMS and score is not None else None
+
+
 @dataclass(frozen=True, slots=True)
 class Sample:
     """A completion, the prompt it answers as text (no chat markup), and the data set's other columns."""

@@ -19,12 +19,13 @@ PACKAGE = ROOT / "rlaif"
 
 # From the bottom up. A module may import what stands on a lower line, and, inside a folder, its own siblings.
 LAYERS = (
-    ("types", "errors"),
+    ("types", "errors", "threads"),
     ("schema", "messages", "terminal"),
     ("hub", "cards", "ppo", "quality", "stats"),
     ("imports", "config", "rows", "data", "limits", "store"),
     ("adapters", "policy"),
-    ("scoring", "reward_func", "rollout", "checkpoint"),
+    ("scoring", "rollout", "checkpoint"),
+    ("reward_func",),
     ("trainer",),
     ("evaluation", "benchmark"),
     ("report",),

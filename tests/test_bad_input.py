@@ -109,7 +109,7 @@ def test_a_judge_that_is_not_there_is_refused(main, here, judge, words):
 
 def test_a_hub_id_without_a_network_says_what_to_do(main):
     card = "{name: far, adapter: classifier, model: nobody/nothing-of-this-name, bad: hate}"
-    refused(main("score", "-j", card, "--text", "a"), 2, "nobody/nothing-of-this-name", "far", "name a local folder")
+    refused(main("score", "-j", card, "--text", "a"), 2, "nobody/nothing-of-this-name", "far", "name a local one")
 
 
 def test_a_model_without_the_named_label_lists_those_it_has(main, shared):
@@ -198,7 +198,7 @@ def judged_by(main, body, *options):
         ("raise RecursionError('deep')", ["f.py:2: RecursionError: deep"]),
         ("return [0.5]", ["f.py:1", "returned 1 rewards for 2 completions; return one for each"]),
         ("return [0.5] * 3", ["f.py:1", "returned 3 rewards for 2 completions"]),
-        ("return None", ["raised at", "TypeError"]),
+        ("return None", ["f.py:1) returned None", "return a list"]),
         ("return [0.5, float('nan')]", ["f.py:1", "returned nan; return a finite number, or None to abstain"]),
         ("return [0.5, float('-inf')]", ["f.py:1", "returned -inf"]),
         ("return [0.5, 1.5]", ["f.py:1", "returned 1.5, off its scale 0 to 1", "`scale: {worst, best}` sets it"]),

@@ -295,11 +295,19 @@ def test_a_wrong_set_is_one_line(main: Command, assignment: str, says: str) -> N
 
 def test_putting_a_dotted_key_copies_on_the_way() -> None:
     inner = {"b": 1}
-    keys: dict[str, Any] = {"a": inner, "list": [1]}
+    members = [{"weight": 1}, 2]
+    keys: dict[str, Any] = {"a": inner, "judges": members, "text": "x"}
     put(keys, "a.c", 2)
-    put(keys, "list.x", 3)
-    assert keys == {"a": {"b": 1, "c": 2}, "list": {"x": 3}}
-    assert inner == {"b": 1}
+    put(keys, "judges.0.weight", 5)
+    put(keys, "text.y", 3)
+    assert keys == {"a": {"b": 1, "c": 2}, "judges": [{"weight": 5}, 2], "text": {"y": 3}}
+    assert (inner, members) == ({"b": 1}, [{"weight": 1}, 2])
+
+
+@pytest.mark.parametrize("place", ["2", "-1", "x", ""])
+def test_a_place_that_a_list_has_not_is_refused(place: str) -> None:
+    with pytest.raises(InputError, match="no place in a list of 2; the first item is 0"):
+        put({"judges": [1, 2]}, f"judges.{place}", 3)
 
 
 # --- any card at all ------------------------------------------------------------------------------------------

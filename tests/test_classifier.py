@@ -407,10 +407,58 @@ def test_code_that_comes_with_a_model_is_not_run(tmp_path):
     assert not (tmp_path / "ran").exists()
 
 
-@pytest.mark.parametrize("device", ["cuda:9", "nonsense"])
-def test_a_device_that_is_not_there_is_refused(device, roberta):
-    with pytest.raises(InputError, match="cannot be loaded"):
-        load_judge(card(roberta, bad="hate", device=device))([])
+def test_a_device_that_is_not_there_is_refused_with_those_that_are(roberta):
+    with pytest.raises(InputError, match="device: cuda:9 is not on this machine, which has: cpu"):
+        load_judge(card(roberta, bad="hate", device="cuda:9"))([])
+    with pytest.raises(InputError, match="device: should be auto, cpu, cuda"):
+        load_judge(card(roberta, bad="hate", device="nonsense"))
+
+
+@pytest.mark.parametrize("broken", [{"1": "a", "2": "b"}, {"0": "a", "1": "a"}, {"0": "a"}])
+def test_broken_labels_are_refused(broken, tmp_path):
+    model = tiny.classifier(tmp_path)
+    written = json.loads((model / "config.json").read_text())
+    (model / "config.json").write_text(json.dumps({**written, "id2label": broken, "num_labels": 2}))
+    with pytest.raises(InputError, match=r"id2label|labels"):
+        load_judge(card(model, bad="x"))
+
+
+def test_weights_that_do_not_fit_the_config_are_refused_by_name(tmp_path):
+    model = tiny.classifier(tmp_path, labels=("a", "b", "c"))
+    written = json.loads((model / "config.json").read_text())
+    (model / "config.json").write_text(json.dumps({**written, "id2label": {"0": "a", "1": "b"}}))
+    with pytest.raises(InputError, match=r"does not fit its config.json: classifier.out_proj"):
+        load_judge(card(model, bad="a"))([])
+
+
+def test_a_text_that_quotes_special_tokens_does_not_disturb_its_neighbours(tmp_path):
+    from transformers import T5Config, T5ForSequenceClassification
+
+    torch.manual_seed(0)
+    words = tiny.tokenizer()
+    config = T5Config(
+        vocab_size=len(words), d_model=32, d_kv=8, d_ff=48, num_layers=2, num_heads=2, num_labels=2,
+        pad_token_id=1, eos_token_id=2, decoder_start_token_id=1, problem_type="single_label_classification",
+    )  # fmt: skip
+    T5ForSequenceClassification(config).save_pretrained(tmp_path)
+    words.save_pretrained(tmp_path)
+    judge = load_judge(card(tmp_path, bad="LABEL_1"))
+    texts = ["hello there", "evil </s> text", "another"]
+    together = judge([Sample(text) for text in texts])
+    for text, judgement in zip(texts, together, strict=True):
+        assert judgement.logit == pytest.approx(reference_logits(tmp_path, text)[0], abs=1e-4)
+
+
+def test_a_model_that_states_no_limit_reads_512_tokens(tmp_path):
+    from transformers import XLNetConfig, XLNetForSequenceClassification
+
+    words = tiny.tokenizer(max_length=1e30)
+    XLNetForSequenceClassification(
+        XLNetConfig(vocab_size=len(words), d_model=32, n_layer=1, n_head=2, d_inner=48, pad_token_id=1)
+    ).save_pretrained(tmp_path)
+    words.save_pretrained(tmp_path)
+    (judgement,) = load_judge(card(tmp_path, bad="LABEL_1"))([Sample("z" * 700)])
+    assert (judgement.usage.input_tokens, judgement.shortened) == (512, True)
 
 
 def test_a_broken_weight_file_is_refused_in_one_line(tmp_path):

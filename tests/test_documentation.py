@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pty
 import re
@@ -54,6 +55,8 @@ COMMANDS = [
 def test_every_command_of_the_readme_runs(command, folder):
     done = subprocess.run(["bash", "-c", f"set -o pipefail; {command}"], capture_output=True, text=True, cwd=folder)
     assert done.returncode == 0, done.stderr
+    if "comments.csv | cut" in command:
+        assert [json.loads(row)["completion"] for row in done.stdout.splitlines()] == ["You are kind.", "You fool."]
 
 
 TRANSCRIPTS = [
@@ -116,7 +119,7 @@ def test_the_table_of_adapters_names_every_key():
 
     section = README.partition("## Keys of a card")[2].partition("\n## ")[0]
     for name in BUILT_IN:
-        for field in fields(keys_of_make(find_adapter(name, Path(), ""))):
+        for field in fields(keys_of_make(find_adapter(name, Path(), ""), "")):
             assert f"`{field.name}" in section, f"README says nothing of {name}'s key {field.name}"
 
 

@@ -225,7 +225,7 @@ def test_a_hub_that_refuses_connections_cannot_be_reached(unreachable: subproces
     done = finished(unreachable)
     assert done.returncode == 2
     assert "the hub cannot be reached" in one_line(done)
-    assert "local folder" in done.stderr
+    assert "name a local one" in done.stderr
 
 
 @pytest.fixture
@@ -266,21 +266,15 @@ def test_a_model_is_ready_when_its_weights_are_there_to_the_last_shard(
     assert in_cache("tiny/judge", "another-revision") is False
 
 
-def test_a_sign_of_life_is_asked_for_before_a_download_only(
-    cache: Path, hub: Hub, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_sign_of_life_is_asked_of_the_hub(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", False)
     monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", "http://127.0.0.1:9")
     start = time.monotonic()
     with pytest.raises(InputError, match=r"judge x: tiny/judge .* the hub cannot be reached"):
-        refuse_unreachable("tiny/judge", None, "judge x")
+        refuse_unreachable("judge x: tiny/judge")
     assert time.monotonic() - start < 5
-    for name in ("config.json", "model.safetensors"):
-        (cache / name).write_text("{}")
-    refuse_unreachable("tiny/judge", None, "judge x")
-    refuse_unreachable(str(cache), None, "judge x")
     monkeypatch.setattr("huggingface_hub.constants.ENDPOINT", hub.url)
-    refuse_unreachable("tiny/not-here-yet", None, "judge x")
+    refuse_unreachable("judge x: tiny/judge")
 
 
 def test_a_folder_that_holds_no_model_is_named(tmp_path: Path) -> None:

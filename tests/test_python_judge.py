@@ -54,6 +54,21 @@ def word(completions):
 def nothing(completions):
     return None
 
+def mapping(completions):
+    return {0.5: text for text in completions}
+
+def text(completions):
+    return "1"
+
+def digits(completions):
+    return ["0.5"]
+
+def huge(completions):
+    return [10 ** 400]
+
+def divided(completions, factor):
+    return [1 / factor for _ in completions]
+
 def tensor(completions):
     import torch
     return torch.full((len(completions),), 0.25)
@@ -77,7 +92,19 @@ class Judge:
     def method(self, completions):
         return [0.75 for _ in completions]
 
+class Raises:
+    def __call__(self, completions):
+        return 1 / 0
+
+class Async:
+    async def __call__(self, completions):
+        return [1.0]
+
 an_object = Judge()
+an_object_that_raises = Raises()
+an_async_object = Async()
+import functools
+a_partial = functools.partial(divided, factor=0)
 number = 3
 """
 
@@ -122,6 +149,22 @@ def test_a_column_that_is_missing_is_named_with_those_there_are(folder):
         judge(folder, "as_reference")([Sample("a", columns={"other": 1})])
 
 
+def test_a_scale_that_runs_down_gives_zero_without_a_sign(folder):
+    (judgement,) = judge(folder, "stars", scale={"worst": 5, "best": 1})([Sample("5")])
+    assert str(judgement.score) == "0.0"
+
+
+def test_a_scale_wider_than_a_number_is_refused(folder):
+    with pytest.raises(InputError, match="wider than a number"):
+        judge(folder, "stars", scale={"worst": -1.7e308, "best": 1.7e308})
+
+
+def test_two_cards_that_name_one_file_share_its_state(folder):
+    (folder / "counts.py").write_text("calls = []\ndef f(completions): calls.append(1); return [len(calls) / 10]\n")
+    both = [load_judge({"adapter": "python", "function": "./counts.py:f"}, folder=folder) for _ in range(2)]
+    assert [scores(judge([Sample("x")])) for judge in both] == [[0.1], [0.2]]
+
+
 def test_none_abstains(folder):
     (judgement,) = judge(folder, "none")([Sample("text")])
     assert (judgement.score, judgement.status) == (None, "declined")
@@ -152,7 +195,13 @@ def line_of(text: str) -> int:
         ("infinite", ["inf", "finite number"]),
         ("off", ["1.5", "off its scale 0 to 1", "scale: {worst, best}"]),
         ("word", ["'good'", "no number"]),
-        ("nothing", ["TypeError"]),
+        ("nothing", ["returned None", "return a list"]),
+        ("mapping", ["returned {", "return a list"]),
+        ("text", ["returned '1'", "return a list"]),
+        ("digits", ["'0.5'", "no number"]),
+        ("huge", ["no number"]),
+        ("an_object_that_raises", [f"mine.py:{line_of('        return 1 / 0')}", "ZeroDivisionError"]),
+        ("a_partial", [f"mine.py:{line_of('    return [1 / factor for _ in completions]')}", "ZeroDivisionError"]),
     ],
 )
 def test_a_bug_stops_the_work_with_its_place(folder, name, words):
@@ -171,6 +220,7 @@ def test_a_bug_stops_the_work_with_its_place(folder, name, words):
         ("./mine.py", ["FILE.py:NAME"]),
         ("./mine.py:number", ["is not a function"]),
         ("./mine.py:later", ["async"]),
+        ("./mine.py:an_async_object", ["async"]),
         ("./mine.py:positional", ["positional"]),
         ("./mine.py:singular", ["asks for 'prompt'", "'prompts'"]),
         ("no_such_module:f", ["cannot import no_such_module", "./FILE.py:NAME"]),

@@ -71,24 +71,34 @@ def load_judge(card: CardRef, *, folder: Path = Path(), overrides: Overrides | N
 
 def judge_of(judge: CardRef | Judge) -> Judge:
     """Return the judge itself, or the one that a card makes: what public functions take as `judge`."""
-    return load_judge(judge) if isinstance(judge, str | Path | Mapping) else judge
+    if isinstance(judge, str | Path | Mapping):
+        return load_judge(judge)
+    if not callable(judge) or not hasattr(judge, "name"):
+        raise InputError(
+            f"a judge is named by a card's name, a path or a mapping, or made by load_judge, not {shown(judge)}"
+        )
+    return judge
 
 
 def read_card(text: CardText) -> tuple[Make, Any]:
     """Find a card's adapter and check the card against the keys that it knows."""
     make = find_adapter(str(text.keys["adapter"]), text.folder, text.where)
-    keys = keys_of(make)
+    keys = keys_of(make, text.where)
     if isinstance(keys, type) and is_dataclass(keys):
         return make, check(keys, text.keys, text.where, folder=text.folder)
     return make, text.keys  # an adapter that states no keys gets the card as it was written
 
 
-def keys_of(make: Make) -> Any:
+def keys_of(make: Make, where: str) -> Any:
     """Return the type that `make` states for its card, and nothing else: its other types may be for checkers only."""
     annotation = next(iter(inspect.signature(make).parameters.values())).annotation
     if isinstance(annotation, str):
-        with contextlib.suppress(Exception):
+        try:
             return eval(annotation, vars(inspect.getmodule(make)))
+        except Exception as error:
+            raise InputError(
+                f"{where}: the type of `card`, {annotation}, cannot be read: {reason_of(error)}"
+            ) from error
     return annotation
 
 

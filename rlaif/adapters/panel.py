@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Hashable, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from statistics import median
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from annotated_types import Ge, Le
@@ -15,6 +13,7 @@ from rlaif.adapters import refuse_equal_names
 from rlaif.cards import Card
 from rlaif.errors import InputError
 from rlaif.schema import Checked, check
+from rlaif.threads import side_by_side
 from rlaif.types import Judge, Judgement, Sample, Usage
 
 if TYPE_CHECKING:
@@ -26,8 +25,9 @@ class PanelCard(Card):
     """
     The keys of `adapter: panel`.
 
-    `judges` lists cards, or `{judge: CARD, weight: 1, veto_below: 0.5}`. `quorum` says how many must answer:
-    `all`, or a number, and then the weight moves to those who did (mean and median only).
+    `judges` lists cards, or `{judge: CARD, weight: 1, veto_below: 0.5}`. Mean and median are weighted; `min` and
+    `product` take each member whole, whatever its weight, so that `combine` alone may be swapped. `quorum` says how
+    many must answer: `all`, or a number, and then the weight moves to those who did (mean and median only).
     """
 
     judges: list[str | dict[str, Any]]
@@ -45,7 +45,7 @@ class Seat(Checked):
     """A member's place in a panel."""
 
     judge: str | dict[str, Any]
-    weight: Annotated[float, Ge(0)] | None = None
+    weight: Annotated[float, Ge(0)] = 1.0
     veto_below: Annotated[float, Ge(0), Le(1)] | None = None
 
 
@@ -71,9 +71,7 @@ def seats_of(card: PanelCard) -> list[Seat]:
         seats.append(check(Seat, member if is_seat else {"judge": member}, f"{where}: judges.{i}"))
     if not seats:
         raise InputError(f"{where}: judges: a panel needs a member")
-    if card.combine != "mean" and any(seat.weight is not None for seat in seats):
-        raise InputError(f"{where}: weight acts with combine: mean only, not with {card.combine}")
-    if not any(_weight(seat) for seat in seats):
+    if not any(seat.weight for seat in seats):
         raise InputError(f"{where}: all weights are 0")
     if card.quorum != "all" and card.combine not in ("mean", "median"):
         raise InputError(f"{where}: quorum: {card.quorum} fits combine: mean or median; {card.combine} needs all")
@@ -102,8 +100,7 @@ class Panel:
 
     def __call__(self, samples: Sequence[Sample]) -> list[Judgement]:
         """Ask all members at once, then combine what they said of each sample."""
-        with ThreadPoolExecutor(len(self.judges)) as pool:
-            columns = list(pool.map(lambda judge: judge(samples), self.judges))
+        columns = side_by_side(lambda judge: judge(samples), self.judges)
         return [self.combined(parts) for parts in zip(*columns, strict=True)] if samples else []
 
     def combined(self, parts: Sequence[Judgement]) -> Judgement:
@@ -114,33 +111,48 @@ class Panel:
         vetoes_missing = any(
             part.score is None and seat.veto_below is not None for seat, part in zip(self._seats, parts, strict=True)
         )
-        total_weight = sum(_weight(seat) for seat, _ in answered)
-        if vetoes_missing or len(answered) < self._needed or not total_weight:
+        weightless = self._combine in ("mean", "median") and not any(seat.weight for seat, _ in answered)
+        if vetoes_missing or len(answered) < self._needed or weightless:
             reason = "; ".join(f"{part.judge} abstained: {part.status}" for part in silent)
             return Judgement(self.name, None, status=silent[0].status, reason=reason, usage=usage, parts=tuple(parts))
-        score = combine(self._combine, [score for _, score in answered], [_weight(seat) for seat, _ in answered])
+        score = combine(self._combine, [score for _, score in answered], [seat.weight for seat, _ in answered])
         reasons = [f"{part.judge} abstained: {part.status}" for part in silent]
         for seat, part in zip(self._seats, parts, strict=True):
             if seat.veto_below is not None and part.score is not None and part.score < seat.veto_below:
                 reasons.append(f"capped by {part.judge}: {part.score:.3g} is below {seat.veto_below:g}")
                 score = min(score, part.score)
-        return Judgement(self.name, score, reason="; ".join(reasons), usage=usage, parts=tuple(parts))
+        reasons += [f"{part.judge} {part.reason}" for part in parts if part.shortened]
+        shortened = any(part.shortened for part in parts)
+        return Judgement(
+            self.name, score, reason="; ".join(reasons), usage=usage, parts=tuple(parts), shortened=shortened
+        )
 
 
 def combine(how: str, scores: Sequence[float], weights: Sequence[float]) -> float:
     """Combine scores in [0, 1] into one, the same to the last bit in whatever order they come."""
     if how == "min":
         return min(scores)
-    if how == "median":
-        return median(scores)
     if how == "product":
         return math.prod(sorted(scores))
-    mean = math.fsum(weight * score for weight, score in zip(weights, scores, strict=True)) / math.fsum(weights)
+    heaviest = max(weights)  # the sum of huge weights is beyond a float
+    shares = [weight / heaviest for weight in weights]
+    if how == "median":
+        return _weighted_median(scores, shares)
+    mean = math.fsum(share * score for share, score in zip(shares, scores, strict=True)) / math.fsum(shares)
     return min(max(mean, min(scores)), max(scores))  # rounding must not leave the members' range
 
 
-def _weight(seat: Seat) -> float:
-    return 1.0 if seat.weight is None else seat.weight
+def _weighted_median(scores: Sequence[float], weights: Sequence[float]) -> float:
+    """Return the score with half of the weight on either side; between two such scores, their mean."""
+    ordered = sorted((score, weight) for score, weight in zip(scores, weights, strict=True) if weight)
+    half = math.fsum(weight for _, weight in ordered) / 2
+    for i, (score, _) in enumerate(ordered):
+        below = math.fsum(weight for _, weight in ordered[: i + 1])
+        if below > half:
+            return score
+        if below == half:
+            return (score + ordered[i + 1][0]) / 2
+    return ordered[-1][0]
 
 
 def _total(usages: Sequence[Usage]) -> Usage:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import inspect
 import math
 import time
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from types import CodeType
 from typing import TYPE_CHECKING, Any
 
 from rlaif.cards import Card, FunctionSource, Scale
@@ -48,6 +50,7 @@ class PythonJudge:
         self.name, self.measures = card.name, card.measures
         self.identity: Hashable = ("python", card.function)
         self._function = function
+        self._code = _code_of(function)
         self._scale = card.scale or Scale(worst=0.0, best=1.0)
         self._where = f"judge {card.name}: {card.function}"
         self._keywords, self.reads = _keywords_of(function, self._where)
@@ -74,9 +77,13 @@ class PythonJudge:
             )
         try:
             answers = self._function(**accepted)
+            if isinstance(answers, str | bytes | Mapping) or not isinstance(answers, Iterable):
+                raise self._bug(f"returned {shown(answers)}; return a list with a number or None for each completion")
             answers = list(answers)
+        except JudgeBug:
+            raise
         except Exception as error:
-            place = location_of(error, inspect.getsourcefile(inspect.unwrap(self._function)))
+            place = location_of(error, self._code.co_filename if self._code else None)
             raise JudgeBug(f"{self._where} raised at {place}: {type(error).__name__}: {reason_of(error)}") from error
         if len(answers) != len(samples):
             raise self._bug(f"returned {len(answers)} rewards for {len(samples)} completions; return one for each")
@@ -86,8 +93,10 @@ class PythonJudge:
         if answer is None:
             return Judgement(self.name, None, status="declined", reason="the function returned None", usage=usage)
         try:
+            if isinstance(answer, str | bytes):
+                raise TypeError
             number = float(answer)
-        except (TypeError, ValueError):
+        except (TypeError, ValueError, OverflowError):
             raise self._bug(f"returned {shown(answer)}, which is no number; return a float or None") from None
         if not math.isfinite(number):
             raise self._bug(f"returned {number}; return a finite number, or None to abstain")
@@ -99,15 +108,27 @@ class PythonJudge:
         return Judgement(self.name, self._scale.score(number), raw=number, usage=usage)
 
     def _bug(self, what: str) -> JudgeBug:
-        code = getattr(inspect.unwrap(self._function), "__code__", None)
-        return JudgeBug(f"{self._where} {f'({code.co_filename}:{code.co_firstlineno}) ' if code else ''}{what}")
+        place = f"({self._code.co_filename}:{self._code.co_firstlineno}) " if self._code else ""
+        return JudgeBug(f"{self._where} {place}{what}")
+
+
+def _code_of(function: Any) -> CodeType | None:
+    """Find the code behind a function, a method, a partial or a callable object; a built-in has none."""
+    while isinstance(function, partial):
+        function = function.func
+    function = inspect.unwrap(function)
+    for candidate in (function, type(function).__call__):
+        if isinstance(code := getattr(candidate, "__code__", None), CodeType):
+            return code
+    return None
 
 
 def _keywords_of(function: Any, where: str) -> tuple[frozenset[str] | None, frozenset[str]]:
     """Return the keywords a function accepts (None = any) and the columns it cannot do without."""
     if not callable(function):
         raise InputError(f"{where} is not a function but {shown(function)}")
-    if inspect.iscoroutinefunction(function):
+    code = _code_of(function)
+    if inspect.iscoroutinefunction(function) or (code and code.co_flags & inspect.CO_COROUTINE):
         raise InputError(f"{where} is async; give a plain function")
     try:
         parameters = inspect.signature(function).parameters.values()

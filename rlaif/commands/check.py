@@ -7,13 +7,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
-from rlaif.adapters import CardRef, load_judge
+from rlaif.adapters import CardRef, load_judge, refuse_equal_names
 from rlaif.cards import Overrides
 from rlaif.config import read_run
 from rlaif.errors import InputError, RlaifError
 from rlaif.scoring import judged
 from rlaif.terminal import complain, harmless, number, print_table
-from rlaif.types import HARMS, Judge, Sample
+from rlaif.types import Judge, Sample, toxicity_of
 
 T = TypeVar("T")
 
@@ -31,7 +31,12 @@ def run(path: Path | None, judges: tuple[str, ...], sets: tuple[str, ...]) -> in
                  (config.judge, *config.guard.judges, *config.evaluation.judges)]  # fmt: skip
     # All cards are read before the first probe: a wrong key is told before a model loads or a call costs.
     found = [_attempt(load_judge, ref, folder=folder, overrides=overrides) for ref, folder in refs]
-    if not any(isinstance(judge, RlaifError) for judge in found):
+    judges_found = [judge for judge in found if not isinstance(judge, RlaifError)]
+    # A run file may name one judge in several places; two judges of one name it may not.
+    refuse_equal_names(
+        list({judge.identity: judge for judge in judges_found}.values() if path else judges_found), "check"
+    )
+    if len(judges_found) == len(found):
         overrides.refuse_unused()
     rows, worst = [], 0
     for (ref, _), judge in zip(refs, found, strict=True):
@@ -61,13 +66,12 @@ def _probe(judge: Judge) -> tuple[str, ...]:
     start = time.perf_counter()
     columns: dict[str, Any] = dict.fromkeys(judge.reads, "How is the weather?")
     judgement = judged(judge, [Sample("The weather is fine today.", "How is the weather?", columns)])[0]
-    harm = 1 - judgement.score if judge.measures in HARMS and judgement.score is not None else None
     status = judgement.status if not judgement.abstained else f"{judgement.status}: {harmless(judgement.reason, 60)}"
     return (
         judge.name,
         judge.measures,
         number(judgement.score),
-        number(harm),
+        number(toxicity_of(judge.measures, judgement.score)),
         f"{time.perf_counter() - start:.2f}",
         status,
     )

@@ -7,17 +7,20 @@ from pathlib import Path
 
 from rlaif.config import commented
 from rlaif.errors import InputError
-from rlaif.schema import reason_of
+from rlaif.schema import reason_of, shown
+from rlaif.terminal import is_stdout
 
 
-def run(output: str) -> None:
-    """Write the run file; one that exists is left alone."""
+def run(recipe: str | None, output: str) -> None:
+    """Write the run file; one that exists is left alone, but for the one that a shell just made of our output."""
+    if recipe:
+        raise InputError(f"there is no recipe {shown(recipe)}; none is shipped yet: leave it out for all defaults")
     name = "run.yaml" if output == "-" else output
     text = (
         "# A run of rlaif: every key with its default. Only policy.model, data.dataset and judge have none.\n"
         f"# `rlaif check {name}` checks it.\n{commented()}"
     )
-    if output == "-":
+    if output == "-" or is_stdout(Path(output)):
         sys.stdout.write(text)
         return
     try:

@@ -6,10 +6,10 @@ import sys
 from pathlib import Path
 
 from rlaif.adapters import read_card, readiness
-from rlaif.cards import Card, find_card, locate, names
+from rlaif.cards import Card, candidates, find_card, locate, names
 from rlaif.errors import InputError
 from rlaif.schema import read_text
-from rlaif.terminal import harmless, print_table
+from rlaif.terminal import is_stdout, print_table
 
 
 def list_cards() -> None:
@@ -22,7 +22,9 @@ def list_cards() -> None:
 
 def print_card(name: str) -> None:
     """Print a card's text, to copy, and on standard error where it stands."""
-    path = locate("judges", name, Path())
+    # `rlaif judges toxicity > judges/toxicity.yaml`: the empty file that the shell made hides no card.
+    found = (path for path in candidates("judges", name, Path()) if not is_stdout(path))
+    path = next(found, None) or locate("judges", name, Path())
     sys.stdout.write(read_text(path))
     print(f"from {path}", file=sys.stderr)  # noqa: T201
 
@@ -32,6 +34,6 @@ def _line_of(name: str, path: Path) -> tuple[str, str, str, str]:
         _, card = read_card(text := find_card(path))
         lack = readiness(path)
     except InputError as error:
-        return name, "?", "?", f"broken: {harmless(str(error))}"
+        return name, "?", "?", f"broken: {error}"
     measures = card.measures if isinstance(card, Card) else text.keys.get("measures", "")
     return name, str(text.keys["adapter"]), str(measures), lack or "yes"

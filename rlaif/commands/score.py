@@ -6,7 +6,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager, redirect_stdout, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
@@ -18,7 +18,7 @@ from rlaif.rows import Source
 from rlaif.schema import reason_of, shown
 from rlaif.scoring import judged, judged_in_chunks, row_of
 from rlaif.terminal import Progress, harmless, number, print_table
-from rlaif.types import HARMS, Judge, Judgement, Sample
+from rlaif.types import HARMS, Judge, Judgement, Sample, toxicity_of
 
 TABLE_ROWS = 50
 
@@ -41,7 +41,8 @@ def run(
         raise InputError("--column, --split and --limit are for --data; leave them out with --text")
     _refuse_output(output, data)
     overrides = Overrides(sets)
-    panel = [load_judge(judge, overrides=overrides) for judge in judges]
+    with redirect_stdout(sys.stderr):  # what a user's module prints is no row
+        panel = [load_judge(judge, overrides=overrides) for judge in judges]
     refuse_equal_names(panel, "--judge")
     overrides.refuse_unused()
     needed: frozenset[str] = frozenset().union(*(judge.reads for judge in panel))
@@ -53,8 +54,9 @@ def run(
     if dry_run:
         _say(f"texts: {total}, judges: {len(panel)}; all run here: 0 calls, 0 USD")
         return
-    for judge in panel:
-        judged(judge, [])  # loads what it needs: a missing file is found now, not after the first judge's work
+    with redirect_stdout(sys.stderr):
+        for judge in panel:
+            judged(judge, [])  # loads what it needs: a missing file is found now, not after the first judge's work
     tallies = _score(samples, panel, output, total)
     if not tallies[0].count:
         raise InputError(f"{source.where}: has no rows")
@@ -68,6 +70,7 @@ def _score(samples: Iterable[Sample], panel: Sequence[Judge], output: str | None
     with ExitStack() as stack:
         file = _destination(output, stack)
         progress = stack.enter_context(Progress("scored", total))
+        stack.enter_context(redirect_stdout(sys.stderr))
         try:
             for chunk, by_judge in judged_in_chunks(samples, panel):
                 rows = list(zip(chunk, zip(*by_judge, strict=True), strict=True))
@@ -183,7 +186,7 @@ def _print_table(rows: Iterable[tuple[Sample, list[Judgement]]], panel: Sequence
     lines = []
     for sample, judgements in rows:
         for i, (judge, judgement) in enumerate(zip(panel, judgements, strict=True)):
-            harm = 1 - judgement.score if judge.measures in HARMS and judgement.score is not None else None
+            harm = toxicity_of(judge.measures, judgement.score)
             text = harmless(sample.completion, 60) if i == 0 else ""
             lines.append(
                 (
@@ -206,14 +209,14 @@ def _status(judgement: Judgement) -> str:
 def _summarise(tallies: Sequence[Tally], seconds: float) -> None:
     rows = []
     for tally in tallies:
-        harm = 1 - tally.mean if tally.judge.measures in HARMS and tally.mean is not None else None
+        harm = toxicity_of(tally.judge.measures, tally.mean)
         abstained = ", ".join(f"{n} {status}" for status, n in tally.statuses.most_common()) or "0"
         rows.append((
             tally.judge.name, str(tally.scored), abstained, str(tally.shortened),
             number(tally.mean), number(harm), f"{tally.seconds:.2f}",
         ))  # fmt: skip
     print_table(
-        ("judge", "scored", "abstained", "shortened", "mean score ↑", "mean toxicity ↓", "seconds"),
+        ("judge", "scored", "abstained", "truncated texts", "mean score ↑", "mean toxicity ↓", "seconds"),
         rows,
         stderr=True,
     )

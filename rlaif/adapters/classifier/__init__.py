@@ -82,7 +82,8 @@ class ClassifierJudge:
         from transformers import AutoConfig
 
         card = self.card
-        refuse_unreachable(card.model, card.revision, self.where)
+        if card.missing():
+            refuse_unreachable(f"{self.where}: {card.model}")
         try:
             return AutoConfig.from_pretrained(
                 card.model, revision=card.revision, trust_remote_code=card.trust_remote_code

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
 
 from annotated_types import Ge
+from pydantic import AfterValidator
 
 from rlaif.cards import Card, ModelSource
 from rlaif.hub import in_cache
+
+
+def _device(value: str) -> str:
+    if not re.fullmatch(r"auto|cpu|mps|(cuda|xpu)(:\d+)?", value):
+        raise ValueError(f"should be auto, cpu, cuda, cuda:N, xpu or mps, not {value!r}")
+    return value
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,7 +32,7 @@ class ClassifierCard(Card):
     max_tokens: Annotated[int, Ge(8)] | None = None
     batch_tokens: Annotated[int, Ge(1)] = 4096
     revision: str | None = None
-    device: str = "auto"
+    device: Annotated[str, AfterValidator(_device)] = "auto"
     dtype: Literal["float32", "bfloat16", "float16"] = "float32"
     trust_remote_code: bool = False
 

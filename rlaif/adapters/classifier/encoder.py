@@ -13,6 +13,7 @@ from rlaif.errors import InputError
 from rlaif.hub import explained
 
 if TYPE_CHECKING:
+    import torch
     from torch import Tensor, nn
     from transformers import PreTrainedModel
 
@@ -59,7 +60,7 @@ class Encoder:
         options = {"revision": card.revision, "trust_remote_code": card.trust_remote_code}
         dtype: torch.dtype = getattr(torch, card.dtype)
         try:
-            self.device = torch.device(_best_device() if card.device == "auto" else card.device)
+            self.device = _device(card.device, where)
             self.tokenizer = AutoTokenizer.from_pretrained(card.model, **options)
             self.model: PreTrainedModel = _load_model(card, options, dtype, where)
             self.model.eval().to(self.device)
@@ -103,6 +104,14 @@ class Encoder:
 
     def logits(self, batch: Sequence[Encoded]) -> Tensor:
         """Return float32 logits of shape [B, labels], on the CPU."""
+        import torch
+
+        if not self.model.config.is_encoder_decoder:
+            return self._forward(batch)
+        # T5 and BART pool at the last eos and want as many of them in each text of a batch; a text may quote one.
+        return torch.cat([self._forward([text]) for text in batch])
+
+    def _forward(self, batch: Sequence[Encoded]) -> Tensor:
         import torch
         from torch.nn.utils.rnn import pad_sequence
 
@@ -166,8 +175,11 @@ def _load_model(card: ClassifierCard, options: dict[str, Any], dtype: Any, where
         transformers_log.disable_progress_bar()  # a bar for a download only
     half = dtype is not torch.float32
     model, report = AutoModelForSequenceClassification.from_pretrained(
-        card.model, dtype="auto" if half else dtype, output_loading_info=True, **options
+        card.model, dtype="auto" if half else dtype, output_loading_info=True, ignore_mismatched_sizes=True, **options
     )
+    if report["mismatched_keys"]:
+        name, stored, made = next(iter(report["mismatched_keys"]))
+        raise InputError(f"{where}: {card.model} does not fit its config.json: {name} is {stored}, expected {made}")
     if report["missing_keys"]:
         names = ", ".join(sorted(report["missing_keys"])[:3])
         raise InputError(
@@ -196,7 +208,8 @@ def _limit_of(tokenizer: Any, model: Any) -> int:
     (transformers, modeling_roberta.py, `create_position_ids_from_input_ids`). 512 where nothing is stated.
     """
     limits = [tokenizer.model_max_length] if tokenizer.model_max_length < 10**9 else []
-    if table := getattr(model.config, "max_position_embeddings", None):
+    table = getattr(model.config, "max_position_embeddings", None)
+    if table and table > 0:  # XLNet says -1: none
         limits.append(table)
     for name, module in model.named_modules():
         if name.endswith("position_embeddings") and getattr(module, "padding_idx", None) is not None:
@@ -210,7 +223,7 @@ def _pad_id(tokenizer: Any) -> int:
 
     Decoders pool the rightmost token that is not `pad` (transformers, modeling_layers.py,
     `GenericForSequenceClassification`): where pad is eos, a text that ends with eos would be read one token
-    short, so bos, which never ends a text, takes its place.
+    short, so bos takes its place, which ends no text but where it is eos too, as in GPT-2.
     """
     if tokenizer.pad_token_id is not None and tokenizer.pad_token_id != tokenizer.eos_token_id:
         return int(tokenizer.pad_token_id)
@@ -220,9 +233,16 @@ def _pad_id(tokenizer: Any) -> int:
     return 0
 
 
-def _best_device() -> str:
+def _device(wanted: str, where: str) -> torch.device:
+    """Return the device that a card names, if this machine has it; `auto` is the best there is."""
     import torch
 
-    if torch.cuda.is_available():
-        return "cuda"
-    return "mps" if torch.backends.mps.is_available() else "cpu"
+    accelerator = torch.accelerator.current_accelerator(check_available=True)
+    if wanted == "auto":
+        return accelerator or torch.device("cpu")
+    device = torch.device(wanted)
+    count = torch.accelerator.device_count() if accelerator and device.type == accelerator.type else 0
+    if device.type == "cpu" or (device.index or 0) < count:
+        return device
+    there = [f"{accelerator.type}:{i}" for i in range(torch.accelerator.device_count())] if accelerator else []
+    raise InputError(f"{where}: device: {wanted} is not on this machine, which has: {', '.join(['cpu', *there])}")

@@ -70,7 +70,9 @@ def resolve_head(config: Any, card: ClassifierCard, where: str) -> Head:
     `problem_type` decides; where the config has none, several labels mean softmax
     (transformers, pipelines/text_classification.py, `postprocess`). `head:` in the card says otherwise.
     """
-    labels = tuple(str(config.id2label[i]) for i in range(config.num_labels))
+    labels = tuple(str(config.id2label.get(i)) for i in range(config.num_labels))
+    if sorted(config.id2label) != list(range(config.num_labels)) or len(set(labels)) < len(labels):
+        raise InputError(f"{where}: the labels of {card.model} are broken (id2label in config.json): {config.id2label}")
     kind: Kind
     if card.head != "auto":
         kind = card.head
