@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
-from typing import TypeVar
+from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
+from typing import TypeVar, cast
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -23,9 +23,25 @@ def side_by_side(work: Callable[[T], R], items: Sequence[T], workers: int | None
     if not items:
         return []
     pool = ThreadPoolExecutor(min(workers or len(items), len(items)), thread_name_prefix=_NAME)
+    failed = threading.Event()
+
+    def begun(item: T) -> R | None:
+        if failed.is_set():  # the pool may hand out more before its queue is emptied
+            return None
+        try:
+            return work(item)
+        except BaseException:
+            failed.set()
+            raise
+
     try:
-        return list(pool.map(work, items))
+        futures = [pool.submit(begun, item) for item in items]
+        done, _ = wait(futures, return_when=FIRST_EXCEPTION)
+        for future in done:
+            future.result()  # raises what stopped the work, also where an earlier item still hangs
+        return [cast(R, future.result()) for future in futures]
     finally:
+        failed.set()
         pool.shutdown(wait=False, cancel_futures=True)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, get_args
 
@@ -56,6 +56,41 @@ class Usage:
     seconds: float = 0.0
     attempts: int = 1
     from_store: bool = False
+
+
+def total(usages: Sequence[Usage]) -> Usage:
+    """Add up what was asked side by side: the seconds are those of the slowest."""
+    prices = [usage.usd for usage in usages]
+    return Usage(
+        input_tokens=sum(usage.input_tokens for usage in usages),
+        output_tokens=sum(usage.output_tokens for usage in usages),
+        cached_tokens=sum(usage.cached_tokens for usage in usages),
+        usd=None if None in prices else math.fsum(price for price in prices if price is not None),
+        seconds=max(usage.seconds for usage in usages),
+        attempts=sum(usage.attempts for usage in usages),
+        from_store=all(usage.from_store for usage in usages),
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Estimate:
+    """What judging would take at most; USD is None where a price is unknown."""
+
+    calls: int = 0
+    input_tokens: int = 0
+    output_tokens: int = 0
+    usd: float | None = 0.0
+
+    def __add__(self, other: Estimate) -> Estimate:
+        usd = None if self.usd is None or other.usd is None else self.usd + other.usd
+        tokens = self.input_tokens + other.input_tokens, self.output_tokens + other.output_tokens
+        return Estimate(self.calls + other.calls, *tokens, usd)
+
+
+def estimate_of(judge: Judge, samples: Sequence[Sample]) -> Estimate:
+    """Ask a judge what judging would take; one that runs here takes no calls and no money."""
+    estimate: Callable[[Sequence[Sample]], Estimate] | None = getattr(judge, "estimate", None)
+    return estimate(samples) if estimate else Estimate()
 
 
 @dataclass(frozen=True, slots=True)
