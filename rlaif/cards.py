@@ -120,6 +120,10 @@ def _function_source(value: str, info: ValidationInfo) -> str:
     return f"{_local_path(source, info)}:{name}" if source.endswith(".py") else value
 
 
+def _question_ref(value: str, info: ValidationInfo) -> str:
+    return _local_path(value, info) if is_path(value) or value.endswith(".md") else value
+
+
 def _folder_of(info: ValidationInfo) -> Path:
     return (info.context or {}).get("folder", Path())  # type: ignore[no-any-return]
 
@@ -128,6 +132,8 @@ ModelSource = Annotated[str, AfterValidator(_model_source)]
 """A folder, relative to the card, or a hub id."""
 LocalPath = Annotated[str, AfterValidator(_local_path)]
 """A file, relative to the card."""
+QuestionRef = Annotated[str, AfterValidator(_question_ref)]
+"""A question by name (`judge/toxicity`), or by path, relative to the card."""
 FunctionSource = Annotated[str, AfterValidator(_function_source)]
 """`./FILE.py:NAME`, relative to the card, or `MODULE:NAME`."""
 

@@ -13,16 +13,16 @@ from __future__ import annotations
 import contextlib
 import inspect
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
-from dataclasses import is_dataclass
-from functools import partial
+from dataclasses import dataclass, is_dataclass, replace
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from rlaif.cards import Card, CardText, Overrides, find_card
 from rlaif.errors import InputError, JudgeBug, RlaifError
 from rlaif.imports import load_object, location_of
 from rlaif.schema import check, did_you_mean, reason_of, shown
+from rlaif.session import Session
 from rlaif.types import Judge, Judgement, Sample
 
 CardRef = str | Path | Mapping[str, Any]
@@ -30,6 +30,10 @@ CardRef = str | Path | Mapping[str, Any]
 
 BUILT_IN = {
     "classifier": "rlaif.adapters.classifier:make",
+    "openai": "rlaif.adapters.openai:make",
+    "openai_moderation": "rlaif.adapters.openai.moderation:make",
+    "bedrock": "rlaif.adapters.bedrock:make",
+    "bedrock_guardrail": "rlaif.adapters.bedrock.guardrail:make",
     "python": "rlaif.adapters.python:make",
     "panel": "rlaif.adapters.panel:make",
     "constant": "rlaif.adapters.baselines:make_constant",
@@ -39,18 +43,36 @@ BUILT_IN = {
 }
 
 
-class Load(Protocol):
-    """Makes a judge of a card that stands inside another one."""
-
-    def __call__(self, ref: CardRef) -> Judge:
-        """Return the judge; paths are relative to the outer card."""
-        ...
-
-
 Make = Callable[..., Judge]
 
 
-def load_judge(card: CardRef, *, folder: Path = Path(), overrides: Overrides | None = None) -> Judge:
+@dataclass(frozen=True)
+class Load:
+    """Makes a judge of a card, and is given on to make the judges inside it: paths are relative to the outer card."""
+
+    session: Session
+    """The budget and the verdict store that the judges of a command share."""
+    overrides: Overrides
+    folder: Path = Path()
+    above: tuple[Path, ...] = ()
+
+    def __call__(self, ref: CardRef) -> Judge:
+        """Return the judge, its card checked."""
+        text, above = _find(ref, self.folder, self.overrides, self.above)
+        make, card = read_card(text)
+        load = replace(self, folder=text.folder, above=above)
+        if text.keys["adapter"] in BUILT_IN:
+            return make(card, load=load)
+        with _told_by(f"{text.where}: the adapter {text.keys['adapter']!r}"):
+            judge = make(card, load=load)
+        if not callable(judge):
+            raise InputError(f"{text.where}: the adapter {text.keys['adapter']!r} made no judge but {shown(judge)}")
+        return PluginJudge(judge, text)
+
+
+def load_judge(
+    card: CardRef, *, folder: Path = Path(), overrides: Overrides | None = None, session: Session | None = None
+) -> Judge:
     """
     Make a judge of a card.
 
@@ -61,12 +83,14 @@ def load_judge(card: CardRef, *, folder: Path = Path(), overrides: Overrides | N
         card: a name (`toxicity`), a path (`./mine.yaml`), or the card itself as a mapping.
         folder: what paths in `card` are relative to; by default the working directory.
         overrides: changes of keys, as `--set` gives them.
+        session: the budget of remote judges and the store of their verdicts; by default no cap, and the store of
+            `RLAIF_HOME`.
 
     Raises:
         InputError: the card is not found, or a key is wrong or missing; the message names card and key.
 
     """
-    return _load(card, folder, overrides or Overrides(), ())
+    return Load(session or Session(), overrides or Overrides(), folder)(card)
 
 
 def judge_of(judge: CardRef | Judge) -> Judge:
@@ -159,19 +183,6 @@ def _find(
     if text.path in above:
         raise InputError(f"{text.where}: the panel is a member of itself; take it out of `judges`")
     return text, (*above, text.path)
-
-
-def _load(ref: CardRef, folder: Path, overrides: Overrides, above: tuple[Path, ...]) -> Judge:
-    text, above = _find(ref, folder, overrides, above)
-    make, card = read_card(text)
-    load = partial(_load, folder=text.folder, overrides=overrides, above=above)
-    if text.keys["adapter"] in BUILT_IN:
-        return make(card, load=load)
-    with _told_by(f"{text.where}: the adapter {text.keys['adapter']!r}"):
-        judge = make(card, load=load)
-    if not callable(judge):
-        raise InputError(f"{text.where}: the adapter {text.keys['adapter']!r} made no judge but {shown(judge)}")
-    return PluginJudge(judge, text)
 
 
 class PluginJudge:

@@ -14,7 +14,7 @@ from rlaif.cards import Card
 from rlaif.errors import InputError
 from rlaif.schema import Checked, check
 from rlaif.threads import side_by_side
-from rlaif.types import Judge, Judgement, Sample, Usage
+from rlaif.types import Estimate, Judge, Judgement, Sample, estimate_of, total
 
 if TYPE_CHECKING:
     from rlaif.adapters import Load
@@ -103,9 +103,13 @@ class Panel:
         columns = side_by_side(lambda judge: judge(samples), self.judges)
         return [self.combined(parts) for parts in zip(*columns, strict=True)] if samples else []
 
+    def estimate(self, samples: Sequence[Sample]) -> Estimate:
+        """Say what the members would take at most, together."""
+        return sum((estimate_of(judge, samples) for judge in self.judges), Estimate())
+
     def combined(self, parts: Sequence[Judgement]) -> Judgement:
         """Combine the members' judgements of one sample, in the order of the seats."""
-        usage = _total([part.usage for part in parts])
+        usage = total([part.usage for part in parts])
         answered = [(seat, part.score) for seat, part in zip(self._seats, parts, strict=True) if part.score is not None]
         silent = [part for part in parts if part.score is None]
         vetoes_missing = any(
@@ -153,17 +157,3 @@ def _weighted_median(scores: Sequence[float], weights: Sequence[float]) -> float
         if below == half:
             return (score + ordered[i + 1][0]) / 2
     return ordered[-1][0]
-
-
-def _total(usages: Sequence[Usage]) -> Usage:
-    """Add up what the members cost; the seconds are those of the slowest, for they run side by side."""
-    prices = [usage.usd for usage in usages]
-    return Usage(
-        input_tokens=sum(usage.input_tokens for usage in usages),
-        output_tokens=sum(usage.output_tokens for usage in usages),
-        cached_tokens=sum(usage.cached_tokens for usage in usages),
-        usd=None if None in prices else math.fsum(price for price in prices if price is not None),
-        seconds=max(usage.seconds for usage in usages),
-        attempts=sum(usage.attempts for usage in usages),
-        from_store=all(usage.from_store for usage in usages),
-    )

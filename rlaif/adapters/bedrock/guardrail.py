@@ -1,0 +1,78 @@
+"""Bedrock's guardrail checks as a judge: 1 minus the largest severity of the chosen categories."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from functools import partial
+from typing import TYPE_CHECKING, Literal
+
+from rlaif.adapters.bedrock.endpoint import BedrockEndpoint, BedrockKeys
+from rlaif.adapters.remote import Bill, RemoteJudge, Unanswered, Verdict, worst_of
+from rlaif.session import Session
+from rlaif.types import Judge, Judgement, Sample, Usage
+
+if TYPE_CHECKING:
+    from rlaif.adapters import Load
+
+Category = Literal["HATE", "INSULTS", "VIOLENCE", "SEXUAL", "MISCONDUCT"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class GuardrailCard(BedrockKeys):
+    """The keys of `adapter: bedrock_guardrail`."""
+
+    model: Literal["guardrail-checks"] = "guardrail-checks"
+    categories: list[Category] = field(default_factory=lambda: ["HATE", "INSULTS", "VIOLENCE", "SEXUAL", "MISCONDUCT"])
+
+
+@dataclass(frozen=True)
+class Severities:
+    """The severity of each category, in [0, 1]; the service counts text units, not tokens."""
+
+    of: dict[str, float]
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cached_tokens: int = 0
+
+
+def make(card: GuardrailCard, *, load: Load) -> Judge:
+    """Make a judge of a card."""
+    return GuardrailJudge(card, load.session)
+
+
+class GuardrailJudge(RemoteJudge):
+    """A `Judge` of severities (botocore, bedrock-runtime, InvokeGuardrailChecks); `raw` is the largest."""
+
+    card: GuardrailCard
+
+    def __init__(self, card: GuardrailCard, session: Session) -> None:
+        self._endpoint = BedrockEndpoint(card)
+        super().__init__(card, self._endpoint.endpoint, card.model, None, session, sorted(card.categories))
+        self.measures = card.measures
+
+    def _verdict(self, sample: Sample, bill: Bill) -> Verdict:
+        text = sample.completion.encode(errors="replace").decode()
+        return self._gate.call(
+            partial(bill.pay, partial(self._severities, text), text, 0), tokens=len(text) // 4 + 1
+        ).of
+
+    def _severities(self, text: str) -> Severities:
+        answer = self._endpoint.send(
+            self._endpoint.client.invoke_guardrail_checks,
+            messages=[{"role": "assistant", "content": [{"text": text}]}],
+            checks={"contentFilter": {"categories": [{"category": name} for name in self.card.categories]}},
+        )
+        try:
+            results = answer["results"]["contentFilter"]["results"]
+            return Severities({result["category"]: float(result["severityScore"]) for result in results})
+        except (KeyError, TypeError, ValueError):
+            raise Unanswered("unparsable", "the endpoint sent no severities") from None
+
+    def _judgement(self, verdict: Verdict, usage: Usage) -> Judgement:
+        return worst_of(verdict, list(self.card.categories), self.name, usage)
+
+    def _size(self, sample: Sample) -> tuple[int, int]:
+        return len(sample.completion) // 4 + 1, 0
+
+    def _reach(self) -> None:
+        self._endpoint.reach()
