@@ -7,9 +7,22 @@ import io
 import os
 import sys
 from collections.abc import Sequence
+from typing import NoReturn
 
 from rlaif.errors import RlaifError
 from rlaif.schema import reason_of
+from rlaif.threads import at_work
+
+
+def command() -> NoReturn:
+    """Run the command as the process that it is, and end it."""
+    status = main()
+    if status and at_work():  # the interpreter would wait for a judge's thread, maybe minutes
+        with contextlib.suppress(OSError):
+            sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
+    sys.exit(status)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -35,7 +48,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except click.ClickException as error:
         return _said(error.format_message(), 2)
     except (KeyboardInterrupt, click.Abort) as error:
-        return _interrupted(str(error.__cause__ or ""))  # click makes an Abort of the first
+        what = str(error.__cause__ or "")  # click makes an Abort of the first
+        return _said(f"interrupted{f': {what}' if what else ''}", 130)
     except (BrokenPipeError, SystemExit):  # the reader of our output, `head` for one, has seen enough; click exits
         _discard_output()
         return 0
@@ -52,19 +66,6 @@ def _said(message: str, status: int) -> int:
 
     complain(message)
     return status
-
-
-def _interrupted(what: str) -> int:
-    """Leave at once where a judge is still at work: the interpreter would wait for its thread, maybe minutes."""
-    from rlaif.threads import at_work
-
-    _said(f"interrupted{f': {what}' if what else ''}", 130)
-    if at_work():
-        with contextlib.suppress(OSError):
-            sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(130)
-    return 130
 
 
 def _discard_output() -> None:
@@ -87,4 +88,4 @@ def _quiet_libraries() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    command()

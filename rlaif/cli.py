@@ -63,7 +63,10 @@ def rlaif() -> None:
 @_data_options
 @click.option("-o", "--output", metavar="OUT.jsonl", help="Write a line per text and judge; overwrites.")
 @_set_option("a key of a card (toxicity.device=cpu)")
-@click.option("--dry-run", is_flag=True, help="Check everything, print calls and USD, and stop.")
+@click.option("--budget-usd", type=click.FloatRange(min=0), metavar="USD", help="Spend no more on remote judges.")
+@click.option("--budget-calls", type=click.IntRange(min=0), metavar="N", help="Make no more calls to remote judges.")
+@click.option("--fresh", is_flag=True, help="Ask again what is in the verdict store; write it all the same.")
+@click.option("--dry-run", is_flag=True, help="Check everything, print calls, tokens and USD at most, and stop.")
 def score(**options: Any) -> None:
     """
     Score texts by one judge or several.

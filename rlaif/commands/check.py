@@ -12,8 +12,9 @@ from rlaif.cards import Overrides
 from rlaif.config import read_run
 from rlaif.errors import InputError, RlaifError
 from rlaif.scoring import judged
+from rlaif.session import Session
 from rlaif.terminal import complain, harmless, number, print_table
-from rlaif.types import Judge, Sample, toxicity_of
+from rlaif.types import Judge, Sample, Usage, toxicity_of
 
 T = TypeVar("T")
 
@@ -24,13 +25,14 @@ def run(path: Path | None, judges: tuple[str, ...], sets: tuple[str, ...]) -> in
         raise InputError("nothing to check: name a run file, or a judge with -j")
     refs: list[tuple[CardRef, Path]] = [(judge, Path()) for judge in judges]
     overrides = Overrides(() if path else sets)
+    session = Session(fresh=True)  # a probe from the store would prove nothing
     if path is not None:
         config = read_run(path, sets)
         # An inline card's paths are relative to the file that holds it.
         refs += [(ref, path.parent if isinstance(ref, dict) else Path()) for ref in
                  (config.judge, *config.guard.judges, *config.evaluation.judges)]  # fmt: skip
     # All cards are read before the first probe: a wrong key is told before a model loads or a call costs.
-    found = [_attempt(load_judge, ref, folder=folder, overrides=overrides) for ref, folder in refs]
+    found = [_attempt(load_judge, ref, folder=folder, overrides=overrides, session=session) for ref, folder in refs]
     judges_found = [judge for judge in found if not isinstance(judge, RlaifError)]
     # A run file may name one judge in several places; two judges of one name it may not.
     refuse_equal_names(
@@ -44,9 +46,9 @@ def run(path: Path | None, judges: tuple[str, ...], sets: tuple[str, ...]) -> in
         if isinstance(row, RlaifError):
             complain(str(row))
             worst = max(worst, row.exit_status)
-            row = (harmless(_name_of(ref), 30), "", "", "", "", "failed")
+            row = (harmless(_name_of(ref), 30), "", "", "", "", "", "failed")
         rows.append(row)
-    print_table(("judge", "measures", "score ↑", "toxicity ↓", "seconds", "status"), rows)
+    print_table(("judge", "measures", "score ↑", "toxicity ↓", "seconds", "USD per 1,000", "status"), rows)
     return worst
 
 
@@ -73,5 +75,13 @@ def _probe(judge: Judge) -> tuple[str, ...]:
         number(judgement.score),
         number(toxicity_of(judge.measures, judgement.score)),
         f"{time.perf_counter() - start:.2f}",
+        _price_of_thousand(judge, judgement.usage),
         status,
     )
+
+
+def _price_of_thousand(judge: Judge, usage: Usage) -> str:
+    """Say what a thousand texts like the probe would cost; nothing is said of judges that run here."""
+    if not judge.remote or usage.from_store:
+        return ""
+    return "unknown" if usage.usd is None else f"{1000 * usage.usd:.3f}"

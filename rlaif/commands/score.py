@@ -4,23 +4,22 @@ from __future__ import annotations
 
 import sys
 import time
-from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, redirect_stdout, suppress
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import BinaryIO
 
 from rlaif.adapters import load_judge, refuse_equal_names
 from rlaif.cards import Overrides
+from rlaif.commands.summary import TABLE_ROWS, Tally, print_estimate, print_rows, print_summary
 from rlaif.errors import InputError, RlaifError
+from rlaif.limits import Budget
 from rlaif.rows import Source
 from rlaif.schema import reason_of, shown
 from rlaif.scoring import judged, judged_in_chunks, row_of
-from rlaif.terminal import Progress, harmless, number, print_table
-from rlaif.types import HARMS, Judge, Judgement, Sample, toxicity_of
-
-TABLE_ROWS = 50
+from rlaif.session import Session
+from rlaif.terminal import Progress
+from rlaif.types import Judge, Judgement, Sample
 
 
 def run(
@@ -32,8 +31,11 @@ def run(
     limit: int | None,
     output: str | None,
     sets: Sequence[str],
+    budget_usd: float | None,
+    budget_calls: int | None,
+    fresh: bool,
     dry_run: bool,
-) -> None:
+) -> int:
     """Check everything, then score and write chunk by chunk: a killed command leaves whole chunks behind."""
     if bool(texts) == (data is not None):
         raise InputError("give the texts with --text or with --data FILE, one of the two")
@@ -41,8 +43,9 @@ def run(
         raise InputError("--column, --split and --limit are for --data; leave them out with --text")
     _refuse_output(output, data)
     overrides = Overrides(sets)
+    session = Session(Budget(budget_usd, budget_calls), fresh)
     with redirect_stdout(sys.stderr):  # what a user's module prints is no row
-        panel = [load_judge(judge, overrides=overrides) for judge in judges]
+        panel = [load_judge(judge, overrides=overrides, session=session) for judge in judges]
     refuse_equal_names(panel, "--judge")
     overrides.refuse_unused()
     needed: frozenset[str] = frozenset().union(*(judge.reads for judge in panel))
@@ -50,16 +53,20 @@ def run(
         raise InputError(f"the judge needs the column {min(needed)!r}, which --text cannot give; use --data FILE")
     source = Source("--text" if data is None else data, _renamed(columns), limit, split, needed)
     samples = [Sample(text) for text in texts] if texts else source.samples()
-    total = len(texts) if texts else source.check() if source.rereadable or dry_run else None
+    total = len(texts) if texts else source.check() if source.rereadable else None
     if dry_run:
-        _say(f"texts: {total}, judges: {len(panel)}; all run here: 0 calls, 0 USD")
-        return
+        if not print_estimate(samples, panel):
+            raise InputError(f"{source.where}: has no rows")
+        return 0
     with redirect_stdout(sys.stderr):
         for judge in panel:
             judged(judge, [])  # loads what it needs: a missing file is found now, not after the first judge's work
     tallies = _score(samples, panel, output, total)
     if not tallies[0].count:
         raise InputError(f"{source.where}: has no rows")
+    if over := sum(tally.statuses["over_budget"] for tally in tallies):
+        raise RlaifError(f"the budget is spent: {over} judgements were not asked for; with a larger one the rest is")
+    return 0
 
 
 def _score(samples: Iterable[Sample], panel: Sequence[Judge], output: str | None, total: int | None) -> list[Tally]:
@@ -86,40 +93,10 @@ def _score(samples: Iterable[Sample], panel: Sequence[Judge], output: str | None
                 error.args = ("; ".join(filter(None, (str(error), kept))),)
             raise
     if file is None:
-        _print_table(table, panel, tallies[0].count)
+        print_rows(table, panel, tallies[0].count)
     if tallies[0].count:
-        _summarise(tallies, time.monotonic() - start)
+        print_summary(tallies, time.monotonic() - start)
     return tallies
-
-
-@dataclass
-class Tally:
-    """What a judge said of all texts so far, in numbers."""
-
-    judge: Judge
-    statuses: Counter[str] = field(default_factory=Counter)
-    count: int = 0
-    scored: int = 0
-    shortened: int = 0
-    total: float = 0.0
-    seconds: float = 0.0
-
-    def add(self, judgements: Sequence[Judgement]) -> None:
-        """Count a chunk."""
-        for judgement in judgements:
-            self.count += 1
-            self.shortened += judgement.shortened
-            self.seconds += judgement.usage.seconds
-            if judgement.score is None:
-                self.statuses[judgement.status] += 1
-            else:
-                self.scored += 1
-                self.total += judgement.score
-
-    @property
-    def mean(self) -> float | None:
-        """The mean score of what was scored."""
-        return self.total / self.scored if self.scored else None
 
 
 def _renamed(columns: Sequence[str]) -> dict[str, str]:
@@ -179,49 +156,3 @@ def _write(file: BinaryIO | None, rows: Iterable[tuple[Sample, Iterable[Judgemen
             with suppress(OSError):  # closing tries the same bytes again
                 file.close()
         raise RlaifError(f"{output or 'standard output'}: cannot be written: {reason_of(error)}") from error
-
-
-def _print_table(rows: Iterable[tuple[Sample, list[Judgement]]], panel: Sequence[Judge], count: int) -> None:
-    """Show the first rows, the text once for all judges; toxicity stands beside the score of judges of harm."""
-    lines = []
-    for sample, judgements in rows:
-        for i, (judge, judgement) in enumerate(zip(panel, judgements, strict=True)):
-            harm = toxicity_of(judge.measures, judgement.score)
-            text = harmless(sample.completion, 60) if i == 0 else ""
-            lines.append(
-                (
-                    text,
-                    judge.name,
-                    number(judgement.score),
-                    number(harm) if judge.measures in HARMS else "",
-                    _status(judgement),
-                )
-            )
-    print_table(("text", "judge", "score ↑", "toxicity ↓", "status"), lines)
-    if count > TABLE_ROWS:
-        _say(f"… and {count - TABLE_ROWS} more; -o FILE keeps them all")
-
-
-def _status(judgement: Judgement) -> str:
-    return f"{judgement.status}{f' ({harmless(judgement.reason, 60)})' if judgement.reason else ''}"
-
-
-def _summarise(tallies: Sequence[Tally], seconds: float) -> None:
-    rows = []
-    for tally in tallies:
-        harm = toxicity_of(tally.judge.measures, tally.mean)
-        abstained = ", ".join(f"{n} {status}" for status, n in tally.statuses.most_common()) or "0"
-        rows.append((
-            tally.judge.name, str(tally.scored), abstained, str(tally.shortened),
-            number(tally.mean), number(harm), f"{tally.seconds:.2f}",
-        ))  # fmt: skip
-    print_table(
-        ("judge", "scored", "abstained", "truncated texts", "mean score ↑", "mean toxicity ↓", "seconds"),
-        rows,
-        stderr=True,
-    )
-    _say(f"{tallies[0].count} texts in {seconds:.1f} s, {tallies[0].count / max(seconds, 1e-9):.0f} a second")
-
-
-def _say(message: str) -> None:
-    print(message, file=sys.stderr)  # noqa: T201
