@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+
+from tests.server import Server
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
@@ -62,6 +64,28 @@ def main(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capfdbinary: pytest.Ca
         return subprocess.CompletedProcess(arguments, status, out.decode(), err.decode())
 
     return run
+
+
+@pytest.fixture
+def nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """For remote judges: a store of its own, AWS credentials of nobody's, backoff in hundredths of a second."""
+    import tenacity
+
+    from tests.remote import environment
+
+    for name, value in environment(tmp_path / "home").items():
+        monkeypatch.setenv(name, value)
+    for name in ("AWS_SESSION_TOKEN", "AWS_PROFILE", "AWS_REGION", "AWS_DEFAULT_REGION", "OPENAI_API_KEY"):
+        monkeypatch.delenv(name, raising=False)
+    slow = tenacity.wait_random_exponential
+    monkeypatch.setattr(tenacity, "wait_random_exponential", lambda **_: slow(multiplier=0.01, max=0.05))
+
+
+@pytest.fixture
+def server() -> Iterator[Server]:
+    """A remote endpoint on this machine: honest until told otherwise."""
+    with Server() as server:
+        yield server
 
 
 def one_line(done: subprocess.CompletedProcess[str]) -> str:

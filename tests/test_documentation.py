@@ -11,9 +11,11 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
 from tests import tiny
 from tests.conftest import ROOT
+from tests.server import Server
 
 README = (ROOT / "README.md").read_text()
 CONTRIBUTING = (ROOT / "CONTRIBUTING.md").read_text()
@@ -25,7 +27,7 @@ def blocks(text: str, language: str) -> list[str]:
 
 
 @pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, nobody: None, server: Server) -> Path:
     """A newcomer's folder: the files that the README shows, and small models under the shipped cards' names."""
     for body in blocks(README, "yaml") + blocks(README, "python") + blocks(CONTRIBUTING, "python"):
         if name := re.match(r"# (\S+\.(?:yaml|py))", body):
@@ -37,6 +39,15 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     assert shown == (ROOT / "judges/toxicity.yaml").read_text().split("\n", 2)[2].join(["# judges/toxicity.yaml\n", ""])
     # The hub's model is out of reach here: one of the same architecture takes its place.
     (tmp_path / "judges/toxicity.yaml").write_text(re.sub(r"model: .*", f"model: {model}", shown))
+    # So do servers of others: one on this machine speaks for all of them.
+    for path in (ROOT / "judges").glob("*_*.yaml"):
+        if (keys := yaml.safe_load(path.read_text()))["adapter"] in ("openai", "bedrock"):
+            where = {"base_url": server.openai} if keys["adapter"] == "openai" else {"endpoint_url": server.url}
+            shadow = {**keys, **where, "model": keys["model"] if keys["model"] != "auto" else "local"}
+            (tmp_path / "judges" / path.name).write_text(yaml.safe_dump(shadow))
+    monkeypatch.setenv("AWS_REGION", "us-east-1")
+    row = {"prompt": "How are you?", "completion": "Fine, thank you."}
+    (tmp_path / "dialogues.jsonl").write_text(json.dumps(row) + "\n")
     (tmp_path / "comments.csv").write_text("comment,author\nYou are kind.,a\nYou fool.,b\n")
     monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}:{os.environ['PATH']}")
     monkeypatch.chdir(tmp_path)

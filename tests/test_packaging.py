@@ -18,7 +18,7 @@ from packaging.requirements import Requirement
 
 import rlaif
 from rlaif.adapters import read_card
-from rlaif.cards import bundled, find_card, names
+from rlaif.cards import bundled, find_card, names, read_question
 from tests.conftest import ROOT
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
@@ -166,7 +166,8 @@ def row_of(path: Path) -> str:
     keys: Mapping[str, object] = find_card(path).keys
     comment = " ".join(line[1:].strip() for line in path.read_text().splitlines() if line.startswith("#"))
     sentence = re.split(r"(?<=\.)(?<!\bal\.)\s", comment)[0]  # "et al." ends no sentence
-    cells = (f"`{path.stem}`", keys["adapter"], keys.get("measures", "quality"), keys.get("model", "–"), sentence)
+    measures = keys.get("measures") or (read_question(str(keys["prompt"])).measures if "prompt" in keys else "quality")
+    cells = (f"`{path.stem}`", keys["adapter"], measures, keys.get("model", "–"), sentence)
     return f"| {' | '.join(map(str, cells))} |"
 
 

@@ -344,8 +344,10 @@ def test_no_text_and_no_data_is_refused(main):
 def test_a_dry_run_counts_and_writes_nothing(main, here):
     data = write_rows("x.jsonl", [{"text": "a"}, {"text": "b"}])
     done = main("score", "-j", "length", "-j", "lexicon", "--data", data, "-o", "out.jsonl", "--dry-run")
-    assert (done.returncode, done.stdout) == (0, "")
-    assert done.stderr == "texts: 2, judges: 2; all run here: 0 calls, 0 USD\n"
+    assert (done.returncode, done.stderr) == (0, "2 texts; nothing was asked\n")
+    assert [line.split() for line in done.stdout.splitlines()[1:]] == [
+        [judge, "0", "0", "0", "0.0000"] for judge in ("length", "lexicon")
+    ]
     assert not Path("out.jsonl").exists()
 
 
@@ -354,7 +356,7 @@ def test_a_dry_run_checks_the_data(main, rlaif, here):
     assert done.returncode == 2
     assert "x.jsonl, line 2" in one_line(done)
     done = rlaif("score", "-j", "length", "--data", "-", "--dry-run", stdin="a\nb\nc\n")
-    assert done.stderr.startswith("texts: 3, ")
+    assert done.stderr.startswith("3 texts; ")
 
 
 # --- standard input, pipes, signals, disks --------------------------------------------------------------------

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -15,6 +16,7 @@ import pytest
 from rlaif.cards import find_card
 from rlaif.config import read_run
 from tests.conftest import one_line
+from tests.remote import card_of
 
 
 @pytest.fixture
@@ -117,3 +119,26 @@ def test_what_is_no_judge_is_refused(judge):
     for use in (lambda: rlaif.score(["a"], judge=judge), lambda: rlaif.as_reward_func(judge)):
         with pytest.raises(rlaif.InputError, match="a judge is named by"):
             use()
+
+
+def test_a_wrong_key_does_not_wait_for_a_call_that_hangs(server, nobody, tmp_path):
+    server.behaviour = lambda request: "hang" if "slow" in request.judged else "wrong_key"
+    card = json.dumps(card_of(server, name="x"))
+    arguments = ["score", "-j", card, "--text", "slow", "--text", "other"]
+    start = time.monotonic()
+    done = subprocess.run([sys.executable, "-m", "rlaif", *arguments], capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == 2
+    assert "refuses the key" in one_line(done)
+    assert time.monotonic() - start < 8  # the card's timeout is 10 s
+
+
+def test_a_check_of_a_remote_judge_says_what_it_costs(server, nobody, main):
+    card = json.dumps(card_of(server, name="x", price={"input": 1, "output": 10}))
+    done = main("check", "-j", card)
+    assert done.returncode == 0
+    columns, values = (re.split(r"  +", line.strip()) for line in done.stdout.splitlines())
+    usage = main("score", "-j", card, "--text", "The weather is fine today.").stdout
+    assert json.loads(usage)["usage"]["from_store"]  # the probe was paid, and is kept
+    assert 0 < float(dict(zip(columns, values, strict=True))["USD per 1,000"]) < 100
+    assert main("check", "-j", card).returncode == 0
+    assert len(server.calls) == 2  # each check asks anew
