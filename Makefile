@@ -27,6 +27,7 @@ benchmarks: .venv/test.stamp
 	HF_HUB_OFFLINE=1 $(BIN)/python benchmarks/startup.py
 	$(BIN)/python benchmarks/streaming.py
 	HF_HUB_OFFLINE=1 $(BIN)/python benchmarks/classifier.py
+	$(BIN)/python benchmarks/remote.py
 
 .venv/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
