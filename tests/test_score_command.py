@@ -259,7 +259,7 @@ def test_the_summary_counts_scored_abstained_by_status_and_shortened(main, here)
     done = main("score", "-j", "{name: odd, adapter: './odd.py:make', measures: hate}", *arguments)
     header, row, last = done.stderr.splitlines()
     assert re.split(r"  +", header.strip()) == [
-        "judge", "scored", "abstained", "truncated texts", "mean score ↑", "mean toxicity ↓", "seconds"
+        "judge", "scored", "abstained", "truncated", "score ↑", "toxicity ↓", "seconds"
     ]  # fmt: skip
     cells = re.split(r"  +", row.strip())
     assert cells == ["odd", "2", "2 declined, 1 empty, 1 refused", "1", "0.250", "0.750", "0.00"]
