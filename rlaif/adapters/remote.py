@@ -96,6 +96,16 @@ def refuse_silence(url: str, where: str, hint: str) -> None:
         raise InputError(f"{where}: nothing answers at {url} ({error}); {hint}") from None
 
 
+@dataclass(frozen=True)
+class Scores:
+    """The score of each category, in [0, 1], 1 the worst; such endpoints count no tokens."""
+
+    of: dict[str, float]
+    input_tokens: int = 0
+    output_tokens: int = 0
+    cached_tokens: int = 0
+
+
 def worst_of(scores: Verdict, categories: list[str] | None, judge: str, usage: Usage) -> Judgement:
     """Judge by the largest score of the chosen categories, 1 the worst; where one is missing there is no verdict."""
     chosen: dict[str, float] = {name: scores.get(name, math.nan) for name in categories or scores}

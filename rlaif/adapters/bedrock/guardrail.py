@@ -7,7 +7,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Literal
 
 from rlaif.adapters.bedrock.endpoint import BedrockEndpoint, BedrockKeys
-from rlaif.adapters.remote import Bill, RemoteJudge, Unanswered, Verdict, worst_of
+from rlaif.adapters.remote import Bill, RemoteJudge, Scores, Unanswered, Verdict, worst_of
 from rlaif.session import Session
 from rlaif.types import Judge, Judgement, Sample, Usage
 
@@ -23,16 +23,6 @@ class GuardrailCard(BedrockKeys):
 
     model: Literal["guardrail-checks"] = "guardrail-checks"
     categories: list[Category] = field(default_factory=lambda: ["HATE", "INSULTS", "VIOLENCE", "SEXUAL", "MISCONDUCT"])
-
-
-@dataclass(frozen=True)
-class Severities:
-    """The severity of each category, in [0, 1]; the service counts text units, not tokens."""
-
-    of: dict[str, float]
-    input_tokens: int = 0
-    output_tokens: int = 0
-    cached_tokens: int = 0
 
 
 def make(card: GuardrailCard, *, load: Load) -> Judge:
@@ -56,7 +46,7 @@ class GuardrailJudge(RemoteJudge):
             partial(bill.pay, partial(self._severities, text), text, 0), tokens=len(text) // 4 + 1
         ).of
 
-    def _severities(self, text: str) -> Severities:
+    def _severities(self, text: str) -> Scores:
         answer = self._endpoint.send(
             self._endpoint.client.invoke_guardrail_checks,
             messages=[{"role": "assistant", "content": [{"text": text}]}],
@@ -64,7 +54,7 @@ class GuardrailJudge(RemoteJudge):
         )
         try:
             results = answer["results"]["contentFilter"]["results"]
-            return Severities({result["category"]: float(result["severityScore"]) for result in results})
+            return Scores({result["category"]: float(result["severityScore"]) for result in results})
         except (KeyError, TypeError, ValueError):
             raise Unanswered("unparsable", "the endpoint sent no severities") from None
 

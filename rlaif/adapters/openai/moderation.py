@@ -8,7 +8,7 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from rlaif.adapters.openai.endpoint import OpenAIEndpoint, OpenAIKeys
-from rlaif.adapters.remote import Bill, Price, RemoteJudge, Unanswered, Verdict, worst_of
+from rlaif.adapters.remote import Bill, Price, RemoteJudge, Scores, Unanswered, Verdict, worst_of
 from rlaif.session import Session
 from rlaif.types import Judge, Judgement, Sample, Usage
 
@@ -22,16 +22,6 @@ class ModerationCard(OpenAIKeys):
 
     model: str = "omni-moderation-latest"
     categories: list[str] | None = None
-
-
-@dataclass(frozen=True)
-class Scores:
-    """The score of each category, in [0, 1]; the endpoint counts no tokens."""
-
-    of: dict[str, float]
-    input_tokens: int = 0
-    output_tokens: int = 0
-    cached_tokens: int = 0
 
 
 def make(card: ModerationCard, *, load: Load) -> Judge:
