@@ -34,6 +34,11 @@ class Source:
         limit: read no more rows than this.
         split: of a hub data set; by default `train`, or the only one.
         needed: columns that must be there beside the completion, for the judges that read them.
+        config: the configuration of a hub data set.
+        data_dir: a folder inside a hub data set.
+        revision: of the hub's repository.
+        line_column: what a line of text is called, where the rows are lines.
+        stream: read a hub data set as it comes, rather than keep it on disk for the next time.
 
     """
 
@@ -42,6 +47,11 @@ class Source:
     limit: int | None = None
     split: str | None = None
     needed: frozenset[str] = frozenset()
+    config: str | None = None
+    data_dir: str | None = None
+    revision: str | None = None
+    line_column: str = "completion"
+    stream: bool = True
 
     @property
     def where(self) -> str:
@@ -56,10 +66,13 @@ class Source:
         except OSError:  # a name too long, a folder that is closed to us: told when the rows are read
             return False
 
+    def rows(self) -> Iterator[tuple[str, Row]]:
+        """Read the rows as they are, each with its place (`line 3`), as messages name it."""
+        return itertools.islice(self._rows(), self.limit)
+
     def samples(self) -> Iterator[Sample]:
         """Read the rows as samples; the first wrong one raises `InputError` with its line."""
-        rows = itertools.islice(self._rows(), self.limit)
-        return (self._sample(row, place) for place, row in rows)
+        return (self._sample(row, place) for place, row in self.rows())
 
     def check(self) -> int:
         """Read all rows without keeping any, and count them."""
@@ -105,7 +118,7 @@ class Source:
         try:
             if self.name != "-" and not path.exists():
                 if _is_hub_id(self.name):
-                    return _hub_rows(self.name, self.split)
+                    return _hub_rows(self)
                 raise InputError(f"{self.name}: no such file")
             if path.is_dir():
                 raise InputError(f"{self.name}: is a folder; name a file in it ({', '.join(SUFFIXES)})")
@@ -113,7 +126,10 @@ class Source:
             raise InputError(f"{self.name}: cannot be read: {reason_of(error)}") from None
         if self.split:
             raise InputError(f"{self.where}: has no splits, only a hub data set has; leave --split out")
-        return self._guarded(_stdin_rows(sys.stdin.buffer) if self.name == "-" else _file_rows(path))
+        stdin = self.name == "-"
+        return self._guarded(
+            _stdin_rows(sys.stdin.buffer, self.line_column) if stdin else _file_rows(path, self.line_column)
+        )
 
     def _guarded(self, rows: Iterator[tuple[str, Row]]) -> Iterator[tuple[str, Row]]:
         try:
@@ -151,7 +167,7 @@ def _is_hub_id(name: str) -> bool:
     return not path.suffix or ("/" in name and not path.parent.is_dir())
 
 
-def _file_rows(path: Path) -> Iterator[tuple[str, Row]]:
+def _file_rows(path: Path, line_column: str) -> Iterator[tuple[str, Row]]:
     suffix = path.suffix.lower()
     if suffix == ".parquet":
         yield from _parquet_rows(path)
@@ -160,16 +176,16 @@ def _file_rows(path: Path) -> Iterator[tuple[str, Row]]:
         if suffix == ".csv":
             yield from _csv_rows(file, str(path))
         elif suffix == ".txt":
-            yield from _txt_rows(_lines(file, str(path)))
+            yield from _txt_rows(_lines(file, str(path)), line_column)
         elif suffix == ".jsonl":
             yield from _jsonl_rows(_lines(file, str(path)), str(path))
         elif path.is_file():
             raise InputError(f"{path}: should be one of {', '.join(SUFFIXES)}")
         else:  # a pipe has no suffix
-            yield from _stdin_rows(file, str(path))
+            yield from _stdin_rows(file, line_column, str(path))
 
 
-def _stdin_rows(stream: BinaryIO, where: str = "standard input") -> Iterator[tuple[str, Row]]:
+def _stdin_rows(stream: BinaryIO, line_column: str, where: str = "standard input") -> Iterator[tuple[str, Row]]:
     lines = _lines(stream, where)
     head = []
     for number, line in lines:
@@ -178,7 +194,7 @@ def _stdin_rows(stream: BinaryIO, where: str = "standard input") -> Iterator[tup
             break
     lines = itertools.chain(head, lines)
     is_json = bool(head) and head[-1][1].lstrip().startswith("{")
-    yield from _jsonl_rows(lines, where) if is_json else _txt_rows(lines)
+    yield from _jsonl_rows(lines, where) if is_json else _txt_rows(lines, line_column)
 
 
 def _lines(stream: BinaryIO, where: str) -> Iterator[tuple[int, str]]:
@@ -210,9 +226,9 @@ def _jsonl_rows(lines: Iterator[tuple[int, str]], where: str) -> Iterator[tuple[
         yield f"line {number}", row
 
 
-def _txt_rows(lines: Iterator[tuple[int, str]]) -> Iterator[tuple[str, Row]]:
+def _txt_rows(lines: Iterator[tuple[int, str]], column: str) -> Iterator[tuple[str, Row]]:
     for number, line in lines:
-        yield f"line {number}", {"completion": line.removesuffix("\n").removesuffix("\r")}
+        yield f"line {number}", {column: line.removesuffix("\n").removesuffix("\r")}
 
 
 def _csv_rows(stream: BinaryIO, where: str) -> Iterator[tuple[str, Row]]:
@@ -248,18 +264,51 @@ def _parquet_rows(path: Path) -> Iterator[tuple[str, Row]]:
         raise InputError(f"{path}: not a parquet file that can be read: {reason_of(error)}") from None
 
 
-def _hub_rows(name: str, split: str | None) -> Iterator[tuple[str, Row]]:
+def _hub_rows(source: Source) -> Iterator[tuple[str, Row]]:
     import datasets
 
-    refuse_unreachable(f"data: {name}")
+    name, at = source.name, {"data_dir": source.data_dir, "revision": source.revision}
+    if source.stream or not _on_disk(name):
+        refuse_unreachable(f"data: {name}")
     try:
-        splits = datasets.get_dataset_split_names(name)
-        chosen = split or ("train" if "train" in splits else splits[0])
+        splits = datasets.get_dataset_split_names(name, source.config, **at)
+        chosen = source.split or ("train" if "train" in splits else splits[0])
         if chosen not in splits:
             raise InputError(f"{name}: has no split {chosen!r}; there are: {', '.join(splits)}")
-        for number, row in enumerate(datasets.load_dataset(name, split=chosen, streaming=True), start=1):
-            yield f"row {number} of {chosen}", dict(row)
+        rows = datasets.load_dataset(name, source.config, split=chosen, streaming=source.stream, **at)
+        number = 0
+        for columns in rows.iter(batch_size=100):
+            for cells in zip(*columns.values(), strict=True):
+                number += 1
+                yield f"row {number} of {chosen}", dict(zip(columns, cells, strict=True))
     except InputError:
         raise
     except Exception as error:
         raise explained(error, name, "data", "dataset") from error
+
+
+def _on_disk(name: str) -> bool:
+    """Whether a hub data set was loaded before: then a hub that is out of reach is no hindrance."""
+    import datasets
+
+    return (Path(datasets.config.HF_DATASETS_CACHE) / name.replace("/", "___")).is_dir()
+
+
+def file_of_split(folder: Path, split: str, key: str) -> Path:
+    """
+    Find the file of a split in a folder: `train.jsonl`, `train.csv`, ... for `train`, or a file by its name.
+
+    Args:
+        folder: one that exists.
+        split: a split's name, or a file's.
+        key: of the run file, the first word of the message.
+
+    """
+    there = sorted(path.name for path in folder.iterdir() if path.suffix.lower() in SUFFIXES)
+    found = [name for name in there if name == split or Path(name).stem == split]
+    if len(found) == 1:
+        return folder / found[0]
+    if found:
+        raise InputError(f"{key}: {folder} holds {' and '.join(found)}; name one of them")
+    wanted = split if Path(split).suffix in SUFFIXES else f"{split}.jsonl (or {', '.join(SUFFIXES[1:])})"
+    raise InputError(f"{key}: {folder} has no {wanted}; there are: {', '.join(there[:20]) or 'no such files'}")

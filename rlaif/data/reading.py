@@ -1,0 +1,222 @@
+"""From rows to prompts with tokens: kept, asked, cut, put into the template, and counted on the way."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from hashlib import blake2b
+from typing import Any, Literal
+
+from rlaif.data.asked import Message, asked_by, column_of, conversation, dialogue_of, messages_of, other_columns
+from rlaif.data.template import Template
+from rlaif.data.tokens import BATCH, Tokens, compact
+from rlaif.data.where import Condition
+from rlaif.errors import InputError
+from rlaif.messages import text_of
+
+_NOTES = {
+    "rows": "",
+    "other": "{count} of {rows} rows left out: they do not match data.where",
+    "blank": "{count} of {rows} rows left out: the prompt is blank",
+    "repeated": "{count} of {rows} rows left out: the prompt stands in another row",
+    "long": "{count} of {rows} rows left out: the prompt is longer than {limit} tokens",
+    "cut": "{count} of {rows} prompts cut to their last {limit} tokens",
+    "alike": "{count} of {rows} rows left out: cut, the prompt is that of another row",
+}
+
+
+def key_of(text: str) -> bytes:
+    """Hash a prompt; white space makes no other prompt of it."""
+    return blake2b(" ".join(text.split()).encode(), digest_size=16).digest()
+
+
+@dataclass(slots=True, eq=False)
+class Item:
+    """
+    A prompt in the making.
+
+    Args:
+        where: its row as messages name it.
+        key: the hash of the text as it stands in the data.
+        text: what is asked, without the template.
+        messages: the conversation that goes through the chat template, or is cut by turns; None for a text.
+        dialogue: whether `messages` were read of a dialogue in a text.
+        columns: the row's other columns.
+        filled: the text in its template.
+        ids: its tokens.
+
+    """
+
+    where: str
+    key: bytes
+    text: str
+    messages: tuple[Message, ...] | None
+    dialogue: bool
+    columns: Mapping[str, Any]
+    filled: str = ""
+    ids: Sequence[int] = ()
+
+
+@dataclass
+class Reader:
+    """
+    The prompts of one source.
+
+    Args:
+        source: its name in messages.
+        tokens: the tokenizer and the limit.
+        overlong: what happens to texts over the limit.
+        template: what the text is put into.
+        condition: which rows are kept.
+        distinct: whether a prompt that stands in several rows is kept once.
+
+    """
+
+    source: str
+    tokens: Tokens
+    overlong: Literal["drop", "truncate"]
+    template: Template | None = None
+    condition: Condition | None = None
+    distinct: bool = False
+    items: list[Item] = field(default_factory=list)
+    _counts: dict[str, int] = field(default_factory=lambda: dict.fromkeys(_NOTES, 0))
+
+    def take(self, rows: Iterable[tuple[str, Mapping[str, Any]]], column: str | None, column_key: str) -> None:
+        """
+        Read all rows and tokenise their prompts, or raise `InputError`, also where none is left.
+
+        Args:
+            rows: each with its place as messages name it.
+            column: of the prompt, or None.
+            column_key: the setting that chooses it, as messages name it.
+
+        """
+        waiting = list(self._asked(rows, column, column_key))
+        if self.condition:
+            self.condition.refuse_unmet(self.source)
+        for start in range(0, len(waiting), BATCH):
+            self.items += self._tokenised(waiting[start : start + BATCH])
+        if self.distinct:
+            self._drop_repeated()
+        if not self.items:
+            raise InputError(
+                "; ".join((f"{self.source}: no prompt is left of {self._counts['rows']} rows", *self._said()))
+            )
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """A line for each thing that befell some of the prompts."""
+        return tuple(f"{self.source}: {said}" for said in self._said())
+
+    def _said(self) -> list[str]:
+        limit = self.tokens.limit
+        return [
+            note.format(count=count, rows=self._counts["rows"], limit=limit)
+            for name, note in _NOTES.items()
+            if note and (count := self._counts[name])
+        ]
+
+    def _asked(
+        self, rows: Iterable[tuple[str, Mapping[str, Any]]], column: str | None, column_key: str
+    ) -> Iterator[Item]:
+        chosen: list[str | None] = []
+        met: set[bytes] = set()
+        for where, row in rows:
+            self._counts["rows"] += 1
+            if self.condition and not self.condition.keeps(row, where):
+                self._counts["other"] += 1
+                continue
+            if not chosen:
+                chosen.append(column_of(row, column, where, column_key))
+            asked = asked_by(row, chosen[0], where, column_key)
+            if not asked.text.strip():
+                self._counts["blank"] += 1
+                continue
+            key = key_of(asked.text)
+            if self.distinct and key in met:
+                self._counts["repeated"] += 1
+                continue
+            met.add(key)
+            messages = asked.messages
+            if asked.dialogue and self.tokens.chat and not self.template:
+                messages = conversation(messages_of(asked.text)).messages
+            yield Item(where, key, asked.text, messages, asked.dialogue, other_columns(row, chosen[0]))
+
+    def _drop_repeated(self) -> None:
+        """
+        Keep one of several prompts that are the same now that they are cut.
+
+        The one with the lowest hash is kept, not the first, so that the order of the rows does not matter.
+        """
+        best: dict[bytes, Item] = {}
+        for item in self.items:
+            key = key_of(item.text)
+            best[key] = min(best.get(key, item), item, key=lambda item: item.key)
+        self._counts["alike"] += len(self.items) - len(best)
+        self.items = list(best.values())
+
+    # --- a batch ----------------------------------------------------------------------------------------------
+
+    def _tokenised(self, items: list[Item]) -> list[Item]:
+        plain = self._fitted_texts([item for item in items if item.messages is None])
+        turns = self._fitted_turns([item for item in items if item.messages is not None])
+        fitted = {item for item in (*plain, *turns) if item.text.strip()}
+        self._counts["blank"] += len(plain) + len(turns) - len(fitted)
+        items = [item for item in items if item in fitted]
+        markups = []
+        for item in items:
+            item.filled = self.template.fill(item.text, item.columns, item.where) if self.template else item.text
+            if self.tokens.chat and (self.template or item.messages is not None):
+                asked = [{"role": "user", "content": item.filled}] if self.template else item.messages or ()
+                markups.append((item, self.tokens.marked_up(asked, item.where)))
+        marked = {item for item, _ in markups}
+        # Texts without template have their tokens from when they were counted.
+        open_ = [item for item in items if item not in marked and (self.template or item.messages is not None)]
+        for item, ids in zip(open_, self.tokens.ids([item.filled for item in open_]), strict=True):
+            item.ids = compact(ids)
+        texts = [text for _, text in markups]
+        for (item, _), ids in zip(markups, self.tokens.ids(texts, special=False), strict=True):
+            item.ids = compact(ids)
+        return items
+
+    def _fitted_texts(self, items: list[Item]) -> list[Item]:
+        """Cut or drop texts that are too long, and give the others their tokens."""
+        made = self.tokens.ids([item.text for item in items])
+        long = []
+        for item, ids, count in zip(items, made, self.tokens.counts(made), strict=True):
+            item.ids = compact(ids)
+            if not self.tokens.fits(count):
+                long.append(item)
+        if not self._keeps(len(long)):
+            gone = set(long)
+            return [item for item in items if item not in gone]
+        for item, text in zip(long, self.tokens.last_of_texts([item.text for item in long]), strict=True):
+            item.text = text
+        for item, ids in zip(long, self.tokens.ids([item.text for item in long]), strict=True):
+            item.ids = compact(ids)
+        return items
+
+    def _fitted_turns(self, items: list[Item]) -> list[Item]:
+        """Cut or drop conversations that are too long."""
+        if self.tokens.limit is None:
+            return items
+        counts = iter(self.tokens.ids([m["content"] for item in items for m in item.messages or ()], special=False))
+        kept = []
+        for item in items:
+            messages = item.messages or ()
+            sizes = [len(next(counts)) for _ in messages]
+            if self.tokens.fits(sum(sizes)):
+                kept.append(item)
+            elif self._keeps(1):
+                item.messages = self.tokens.last_of_turns(messages, sizes)
+                if not self.tokens.fits(sizes[-1]):
+                    last = item.messages[-1]
+                    item.messages = ({**last, "content": self.tokens.last_of_texts([last["content"]])[0]},)
+                item.text = dialogue_of(item.messages) if item.dialogue else text_of(item.messages) or ""
+                kept.append(item)
+        return kept
+
+    def _keeps(self, count: int) -> bool:
+        """Count texts that are too long; whether they are cut rather than dropped."""
+        self._counts["cut" if self.overlong == "truncate" else "long"] += count
+        return self.overlong == "truncate"

@@ -1,0 +1,70 @@
+"""Where the prompts of a run file come from: a file, a file of a folder, or a split of a hub data set."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from rlaif.cards import exists, on_disk
+from rlaif.config import DataSection
+from rlaif.errors import InputError
+from rlaif.rows import SUFFIXES, Source, file_of_split
+
+_DEFAULT_SPLIT = DataSection.__dataclass_fields__["split"].default
+
+
+def source_of(data: DataSection, split: str, *, test: bool = False) -> Source:
+    """
+    Find a split of the data set, or raise `InputError`; nothing is read yet.
+
+    Args:
+        data: the section of the run file.
+        split: a split's name, or a file's: in the folder of the data set, beside its file, or in the working directory.
+        test: whether it is `data.test_split`.
+
+    """
+    key = "data.test_split" if test else "data.split"
+    if data.dataset == "-":
+        raise InputError("data.dataset: prompts are read again when a run goes on: name a file, not standard input")
+    path = on_disk(data.dataset, Path())
+    if exists(path, "folder"):
+        _refuse_hub_keys(data, "a folder", ("name", "revision"))
+        if not exists(folder := path / (data.data_dir or ""), "folder"):
+            raise InputError(f"data.data_dir: there is no folder {folder}")
+        return _file(_named(split, folder) or file_of_split(folder, split, key), data)
+    if exists(path, "file"):
+        _refuse_hub_keys(data, "a file", ("name", "revision", "data_dir"))
+        if not test and split in (_DEFAULT_SPLIT, path.name):
+            return _file(path, data)
+        if test and (found := _named(split, path.parent)):
+            return _file(found, data)
+        wanted = "name another file, as in test.jsonl" if test else "leave it out"
+        raise InputError(f"{key}: {split!r} is no file, and {path}, a file, has no splits; {wanted}")
+    if test and Path(split).suffix in SUFFIXES and (found := _named(split, Path())):
+        return _file(found, data)
+    return Source(
+        data.dataset if not data.dataset.startswith("~") else str(path),
+        limit=data.limit,
+        split=split,
+        config=data.name,
+        data_dir=data.data_dir,
+        revision=data.revision,
+        line_column="prompt",
+        stream=data.limit is not None,  # a few rows of a large data set are not worth all of it
+    )
+
+
+def _file(path: Path, data: DataSection) -> Source:
+    return Source(str(path), limit=data.limit, line_column="prompt")
+
+
+def _named(name: str, folder: Path) -> Path | None:
+    """Find a file by its name, in a folder or else from the working directory; a word without suffix names none."""
+    if Path(name).suffix.lower() not in SUFFIXES:
+        return None
+    return next((path for path in (on_disk(name, folder), on_disk(name, Path())) if exists(path, "file")), None)
+
+
+def _refuse_hub_keys(data: DataSection, what: str, keys: tuple[str, ...]) -> None:
+    for key in keys:
+        if getattr(data, key) is not None:
+            raise InputError(f"data.{key}: {data.dataset} is {what}, which has none; leave it out")

@@ -1,0 +1,52 @@
+"""What the text of a row is put into before the policy reads it: `prompts/policy/*.md`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from rlaif.cards import locate
+from rlaif.data.columns import names
+from rlaif.errors import InputError
+from rlaif.messages import text_of
+from rlaif.schema import did_you_mean, read_text, shown
+
+_FIELD = re.compile(r"\{([A-Za-z_]\w*)\}")
+
+
+@dataclass(frozen=True)
+class Template:
+    """A text with the field `{prompt}` and, if it wants, columns of the data in braces."""
+
+    text: str
+    path: Path
+
+    def fill(self, prompt: str, columns: Mapping[str, Any], where: str) -> str:
+        """Fill all fields in one pass: braces in what is put in are braces. A null column is no text."""
+
+        def value(field: re.Match[str]) -> str:
+            name = field[1]
+            if name == "prompt":
+                return prompt
+            if name not in columns:
+                hint = did_you_mean(name, list(columns))
+                raise InputError(
+                    f"{where}: the template {self.path} wants the column {shown(name)}{hint}; "
+                    f"there are: {names(columns)}"
+                )
+            text = text_of(columns[name])
+            return text if text is not None else "" if columns[name] is None else str(columns[name])
+
+        return _FIELD.sub(value, self.text)
+
+
+def read_template(ref: str) -> Template:
+    """Read a template by path or name (`policy/complete`); the file's last newline is not part of it."""
+    path = locate("prompts", ref, Path())
+    template = Template(read_text(path).removesuffix("\n"), path)
+    if "prompt" not in _FIELD.findall(template.text):
+        raise InputError(f"{path}: the template never names {{prompt}}, the text to be put in")
+    return template
