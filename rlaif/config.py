@@ -6,14 +6,14 @@ The run file as types: each knob with its unit, its default and what it may be.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
-from dataclasses import MISSING, Field, dataclass, field, fields, is_dataclass, replace
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Annotated, Any, Literal, get_type_hints
+from typing import Annotated, Any, Literal
 
 from annotated_types import Ge, Gt, Le, Lt
 
-from rlaif.cards import put
+from rlaif.cards import ModelSource, put
 from rlaif.errors import InputError
 from rlaif.schema import Checked, check, read_text, read_yaml, shown
 
@@ -52,9 +52,9 @@ class LoraSection(Checked):
 class PolicySection(Checked):
     """The model that is trained."""
 
-    model: str = needed("google/flan-t5-base", "hub id or folder: causal or seq2seq, or a LoRA adapter of one")
+    model: ModelSource = needed("google/flan-t5-base", "hub id or folder: causal or seq2seq, or a LoRA adapter of one")
     revision: str | None = knob(None, "of the hub's repository")
-    dtype: Literal["auto", "float32", "bfloat16", "float16"] = knob(
+    dtype: Literal["auto", "float32", "bfloat16"] = knob(
         "auto", "of the frozen base and of autocast; trained weights and Adam stay float32"
     )
     lora: LoraSection | None = knob(None, "{r: 16, alpha: 32}, or null for full fine-tuning")
@@ -66,6 +66,8 @@ class PolicySection(Checked):
     def __post_init__(self) -> None:
         if self.load_in_4bit and self.lora is None:
             raise ValueError("load_in_4bit needs lora: a 4-bit base cannot be trained")
+        if self.load_in_4bit and self.merge:
+            raise ValueError("merge does not go with load_in_4bit: load the adapter onto the base in 16 bit instead")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -111,16 +113,39 @@ class PPOSection(Checked):
     mini_batch_size: Count = knob(16, "completions an optimizer step")
     ppo_epochs: Count = knob(4, "passes over a batch")
     learning_rate: Positive = knob(1.0e-5, "of Adam")
+    vf_learning_rate: Positive | None = knob(None, "of the value head; null: 10 times the other, it begins at nothing")
+    lr_scheduler_type: Literal["constant", "linear", "cosine"] = knob("constant", "linear and cosine end at 0")
+    warmup_steps: Natural = knob(0, "steps in which the learning rate rises from 0")
+    max_grad_norm: Positive = knob(1.0, "longer gradients are shortened to this")
     kl_coef: NotNegative = knob(0.05, "reward lost per nat of KL from the reference")
+    kl_estimator: Literal["k1", "k2", "k3"] = knob("k1", "of the KL at a token, in the reward (Schulman 2020)")
+    adap_kl_ctrl: bool = knob(False, "steer kl_coef so that the KL comes to `target`")
+    target: Positive = knob(6.0, "nats per completion, for adap_kl_ctrl")
+    horizon: Positive = knob(10_000.0, "completions in which adap_kl_ctrl may double kl_coef")
+    gamma: Share = knob(1.0, "discount of rewards by token")
+    lam: Share = knob(0.95, "lambda of GAE")
+    whiten_advantages: bool = knob(True, "mean 0 and variance 1 over the batch")
+    use_score_scaling: bool = knob(False, "divide rewards by the running standard deviation of all so far")
+    use_score_norm: bool = knob(False, "with it, subtract their running mean first")
+    score_clip: Positive | None = knob(None, "rewards are cut to +- this, after scaling")
+    missing_eos_penalty: NotNegative | None = knob(None, "reward lost by a completion that was cut")
     cliprange: Positive = knob(0.2, "clips the ratio of probabilities to 1 +- this")
+    cliprange_value: Positive | None = knob(0.2, "values may move so far in a step; null: any")
+    dual_clip: Annotated[float, Gt(1)] | None = knob(None, "bounds the loss of bad tokens (Ye et al. 2020), as 3.0")
     vf_coef: NotNegative = knob(0.1, "weight of the value loss")
+    entropy_coef: NotNegative = knob(0.0, "weight of the entropy, which is to grow")
+    critic_warmup_steps: Natural = knob(0, "first steps, in which only values are learned")
+    target_kl: Positive | None = knob(None, "nats a token; a step's learning ends where it moved 1.5 times this")
     micro_batch_tokens: Count = knob(4096, "tokens a forward pass holds; changes memory and speed, not the result")
+    judge_patience: NotNegative = knob(600.0, "seconds to wait for a judge that is down, before the run stops")
 
     def __post_init__(self) -> None:
         if self.batch_size % self.mini_batch_size:
             raise ValueError(
                 f"batch_size ({self.batch_size}) should be a multiple of mini_batch_size ({self.mini_batch_size})"
             )
+        if self.use_score_norm and not self.use_score_scaling:
+            raise ValueError("use_score_norm needs use_score_scaling: true")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -168,6 +193,36 @@ class BudgetSection(Checked):
 
 
 @dataclass(frozen=True, kw_only=True)
+class PPOConfig(GenerationSection, PPOSection):
+    """
+    What `PPOTrainer` takes as `args`: the keys of `ppo` and `generation`, flat, and what else the trainer has to know.
+
+    The trainer refuses a wrong value with its name.
+    """
+
+    output_dir: str = knob("runs/ppo", "folder of metrics.jsonl, checkpoints and the model")
+    seed: int = knob(0, "of everything that is random")
+    reward: Literal["auto", "logit", "score"] = knob("auto", "what is learned from a judge")
+    reward_weights: list[float] | None = knob(None, "one for each of `reward_funcs`; null: 1 each")
+    dtype: Literal["auto", "float32", "bfloat16"] = knob("auto", "of the frozen base and of autocast")
+    critic: Literal["shared", "separate"] = knob(
+        "shared", "value head on the policy's trunk, or on a network of its own"
+    )
+    gradient_checkpointing: bool = knob(False, "recompute activations: less memory, slower")
+    max_prompt_tokens: Count | None = knob(None, "longer prompts lose their beginning; null: as long as they are")
+    save_steps: Count = knob(20, "steps between checkpoints")
+    save_total_limit: Count = knob(2, "newest checkpoints that are kept")
+    stop_score: Share | None = knob(None, "mean score over the window that is good enough")
+    stop_window: Count = knob(10, "steps")
+    stop_kl: Positive | None = knob(None, "nats per completion, over the window, that are too far")
+    report_to: list[str] = knob([], "trackers, through accelerate: wandb, tensorboard, ...")
+
+    def __post_init__(self) -> None:
+        PPOSection.__post_init__(self)
+        GenerationSection.__post_init__(self)
+
+
+@dataclass(frozen=True, kw_only=True)
 class RunConfig(Checked):
     """A run file."""
 
@@ -211,35 +266,3 @@ def read_run(path: Path, sets: Iterable[str] = ()) -> RunConfig:
         where = f"{path} with --set"
     run = check(RunConfig, keys, where)
     return run if run.output else replace(run, output=f"runs/{path.stem}")
-
-
-# --- the commented run file -----------------------------------------------------------------------------------
-
-
-def commented() -> str:
-    """Return a run file with every key, its default and a comment that says what it is."""
-    return "\n".join(_lines_of(RunConfig, "")) + "\n"
-
-
-def _lines_of(cls: type, indent: str) -> Iterator[str]:
-    hints = get_type_hints(cls)
-    for key in fields(cls):
-        meaning = key.metadata["meaning"]
-        if is_dataclass(section := hints[key.name]):
-            yield ("" if indent else "\n") + f"{indent}{key.name}:".ljust(40) + f" # {meaning}"
-            yield from _lines_of(section, indent + "  ")  # type: ignore[arg-type]
-        else:
-            yield f"{indent}{key.name}: {_as_yaml(_default_of(key))}".ljust(40) + f" # {meaning}"
-
-
-def _default_of(key: Field[Any]) -> Any:
-    if key.default is not MISSING:
-        return key.default
-    return key.metadata["example"] if key.default_factory is MISSING else key.default_factory()
-
-
-def _as_yaml(value: Any) -> str:
-    import yaml
-
-    text = yaml.safe_dump(value, default_flow_style=True, width=10**6, sort_keys=False).strip()
-    return text.removesuffix("...").strip()

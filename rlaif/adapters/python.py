@@ -49,24 +49,57 @@ class PythonJudge:
     def __init__(self, card: PythonCard, function: Callable[..., Any]) -> None:
         self.name, self.measures = card.name, card.measures
         self.identity: Hashable = ("python", card.function)
-        self._function = function
-        self._code = _code_of(function)
+        self._function = RewardFunction(function, f"judge {card.name}: {card.function}")
         self._scale = card.scale or Scale(worst=0.0, best=1.0)
-        self._where = f"judge {card.name}: {card.function}"
-        self._keywords, self.reads = _keywords_of(function, self._where)
+        self.reads = self._function.reads
 
     def __call__(self, samples: Sequence[Sample]) -> list[Judgement]:
         """Call the function once with what is not blank."""
         asked = [sample for sample in samples if not sample.blank]
         start = time.perf_counter()
-        answers = iter(self._ask(asked) if asked else [])
+        answers = iter(self._function(asked) if asked else [])
         usage = Usage(seconds=(time.perf_counter() - start) / max(1, len(asked)))
         return [empty(self.name) if sample.blank else self._judgement(next(answers), usage) for sample in samples]
 
-    def _ask(self, samples: list[Sample]) -> list[Any]:
+    def _judgement(self, number: float | None, usage: Usage) -> Judgement:
+        if number is None:
+            return Judgement(self.name, None, status="declined", reason="the function returned None", usage=usage)
+        if number not in self._scale:
+            low, high = sorted((self._scale.worst, self._scale.best))
+            raise self._function.bug(
+                f"returned {number}, off its scale {low:g} to {high:g}; the card's `scale: {{worst, best}}` sets it"
+            )
+        return Judgement(self.name, self._scale.score(number), raw=number, usage=usage)
+
+
+class RewardFunction:
+    """
+    A function of TRL's contract, called with the keywords that it accepts, its answers checked.
+
+    Args:
+        function: `def f(prompts, completions, **columns) -> list[float | None]`.
+        where: the first words of a message.
+
+    """
+
+    def __init__(self, function: Callable[..., Any], where: str) -> None:
+        self._function, self._where = function, where
+        self._code = _code_of(function)
+        self._keywords, self.reads = _keywords_of(function, where)
+
+    def __call__(self, samples: Sequence[Sample], **more: Sequence[Any]) -> list[float | None]:
+        """
+        Return a finite number for each sample, or None, or raise `JudgeBug` with file and line.
+
+        Args:
+            samples: what to judge.
+            more: further keywords with a value for each sample, as `completion_ids`.
+
+        """
         given: dict[str, list[Any]] = {
             "prompts": [s.prompt for s in samples],
             "completions": [s.completion for s in samples],
+            **{key: list(values) for key, values in more.items()},
         }
         columns = dict.fromkeys(key for sample in samples for key in sample.columns)
         given |= {key: [s.columns.get(key) for s in samples] for key in columns if key not in given}
@@ -78,7 +111,7 @@ class PythonJudge:
         try:
             answers = self._function(**accepted)
             if isinstance(answers, str | bytes | Mapping) or not isinstance(answers, Iterable):
-                raise self._bug(f"returned {shown(answers)}; return a list with a number or None for each completion")
+                raise self.bug(f"returned {shown(answers)}; return a list with a number or None for each completion")
             answers = list(answers)
         except JudgeBug:
             raise
@@ -86,28 +119,24 @@ class PythonJudge:
             place = location_of(error, self._code.co_filename if self._code else None)
             raise JudgeBug(f"{self._where} raised at {place}: {type(error).__name__}: {reason_of(error)}") from error
         if len(answers) != len(samples):
-            raise self._bug(f"returned {len(answers)} rewards for {len(samples)} completions; return one for each")
-        return answers
+            raise self.bug(f"returned {len(answers)} rewards for {len(samples)} completions; return one for each")
+        return [self._number(answer) for answer in answers]
 
-    def _judgement(self, answer: Any, usage: Usage) -> Judgement:
+    def _number(self, answer: Any) -> float | None:
         if answer is None:
-            return Judgement(self.name, None, status="declined", reason="the function returned None", usage=usage)
+            return None
         try:
             if isinstance(answer, str | bytes):
                 raise TypeError
             number = float(answer)
         except (TypeError, ValueError, OverflowError):
-            raise self._bug(f"returned {shown(answer)}, which is no number; return a float or None") from None
+            raise self.bug(f"returned {shown(answer)}, which is no number; return a float or None") from None
         if not math.isfinite(number):
-            raise self._bug(f"returned {number}; return a finite number, or None to abstain")
-        if number not in self._scale:
-            low, high = sorted((self._scale.worst, self._scale.best))
-            raise self._bug(
-                f"returned {number}, off its scale {low:g} to {high:g}; the card's `scale: {{worst, best}}` sets it"
-            )
-        return Judgement(self.name, self._scale.score(number), raw=number, usage=usage)
+            raise self.bug(f"returned {number}; return a finite number, or None to abstain")
+        return number
 
-    def _bug(self, what: str) -> JudgeBug:
+    def bug(self, what: str) -> JudgeBug:
+        """Return the error that says what is wrong with an answer, and where the function stands."""
         place = f"({self._code.co_filename}:{self._code.co_firstlineno}) " if self._code else ""
         return JudgeBug(f"{self._where} {place}{what}")
 
@@ -140,6 +169,6 @@ def _keywords_of(function: Any, where: str) -> tuple[frozenset[str] | None, froz
         if any(p.name == name and p.default is p.empty for p in parameters):
             raise InputError(f"{where} asks for {name!r}; by TRL's contract it gets lists, as {name + 's'!r}")
     named = [p for p in parameters if p.kind in (p.POSITIONAL_OR_KEYWORD, p.KEYWORD_ONLY)]
-    needed = {p.name for p in named if p.default is p.empty} - {"prompts", "completions"}
+    needed = {p.name for p in named if p.default is p.empty} - {"prompts", "completions", "completion_ids"}
     anything = any(p.kind is p.VAR_KEYWORD for p in parameters)
     return None if anything else frozenset(p.name for p in named), frozenset(needed)

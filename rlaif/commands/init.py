@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterator
+from dataclasses import MISSING, Field, fields, is_dataclass
 from pathlib import Path
+from typing import Any, get_type_hints
 
-from rlaif.config import commented
+from rlaif.config import RunConfig
 from rlaif.errors import InputError
 from rlaif.schema import reason_of, shown
 from rlaif.terminal import is_stdout
@@ -31,3 +34,32 @@ def run(recipe: str | None, output: str) -> None:
     except (OSError, ValueError) as error:
         raise InputError(f"{output}: cannot be written: {reason_of(error)}") from None
     print(f"wrote {output}; `rlaif check {output}` checks it", file=sys.stderr)  # noqa: T201
+
+
+def commented() -> str:
+    """Return a run file with every key, its default and a comment that says what it is."""
+    return "\n".join(_lines_of(RunConfig, "")) + "\n"
+
+
+def _lines_of(cls: type, indent: str) -> Iterator[str]:
+    hints = get_type_hints(cls)
+    for key in fields(cls):
+        meaning = key.metadata["meaning"]
+        if is_dataclass(section := hints[key.name]):
+            yield ("" if indent else "\n") + f"{indent}{key.name}:".ljust(40) + f" # {meaning}"
+            yield from _lines_of(section, indent + "  ")  # type: ignore[arg-type]
+        else:
+            yield f"{indent}{key.name}: {_as_yaml(_default_of(key))}".ljust(40) + f" # {meaning}"
+
+
+def _default_of(key: Field[Any]) -> Any:
+    if key.default is not MISSING:
+        return key.default
+    return key.metadata["example"] if key.default_factory is MISSING else key.default_factory()
+
+
+def _as_yaml(value: Any) -> str:
+    import yaml
+
+    text = yaml.safe_dump(value, default_flow_style=True, width=10**6, sort_keys=False).strip()
+    return text.removesuffix("...").strip()

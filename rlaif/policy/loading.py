@@ -1,0 +1,247 @@
+"""Loads a policy: a causal or seq2seq model of transformers, or a LoRA adapter of one, with its tokenizer."""
+
+from __future__ import annotations
+
+import importlib.util
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import torch
+
+from rlaif.errors import InputError
+from rlaif.hub import explained
+from rlaif.schema import reason_of, shown
+
+if TYPE_CHECKING:
+    from rlaif.config import LoraSection
+
+DTypeName = Literal["auto", "float32", "bfloat16"]
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """
+    A model ready to be trained, and what belongs to it.
+
+    Args:
+        model: trainable weights in float32, the frozen base in `dtype`.
+        tokenizer: the policy's own.
+        dtype: of the computation: float32, or bfloat16 by autocast.
+        base_is_reference: whether the model with its adapter off is what training starts from.
+
+    """
+
+    model: Any
+    tokenizer: Any
+    dtype: torch.dtype
+    base_is_reference: bool
+
+
+def load(
+    source: str,
+    *,
+    revision: str | None = None,
+    dtype: DTypeName = "auto",
+    lora: LoraSection | Any | None = None,
+    load_in_4bit: bool = False,
+    device: torch.device | None = None,
+    tokenizer: Any | None = None,
+    where: str = "policy.model",
+) -> Loaded:
+    """
+    Load a policy from a folder or from the hub.
+
+    Args:
+        source: folder or hub id, of a model or of a LoRA adapter; an adapter is trained on.
+        revision: of the hub's repository.
+        dtype: of the computation. auto: bfloat16 where the checkpoint is in half precision and the hardware is
+            fast at it, else float32.
+        lora: train a new LoRA adapter: a section of the run file, or a peft config.
+        load_in_4bit: hold the frozen base in 4 bit.
+        device: what the computation runs on.
+        tokenizer: where it is not the model's own.
+        where: the first words of a message.
+
+    Raises:
+        InputError: there is no such model, it does not generate text, or its tokenizer lacks what is needed.
+
+    """
+    base, adapter = _base_of(source, revision, where)
+    if adapter and lora is not None:
+        raise InputError(f"{where}: {source} is a LoRA adapter already, and is trained on; leave lora out")
+    if load_in_4bit and importlib.util.find_spec("bitsandbytes") is None:
+        raise InputError(f"{where}: load_in_4bit needs a package that is not there: pip install bitsandbytes")
+    tokenizer = tokenizer or _tokenizer(source if adapter else base, base, None if adapter else revision, where)
+    config = _config(base, None if adapter else revision, where)
+    compute = compute_dtype(dtype, getattr(config, "dtype", None), device or torch.device("cpu"))
+    frozen_base = adapter or lora is not None
+    quantised = {"quantization_config": _four_bit(compute)} if load_in_4bit else {}
+    model = _model(
+        base, config, compute if frozen_base else torch.float32, revision if not adapter else None, quantised, where
+    )
+    model, base_is_reference = _with_adapter(model, source if adapter else None, revision, lora, where)
+    refuse_mismatch(model, tokenizer, where)
+    return Loaded(model, tokenizer, compute, base_is_reference)
+
+
+def prepared(model: Any, tokenizer: Any | None, *, dtype: DTypeName, lora: Any | None, device: torch.device) -> Loaded:
+    """Make a policy of a model that is in memory already; its trainable weights become float32."""
+    import peft
+
+    tokenizer = tokenizer or _tokenizer(model.config.name_or_path, model.config.name_or_path, None, "model")
+    compute = compute_dtype(dtype, model.dtype, device)
+    is_adapter = isinstance(model, peft.PeftModel)
+    if is_adapter and lora is not None:
+        raise InputError("model: is a peft model already; leave peft_config out")
+    if lora is None and not is_adapter:
+        model = model.float()
+        model.requires_grad_(True)
+    model, base_is_reference = _with_adapter(model, None, None, lora, "peft_config")
+    if not any(parameter.requires_grad for parameter in model.parameters()):
+        raise InputError("model: no weight of it is trainable; load the adapter with is_trainable=True")
+    for parameter in model.parameters():
+        if parameter.requires_grad:
+            parameter.data = parameter.data.float()
+    refuse_mismatch(model, tokenizer, "model")
+    return Loaded(model, tokenizer, compute, base_is_reference)
+
+
+def compute_dtype(wanted: DTypeName, own: torch.dtype | None, device: torch.device) -> torch.dtype:
+    """Return the dtype of the computation; `own` is the checkpoint's."""
+    if wanted != "auto":
+        return torch.float32 if wanted == "float32" else torch.bfloat16
+    return torch.bfloat16 if own in (torch.bfloat16, torch.float16) and _is_fast_in_bfloat16(device) else torch.float32
+
+
+def _is_fast_in_bfloat16(device: torch.device) -> bool:
+    if device.type == "cuda":
+        return bool(torch.cuda.is_bf16_supported(including_emulation=False))
+    return device.type != "cpu" or bool(torch.cpu._is_amx_tile_supported())
+
+
+def refuse_mismatch(model: Any, tokenizer: Any, where: str) -> None:
+    """Raise `InputError` where tokenizer and model do not belong together."""
+    rows = model.get_input_embeddings().weight.shape[0]
+    if len(tokenizer) > rows and getattr(model, "quantization_method", None) is None:
+        raise InputError(
+            f"{where}: the tokenizer has {len(tokenizer)} tokens and the model embeddings for {rows}; "
+            "they do not belong together"
+        )
+
+
+def _base_of(source: str, revision: str | None, where: str) -> tuple[str, bool]:
+    """Return the model to load, and whether `source` is an adapter of it."""
+    from transformers.utils import find_adapter_config_file
+
+    try:
+        if find_adapter_config_file(source, revision=revision) is None:
+            return source, False
+        from peft import PeftConfig
+
+        base = PeftConfig.from_pretrained(source, revision=revision).base_model_name_or_path
+    except Exception as error:
+        raise explained(error, source, where) from error
+    if not base:
+        raise InputError(f"{where}: the adapter in {source} does not say which model it is of")
+    return base, True
+
+
+def _config(source: str, revision: str | None, where: str) -> Any:
+    from transformers import AutoConfig
+
+    try:
+        return AutoConfig.from_pretrained(source, revision=revision)
+    except Exception as error:
+        if Path(source).is_dir() and not (Path(source) / "config.json").exists():
+            raise InputError(f"{where}: the folder {source} holds no model: it has no config.json") from None
+        raise explained(error, source, where) from error
+
+
+def _model(source: str, config: Any, dtype: torch.dtype, revision: str | None, more: dict[str, Any], where: str) -> Any:
+    from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM
+
+    auto = AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
+    if type(config) not in auto._model_mapping:
+        raise InputError(f"{where}: {source} is of the kind {config.model_type}, which does not generate text")
+    try:
+        model, info = auto.from_pretrained(
+            source, revision=revision, config=config, dtype=dtype, output_loading_info=True, **more
+        )
+    except Exception as error:
+        raise explained(error, source, where) from error
+    if missing := sorted(info["missing_keys"]):
+        # A classifier's folder loads as a generator with a fresh head, silently.
+        raise InputError(
+            f"{where}: {source} is no {type(model).__name__}: it has no weights for {missing[0]}"
+            + (f" and {len(missing) - 1} more" if missing[1:] else "")
+        )
+    return model
+
+
+def _tokenizer(source: str, base: str, revision: str | None, where: str) -> Any:
+    from transformers import AutoTokenizer
+
+    if Path(source).is_dir() and not any((Path(source) / name).exists() for name in _TOKENIZER_FILES):
+        source = base  # an adapter's folder may come without one
+    try:
+        return AutoTokenizer.from_pretrained(source, revision=revision)
+    except Exception as error:
+        if Path(source).is_dir():
+            raise InputError(f"{where}: the folder {source} holds no tokenizer: {reason_of(error)}") from error
+        raise explained(error, source, where) from error
+
+
+_TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "tokenizer.model", "spiece.model", "vocab.json")
+
+
+def _four_bit(compute: torch.dtype) -> Any:
+    from transformers import BitsAndBytesConfig
+
+    return BitsAndBytesConfig(
+        load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True, bnb_4bit_compute_dtype=compute
+    )
+
+
+def _with_adapter(
+    model: Any, adapter: str | None, revision: str | None, lora: Any | None, where: str
+) -> tuple[Any, bool]:
+    """Put a LoRA adapter onto the model: an old one to be trained on, or a new one, whose reference is the base."""
+    if adapter is None and lora is None:
+        return model, False
+    import peft
+
+    try:
+        if adapter is not None:
+            return peft.PeftModel.from_pretrained(model, adapter, revision=revision, is_trainable=True), False
+        return peft.get_peft_model(
+            model, lora if isinstance(lora, peft.PeftConfig) else _lora_config(lora, model)
+        ), True
+    except Exception as error:
+        what = f"the adapter {adapter}" if adapter else "lora"
+        raise InputError(f"{where}: {what} does not fit the model: {reason_of(error)}") from error
+
+
+def _lora_config(section: Any, model: Any) -> Any:
+    import peft
+
+    return peft.LoraConfig(
+        r=section.r,
+        lora_alpha=section.alpha,
+        lora_dropout=section.dropout,
+        target_modules=section.target_modules,
+        task_type="SEQ_2_SEQ_LM" if model.config.is_encoder_decoder else "CAUSAL_LM",
+    )
+
+
+def end_tokens(model: Any, tokenizer: Any, where: str) -> tuple[int, ...]:
+    """Return the ids that end a completion: the generation settings' and the tokenizer's own, or refuse."""
+    named = getattr(model.generation_config, "eos_token_id", None)
+    ids = [*(named if isinstance(named, list | tuple) else [named]), tokenizer.eos_token_id]
+    found = tuple(dict.fromkeys(int(token) for token in ids if token is not None))
+    if not found:
+        raise InputError(
+            f"{where}: neither the tokenizer nor the generation settings name an EOS token, so that no completion "
+            f"could end; set eos_token in {shown('tokenizer_config.json')}"
+        )
+    return found
