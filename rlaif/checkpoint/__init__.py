@@ -16,17 +16,21 @@ import math
 import os
 import re
 import shutil
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 
 from rlaif import __version__
+from rlaif.checkpoint.files import cut_back, sync, what_to_do, write_atomically, write_file
+from rlaif.checkpoint.tensors import as_safetensors, read_tensors
 from rlaif.errors import RlaifError
 from rlaif.schema import reason_of, shown
+
+__all__ = ["State", "cut_back", "newest", "save", "write_atomically"]
 
 log = logging.getLogger("rlaif")
 
@@ -71,7 +75,7 @@ def save(folder: Path, state: State, *, keep: int) -> Path:
     if keep < 1 or state.step < 0:
         raise ValueError(f"keep={keep} and step={state.step}: at least one checkpoint is kept, and steps count from 0")
     place = folder / f"step-{state.step:06d}"
-    _refuse_lossy(state.facts, place)
+    _refuse_lossy(dict(state.facts), place)
     try:
         folder.mkdir(parents=True, exist_ok=True)
         _tidy(folder)
@@ -85,7 +89,7 @@ def save(folder: Path, state: State, *, keep: int) -> Path:
     except OSError as error:
         raise RlaifError(
             f"checkpoint {place}: cannot be written: {reason_of(error)}; the earlier checkpoints are kept: "
-            f"{_what_to_do(error)}, then go on with `--resume`"
+            f"{what_to_do(error)}, then go on with `--resume`"
         ) from error
     _prune(folder, state.step, keep)
     return place
@@ -110,50 +114,6 @@ def newest(folder: Path) -> tuple[State | None, tuple[str, ...]]:
     return None, tuple(broken)
 
 
-def cut_back(path: Path, step: int) -> None:
-    """
-    Keep the lines of a `metrics.jsonl` whose `step` is not above this one, byte for byte.
-
-    What is no line of JSON goes, as the last one of a process that was killed while writing; a missing file is fine.
-
-    Raises:
-        RlaifError: the file cannot be read or written; it is as it was.
-
-    """
-    try:
-        before = path.read_bytes()
-    except FileNotFoundError:
-        return
-    except OSError as error:
-        raise RlaifError(f"{path}: cannot be read: {reason_of(error)}; {_what_to_do(error)}") from error
-    after = b"".join(line + b"\n" for line in before.split(b"\n") if _step_of(line) <= step)
-    if after != before:
-        write_atomically(path, after)
-
-
-def write_atomically(path: Path, data: bytes | str) -> None:
-    """
-    Write a file whole or not at all: whoever reads it, at whatever moment, finds the old content or the new.
-
-    Raises:
-        RlaifError: it cannot be written; what was there before is kept.
-
-    """
-    writing = path.with_name(f".{path.name}.writing")
-    try:
-        try:
-            _write_file(writing, iter([data.encode() if isinstance(data, str) else data]))
-            writing.replace(path)
-        except BaseException:
-            writing.unlink(missing_ok=True)
-            raise
-        _sync(path.parent)
-    except OSError as error:
-        raise RlaifError(
-            f"{path}: cannot be written: {reason_of(error)}; what was there is kept: {_what_to_do(error)}"
-        ) from error
-
-
 # --- places ---------------------------------------------------------------------------------------------------
 
 
@@ -168,7 +128,7 @@ def _found(folder: Path) -> list[tuple[int, Path]]:
     except FileNotFoundError:
         return []
     except OSError as error:
-        raise RlaifError(f"{folder}: cannot be read: {reason_of(error)}; {_what_to_do(error)}") from error
+        raise RlaifError(f"{folder}: cannot be read: {reason_of(error)}; {what_to_do(error)}") from error
     places = {name: folder / name for name in names if _NAME.fullmatch(name)}
     for name in names:
         hidden = _HIDDEN.fullmatch(name)
@@ -196,10 +156,12 @@ def _put_in_place(writing: Path, place: Path) -> None:
     """Rename; no file system replaces a folder that is not empty, so an older one is set aside until it is done."""
     old = _hidden(place, "replaced")
     replaces = place.exists()
+    if replaces and not place.is_dir():  # somebody else's, and not to be lost
+        raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
     if replaces:
         place.rename(old)
     writing.rename(place)
-    _sync(place.parent)
+    sync(place.parent)
     if replaces:
         _discard(old, place)
 
@@ -236,22 +198,6 @@ def _remove(path: Path) -> None:
 
 # --- writing --------------------------------------------------------------------------------------------------
 
-# Of https://huggingface.co/docs/safetensors, "Format".
-_DTYPES = {
-    torch.float64: "F64",
-    torch.float32: "F32",
-    torch.float16: "F16",
-    torch.bfloat16: "BF16",
-    torch.float8_e4m3fn: "F8_E4M3",
-    torch.float8_e5m2: "F8_E5M2",
-    torch.int64: "I64",
-    torch.int32: "I32",
-    torch.int16: "I16",
-    torch.int8: "I8",
-    torch.uint8: "U8",
-    torch.bool: "BOOL",
-}
-
 
 def _write(place: Path, state: State) -> None:
     """Write all files and, last, the manifest that vouches for them."""
@@ -261,59 +207,11 @@ def _write(place: Path, state: State) -> None:
         if not re.fullmatch(r"\w[\w.-]*", stem):
             raise ValueError(f"checkpoint {place}: {stem!r} is no name of a file")
         name = f"{stem}.safetensors"
-        files[name] = _write_file(place / name, _safetensors(tensors, place / name))
-    content = {"format": FORMAT, "rlaif": __version__, "step": state.step, "facts": state.facts, "files": files}
+        files[name] = write_file(place / name, as_safetensors(tensors, place / name))
+    content = {"format": FORMAT, "rlaif": __version__, "step": state.step, "facts": dict(state.facts), "files": files}
     text = json.dumps({**content, "sha256": _digest(content)}, indent=1)
-    _write_file(place / MANIFEST, iter([text.encode()]))
-    _sync(place)
-
-
-def _write_file(path: Path, parts: Iterator[Any]) -> dict[str, Any]:
-    """Write buffers and see them to the disk; return size and checksum, taken from memory while writing."""
-    digest = hashlib.sha256()
-    with path.open("wb") as file:
-        for part in parts:
-            digest.update(part)
-            file.write(part)
-        file.flush()
-        os.fsync(file.fileno())
-        return {"size": file.tell(), "sha256": digest.hexdigest()}
-
-
-def _safetensors(tensors: Mapping[str, torch.Tensor], path: Path) -> Iterator[Any]:
-    """
-    Yield a safetensors file buffer by buffer, with at most one tensor copied to the CPU at a time.
-
-    The library's own writer refuses tensors that share memory and wants a whole file's on the CPU. Of tensors that
-    are the same under several names one is written; the others stand in the metadata, as its `save_model` does it.
-    """
-    first: dict[Any, str] = {}
-    same = {}
-    for name, tensor in tensors.items():
-        if tensor.dtype not in _DTYPES or tensor.layout != torch.strided or name == "__metadata__":
-            raise TypeError(f"checkpoint {path}: {name!r}, {tensor.layout} of {tensor.dtype}, cannot be written")
-        if tensor.numel():
-            key = (tensor.device, tensor.data_ptr(), tensor.dtype, tensor.shape, tensor.stride())
-            if (other := first.setdefault(key, name)) != name:
-                same[name] = other
-    header: dict[str, Any] = {"__metadata__": same} if same else {}
-    # Large elements first: each tensor begins at a multiple of its element's size.
-    order = sorted(tensors.keys() - same.keys(), key=lambda name: (-tensors[name].element_size(), name))
-    end = 0
-    for name in order:
-        tensor = tensors[name]
-        begin, end = end, end + tensor.numel() * tensor.element_size()
-        header[name] = {
-            "dtype": _DTYPES[tensor.dtype],
-            "shape": list(tensor.shape),
-            "data_offsets": [begin, end],
-        }
-    text = json.dumps(header, separators=(",", ":")).encode()
-    text += b" " * (-len(text) % 8)
-    yield len(text).to_bytes(8, "little")
-    yield text
-    for name in order:
-        yield tensors[name].detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy()
+    write_file(place / MANIFEST, [text.encode()])
+    sync(place)
 
 
 def _refuse_lossy(value: object, place: Path, path: str = "") -> None:
@@ -323,7 +221,7 @@ def _refuse_lossy(value: object, place: Path, path: str = "") -> None:
             f"checkpoint {place}: the fact {path[:-1]!r} is {value}, no number to go on from; it is not written, and "
             "the earlier checkpoints are kept"
         )
-    if isinstance(value, Mapping):
+    if isinstance(value, dict):
         for key, part in value.items():
             if not isinstance(key, str):
                 raise TypeError(f"checkpoint {place}: the key {path}{shown(key)} of a fact is not text")
@@ -333,25 +231,6 @@ def _refuse_lossy(value: object, place: Path, path: str = "") -> None:
             _refuse_lossy(part, place, f"{path}{index}.")
     elif not (value is None or isinstance(value, str | bool | int | float)):
         raise TypeError(f"checkpoint {place}: the fact {path[:-1]!r} is {shown(value)}, which JSON would change")
-
-
-def _sync(folder: Path) -> None:
-    """See the names in a folder to the disk."""
-    number = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(number)
-    finally:
-        os.close(number)
-
-
-def _what_to_do(error: OSError) -> str:
-    if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
-        return "free space"
-    if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
-        return "make it readable and writable"
-    if error.errno in (errno.ENOTDIR, errno.EEXIST):
-        return "move away the file that has the name of a folder"
-    return "mend that"
 
 
 # --- reading --------------------------------------------------------------------------------------------------
@@ -368,19 +247,10 @@ def _read(place: Path, step: int) -> State:
             with (place / name).open("rb") as file:
                 if hashlib.file_digest(file, "sha256").hexdigest() != said["sha256"]:
                     raise _Broken(f"{name}: the checksum is not that in {MANIFEST}")
-        tensors = {name.removesuffix(".safetensors"): _tensors(place / name) for name in manifest["files"]}
+        tensors = {name.removesuffix(".safetensors"): read_tensors(place / name) for name in manifest["files"]}
     except (OSError, SafetensorError) as error:
         raise _Broken(f"cannot be read: {reason_of(error)}") from error
     return State(step, tensors, manifest["facts"])
-
-
-def _tensors(path: Path) -> dict[str, torch.Tensor]:
-    # Read, not mapped into memory: what was loaded does not change or vanish with the file.
-    with safe_open(path, framework="pt", device="cpu", backend="pread") as file:
-        tensors: dict[str, torch.Tensor] = file.get_tensors()
-        for name, first in (file.metadata() or {}).items():
-            tensors[name] = tensors[first]
-    return tensors
 
 
 def _manifest(place: Path, step: int) -> dict[str, Any]:
@@ -424,13 +294,3 @@ def _is_complete(place: Path, step: int) -> bool:
 def _digest(content: Mapping[str, Any]) -> str:
     """Return the checksum of a manifest: of what it says, so that it can stand in the manifest itself."""
     return hashlib.sha256(json.dumps(content, sort_keys=True, separators=(",", ":")).encode()).hexdigest()
-
-
-def _step_of(line: bytes) -> float:
-    """Return the step of a line, or infinity where there is none."""
-    try:
-        row = json.loads(line)
-    except ValueError:
-        return math.inf
-    step = row.get("step") if isinstance(row, dict) else None
-    return step if isinstance(step, int | float) else math.inf
