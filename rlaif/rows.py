@@ -292,23 +292,3 @@ def _on_disk(name: str) -> bool:
     import datasets
 
     return (Path(datasets.config.HF_DATASETS_CACHE) / name.replace("/", "___")).is_dir()
-
-
-def file_of_split(folder: Path, split: str, key: str) -> Path:
-    """
-    Find the file of a split in a folder: `train.jsonl`, `train.csv`, ... for `train`, or a file by its name.
-
-    Args:
-        folder: one that exists.
-        split: a split's name, or a file's.
-        key: of the run file, the first word of the message.
-
-    """
-    there = sorted(path.name for path in folder.iterdir() if path.suffix.lower() in SUFFIXES)
-    found = [name for name in there if name == split or Path(name).stem == split]
-    if len(found) == 1:
-        return folder / found[0]
-    if found:
-        raise InputError(f"{key}: {folder} holds {' and '.join(found)}; name one of them")
-    wanted = split if Path(split).suffix in SUFFIXES else f"{split}.jsonl (or {', '.join(SUFFIXES[1:])})"
-    raise InputError(f"{key}: {folder} has no {wanted}; there are: {', '.join(there[:20]) or 'no such files'}")

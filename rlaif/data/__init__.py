@@ -14,7 +14,7 @@ from typing import Any, Literal
 from rlaif.config import DataSection
 from rlaif.data.reading import Item, Reader, key_of
 from rlaif.data.sources import source_of
-from rlaif.data.template import read_template
+from rlaif.data.template import Template, read_template
 from rlaif.data.tokens import Tokens
 from rlaif.data.where import parse
 from rlaif.errors import InputError
@@ -70,40 +70,38 @@ def load_parts(data: DataSection, tokenizer: Any, *, guard_prompts: int, test_pr
     source = source_of(data, data.split)
     test_source = source_of(data, data.test_split, test=True) if data.test_split else None
     tokens = Tokens(tokenizer, data.max_prompt_tokens)
-
-    def read(source: Source) -> Reader:
-        condition = parse(data.where) if data.where is not None else None
-        reader = Reader(source.where, tokens, data.overlong, template, condition, distinct=True)
-        reader.take(((f"{source.where}, {place}", row) for place, row in source.rows()), data.column, "data.column")
-        return reader
-
-    whole = read(source)
+    whole = _read(data, source, tokens, template)
     pool = sorted(whole.items, key=lambda item: item.key)
-    notes = list(whole.notes)
+    notes, found = whole.notes, f"{whole.source} has {_count(pool)}"
+    guard_size = min(guard_prompts, len(pool) // 10)
     if test_source:
-        apart = read(test_source)
-        known = {key for item in whole.items for key in (item.key, key_of(item.text))}
-        left = [item for item in apart.items if item.key not in known and key_of(item.text) not in known]
+        apart = _read(data, test_source, tokens, template)
+        known = {key for item in pool for key in (item.key, key_of(item.text))}
+        new = [item for item in apart.items if known.isdisjoint((item.key, key_of(item.text)))]
         notes += apart.notes
-        if len(left) < len(apart.items):
-            gone = len(apart.items) - len(left)
-            notes.append(f"{test_source.where}: {gone} of {_count(apart.items)} left out: {source.where} has them")
-        test = sorted(left, key=lambda item: item.key)[:test_prompts]
-        found = f"{source.where} has {_count(pool)}, and {test_source.where} {_count(left)} that it has not"
+        if gone := len(apart.items) - len(new):
+            notes += (f"{apart.source}: {gone} of {_count(apart.items)} left out: {whole.source} has them",)
+        found += f", and {apart.source} {len(new)} that it has not"
+        test = sorted(new, key=lambda item: item.key)[:test_prompts]
     else:
-        test = pool[: min(test_prompts, len(pool) // 5)]
-        found = f"{source.where} has {_count(pool)}"
-    whole_size, taken = len(pool), 0 if test_source else len(test)
-    pool = pool[taken:]
-    guard = pool[: min(guard_prompts, whole_size // 10)]
-    train = pool[len(guard) :]
-    sizes = f"that makes {len(train)} to train on, {len(guard)} for the guard and {len(test)} for the test"
+        test_size = min(test_prompts, len(pool) // 5)
+        test, pool = pool[:test_size], pool[test_size:]
+    guard, train = pool[:guard_size], pool[guard_size:]
     if not train or (guard_prompts and not guard) or (test_prompts and not test):
         raise InputError(
-            f"data.dataset: {found}; {sizes}, and none may be empty: the guard gets at most 10 %, the test 20 % or "
-            "what data.test_split holds; give more prompts"
+            f"data.dataset: {found}: that makes {len(train)} to train on, {len(guard)} for the guard (at most 10 %) "
+            f"and {len(test)} for the test ({'data.test_split' if test_source else 'at most 20 %'}), "
+            "and none may be empty; give more prompts"
         )
-    return Parts(_prompts(train), _prompts(guard), _prompts(test), tuple(notes))
+    return Parts(_prompts(train), _prompts(guard), _prompts(test), notes)
+
+
+def _read(data: DataSection, source: Source, tokens: Tokens, template: Template | None) -> Reader:
+    condition = parse(data.where) if data.where is not None else None
+    name = f"{source.where} ({source.split})" if source.split else source.where
+    reader = Reader(name, tokens, data.overlong, template, condition, distinct=True)
+    reader.take(((f"{source.where}, {place}", row) for place, row in source.rows()), data.column, "data.column")
+    return reader
 
 
 def prompts_of(

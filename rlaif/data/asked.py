@@ -79,7 +79,9 @@ def _value(row: Mapping[str, Any], column: str, where: str, key: str) -> str | t
     if value is MISSING:
         raise InputError(f"{where}: has no column {shown(column)}; there are: {names(row)}")
     if value is None:
-        raise InputError(f"{where}: {column!r} is null; mend the row, or leave such rows out by `{column} != null`")
+        raise InputError(
+            f"{where}: {column!r} is null; mend the row or leave it out, as `where: {column} != null` does"
+        )
     if (text := text_of(value)) is None:
         hint = ""
         if isinstance(value, Mapping):

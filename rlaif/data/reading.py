@@ -19,8 +19,8 @@ _NOTES = {
     "other": "{count} of {rows} rows left out: they do not match data.where",
     "blank": "{count} of {rows} rows left out: the prompt is blank",
     "repeated": "{count} of {rows} rows left out: the prompt stands in another row",
-    "long": "{count} of {rows} rows left out: the prompt is longer than {limit} tokens",
-    "cut": "{count} of {rows} prompts cut to their last {limit} tokens",
+    "long": "{count} of {rows} rows left out: the prompt is longer than max_prompt_tokens ({limit})",
+    "cut": "{count} of {rows} prompts cut to their last {limit} tokens (max_prompt_tokens)",
     "alike": "{count} of {rows} rows left out: cut, the prompt is that of another row",
 }
 
@@ -163,38 +163,31 @@ class Reader:
         fitted = {item for item in (*plain, *turns) if item.text.strip()}
         self._counts["blank"] += len(plain) + len(turns) - len(fitted)
         items = [item for item in items if item in fitted]
-        markups = []
         for item in items:
             item.filled = self.template.fill(item.text, item.columns, item.where) if self.template else item.text
-            if self.tokens.chat and (self.template or item.messages is not None):
-                asked = [{"role": "user", "content": item.filled}] if self.template else item.messages or ()
-                markups.append((item, self.tokens.marked_up(asked, item.where)))
-        marked = {item for item, _ in markups}
-        # Texts without template have their tokens from when they were counted.
-        open_ = [item for item in items if item not in marked and (self.template or item.messages is not None)]
-        for item, ids in zip(open_, self.tokens.ids([item.filled for item in open_]), strict=True):
-            item.ids = compact(ids)
-        texts = [text for _, text in markups]
-        for (item, _), ids in zip(markups, self.tokens.ids(texts, special=False), strict=True):
+        # Texts without a template have their tokens from when they were counted.
+        open_ = [item for item in items if self.template or item.messages is not None]
+        if self.tokens.chat:
+            markup = [self.tokens.marked_up(self._conversation(item), item.where) for item in open_]
+            made = self.tokens.ids(markup, special=False)
+        else:
+            made = self.tokens.ids([item.filled for item in open_])
+        for item, ids in zip(open_, made, strict=True):
             item.ids = compact(ids)
         return items
 
+    def _conversation(self, item: Item) -> tuple[Message, ...]:
+        return ({"role": "user", "content": item.filled},) if self.template else item.messages or ()
+
     def _fitted_texts(self, items: list[Item]) -> list[Item]:
-        """Cut or drop texts that are too long, and give the others their tokens."""
-        made = self.tokens.ids([item.text for item in items])
-        long = []
-        for item, ids, count in zip(items, made, self.tokens.counts(made), strict=True):
-            item.ids = compact(ids)
-            if not self.tokens.fits(count):
-                long.append(item)
-        if not self._keeps(len(long)):
-            gone = set(long)
-            return [item for item in items if item not in gone]
-        for item, text in zip(long, self.tokens.last_of_texts([item.text for item in long]), strict=True):
-            item.text = text
-        for item, ids in zip(long, self.tokens.ids([item.text for item in long]), strict=True):
-            item.ids = compact(ids)
-        return items
+        """Give texts their tokens, and cut or drop those that are too long."""
+        kept = []
+        made = self.tokens.fitted([item.text for item in items], cut=self.overlong == "truncate")
+        for item, fitted in zip(items, made, strict=True):
+            if not fitted.long or self._keeps():
+                item.text, item.ids = fitted.text, compact(fitted.ids)
+                kept.append(item)
+        return kept
 
     def _fitted_turns(self, items: list[Item]) -> list[Item]:
         """Cut or drop conversations that are too long."""
@@ -207,16 +200,16 @@ class Reader:
             sizes = [len(next(counts)) for _ in messages]
             if self.tokens.fits(sum(sizes)):
                 kept.append(item)
-            elif self._keeps(1):
+            elif self._keeps():
                 item.messages = self.tokens.last_of_turns(messages, sizes)
                 if not self.tokens.fits(sizes[-1]):
                     last = item.messages[-1]
-                    item.messages = ({**last, "content": self.tokens.last_of_texts([last["content"]])[0]},)
+                    item.messages = ({**last, "content": self.tokens.fitted([last["content"]])[0].text},)
                 item.text = dialogue_of(item.messages) if item.dialogue else text_of(item.messages) or ""
                 kept.append(item)
         return kept
 
-    def _keeps(self, count: int) -> bool:
-        """Count texts that are too long; whether they are cut rather than dropped."""
-        self._counts["cut" if self.overlong == "truncate" else "long"] += count
+    def _keeps(self) -> bool:
+        """Count a prompt that is too long; whether it is cut rather than dropped."""
+        self._counts["cut" if self.overlong == "truncate" else "long"] += 1
         return self.overlong == "truncate"

@@ -7,7 +7,7 @@ from pathlib import Path
 from rlaif.cards import exists, on_disk
 from rlaif.config import DataSection
 from rlaif.errors import InputError
-from rlaif.rows import SUFFIXES, Source, file_of_split
+from rlaif.rows import SUFFIXES, Source
 
 _DEFAULT_SPLIT = DataSection.__dataclass_fields__["split"].default
 
@@ -30,7 +30,7 @@ def source_of(data: DataSection, split: str, *, test: bool = False) -> Source:
         _refuse_hub_keys(data, "a folder", ("name", "revision"))
         if not exists(folder := path / (data.data_dir or ""), "folder"):
             raise InputError(f"data.data_dir: there is no folder {folder}")
-        return _file(_named(split, folder) or file_of_split(folder, split, key), data)
+        return _file(_named(split, folder) or _file_of_split(folder, split, key), data)
     if exists(path, "file"):
         _refuse_hub_keys(data, "a file", ("name", "revision", "data_dir"))
         if not test and split in (_DEFAULT_SPLIT, path.name):
@@ -55,6 +55,19 @@ def source_of(data: DataSection, split: str, *, test: bool = False) -> Source:
 
 def _file(path: Path, data: DataSection) -> Source:
     return Source(str(path), limit=data.limit, line_column="prompt")
+
+
+def _file_of_split(folder: Path, split: str, key: str) -> Path:
+    """Find `train.jsonl`, or `train.csv` and so on, for `train`."""
+    there = sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES)
+    found = [path for path in there if path.stem == split]
+    if len(found) == 1:
+        return found[0]
+    if found:
+        raise InputError(f"{key}: {folder} holds {' and '.join(path.name for path in found)}; name one of them")
+    wanted = split if Path(split).suffix in SUFFIXES else f"{split}.jsonl (or {', '.join(SUFFIXES[1:])})"
+    names = ", ".join(path.name for path in there[:20]) or "no such files"
+    raise InputError(f"{key}: {folder} has no {wanted}; there are: {names}")
 
 
 def _named(name: str, folder: Path) -> Path | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from rlaif.data.asked import Message
@@ -12,6 +13,15 @@ from rlaif.schema import reason_of
 
 BATCH = 1024
 """Texts a call of the tokenizer: enough to keep its threads busy, and few enough to hold."""
+
+
+@dataclass(slots=True)
+class Fitted:
+    """A text and its tokens, special ones included; `long`: whether it was over the limit."""
+
+    text: str
+    ids: list[int]
+    long: bool = False
 
 
 class Tokens:
@@ -31,14 +41,10 @@ class Tokens:
 
     def ids(self, texts: Sequence[str], *, special: bool = True) -> list[list[int]]:
         """Tokenise texts with the tokenizer's own special tokens, or without any."""
-        if not texts:
-            return []
-        made = self.tokenizer(list(texts), add_special_tokens=special, return_attention_mask=False, verbose=False)
-        return made["input_ids"]  # type: ignore[no-any-return]
+        return self._made(texts, special)["input_ids"] if texts else []
 
-    def counts(self, ids: Sequence[Sequence[int]]) -> list[int]:
-        """Count the tokens of tokenised texts without the special ones."""
-        return [len(tokens) - self._special for tokens in ids]
+    def _made(self, texts: Sequence[str], special: bool = True) -> Any:
+        return self.tokenizer(list(texts), add_special_tokens=special, return_attention_mask=False, verbose=False)
 
     def fits(self, count: int) -> bool:
         """Whether a text of so many tokens is within the limit."""
@@ -58,40 +64,49 @@ class Tokens:
 
     # --- too long ---------------------------------------------------------------------------------------------
 
-    def last_of_texts(self, texts: Sequence[str]) -> list[str]:
-        """Cut the beginnings of texts that are too long: what is kept is a suffix, to the letter."""
-        if self.limit is None or not texts:
-            return list(texts)
-        if not getattr(self.tokenizer, "is_fast", False):
-            return [self._last_by_halving(text) for text in texts]
-        made = self.tokenizer(
-            list(texts), add_special_tokens=False, return_attention_mask=False, return_offsets_mapping=True,
-            verbose=False,
-        )  # fmt: skip
-        offsets = made["offset_mapping"]
-        kept, keep = list(texts), [self.limit] * len(texts)
-        waiting = list(range(len(texts)))
-        while waiting:  # a suffix may have other tokens than the text had there: then a few less are kept
-            for i in waiting:
-                kept[i] = _suffix(texts[i], offsets[i], keep[i])
-            counts = map(len, self.ids([kept[i] for i in waiting], special=False))
-            excess = {i: count - self.limit for i, count in zip(waiting, counts, strict=True) if count > self.limit}
-            for i, more in excess.items():
-                keep[i] = max(0, keep[i] - more)
-            waiting = [i for i in excess if kept[i]]
-        return kept
+    def fitted(self, texts: Sequence[str], *, cut: bool = True) -> list[Fitted]:
+        """Tokenise texts, and cut the beginnings of those that are too long, or leave them as they are."""
+        if not texts:
+            return []
+        made = self._made(texts)
+        fitted = [Fitted(*pair) for pair in zip(texts, made["input_ids"], strict=True)]
+        for one in fitted:
+            one.long = not self.fits(len(one.ids) - self._special)
+        long = [i for i, one in enumerate(fitted) if one.long]
+        if cut and made.encodings:
+            self._cut([fitted[i] for i in long], [_offsets(made.encodings[i]) for i in long])
+        elif cut:
+            for i in long:
+                self._cut_by_halving(fitted[i])
+        return fitted
 
-    def _last_by_halving(self, text: str) -> str:
-        """Find the suffix with a tokenizer that does not say where its tokens stand."""
+    def _cut(self, long: list[Fitted], offsets: list[list[tuple[int, int]]]) -> None:
         assert self.limit is not None
-        start, end = 0, len(text)  # the text from `end` on fits
+        waiting = [(one, one.text, places, self.limit) for one, places in zip(long, offsets, strict=True)]
+        while waiting:  # a suffix may have other tokens than the text had there: then a few less are kept
+            for one, text, places, keep in waiting:
+                one.text = _suffix(text, places, keep)
+            again = []
+            for ids, (one, text, places, keep) in zip(
+                self.ids([one.text for one, *_ in waiting]), waiting, strict=True
+            ):
+                one.ids = ids
+                excess = len(ids) - self._special - self.limit
+                if excess > 0 and one.text:
+                    again.append((one, text, places, max(0, keep - excess)))
+            waiting = again
+
+    def _cut_by_halving(self, one: Fitted) -> None:
+        """Cut with a tokenizer that does not say where its tokens stand."""
+        start, end = 0, len(one.text)  # the text from `end` on fits
         while end - start > 1:
             middle = (start + end) // 2
-            if len(self.ids([text[middle:]], special=False)[0]) <= self.limit:
+            if self.fits(len(self.ids([one.text[middle:]])[0]) - self._special):
                 end = middle
             else:
                 start = middle
-        return text[end:]
+        one.text = one.text[end:]
+        one.ids = self.ids([one.text])[0]
 
     def last_of_turns(self, messages: Sequence[Message], counts: Sequence[int]) -> tuple[Message, ...]:
         """
@@ -119,6 +134,11 @@ class Tokens:
 def compact(ids: Sequence[int]) -> array[int]:
     """Hold token ids in four bytes each."""
     return array("i", ids)
+
+
+def _offsets(encoding: Any) -> list[tuple[int, int]]:
+    """Return where each token of a text begins and ends, without the special tokens around it."""
+    return [place for place, special in zip(encoding.offsets, encoding.special_tokens_mask, strict=True) if not special]
 
 
 def _suffix(text: str, offsets: Sequence[tuple[int, int]], keep: int) -> str:
