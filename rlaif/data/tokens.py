@@ -70,6 +70,8 @@ class Tokens:
             return []
         made = self._made(texts)
         fitted = [Fitted(*pair) for pair in zip(texts, made["input_ids"], strict=True)]
+        if self.limit is None:
+            return fitted
         for one in fitted:
             one.long = not self.fits(len(one.ids) - self._special)
         long = [i for i, one in enumerate(fitted) if one.long]
