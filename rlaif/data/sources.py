@@ -23,6 +23,8 @@ def source_of(data: DataSection, split: str, *, test: bool = False) -> Source:
 
     """
     key = "data.test_split" if test else "data.split"
+    if not data.dataset:
+        raise InputError("data.dataset: is empty; name a file, a folder or a hub id")
     if data.dataset == "-":
         raise InputError("data.dataset: prompts are read again when a run goes on: name a file, not standard input")
     path = on_disk(data.dataset, Path())

@@ -69,8 +69,8 @@ class Condition:
             value = at(row, comparison.column)
             if value is MISSING:
                 value = None
-            else:
-                self._unmet.discard(comparison.column)
+            elif value is not None or at(row, comparison.column.rpartition(".")[0]) is not None:
+                self._unmet.discard(comparison.column)  # but not where it is null because what it is in is null
             if isinstance(value, float) and math.isnan(value):  # how tables that pandas wrote say null
                 value = None
             _refuse_apples_and_pears(comparison, value, where)
