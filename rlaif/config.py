@@ -79,11 +79,15 @@ class DataSection(Checked):
     data_dir: str | None = knob(None, "folder inside the data set")
     revision: str | None = knob(None, "of the hub's repository")
     split: str = knob("train", "split to train on")
-    test_split: str | None = knob(None, "split of the reported numbers; null: a share of `split`")
-    column: str | None = knob(None, "column of the prompt; null: prompt, else what chosen and rejected share")
+    test_split: str | None = knob(
+        None, "split of the reported numbers, or a file such as test.jsonl; null: a share of `split`"
+    )
+    column: str | None = knob(
+        None, "column of the prompt, as prompt.text; null: prompt, else what chosen and rejected share"
+    )
     template: str | None = knob(None, "prompts/NAME.md that the text is put into")
-    where: str | None = knob(None, "rows to keep: COLUMN OP LITERAL, joined by and")
-    limit: Count | None = knob(None, "rows to read at most")
+    where: str | None = knob(None, "rows to keep, as in: toxicity > 0.5 and lang == 'en'")
+    limit: Count | None = knob(None, "rows to read at most, of each split")
     max_prompt_tokens: Count = knob(256, "tokens of the text, before the template")
     overlong: Literal["drop", "truncate"] = knob("truncate", "what happens to longer ones; truncate cuts the beginning")
 

@@ -442,7 +442,7 @@ def test_what_a_real_tokenizer_keeps_is_a_suffix_within_the_limit(shared, model)
 @settings(max_examples=30, deadline=None)
 @given(TEXTS, st.integers(1, 30))
 def test_what_a_slow_tokenizer_keeps_is_a_suffix_within_the_limit(text, limit):
-    assert_cut(ByT5Tokenizer(), text, limit)
+    assert_cut(ByT5Tokenizer(), text.replace("</s>", ""), limit)
 
 
 def test_real_dialogues_keep_nearly_as_many_tokens_as_they_may(shared):

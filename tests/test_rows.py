@@ -10,6 +10,7 @@ import sys
 import threading
 from pathlib import Path
 
+import datasets
 import pyarrow
 import pyarrow.parquet
 import pytest
@@ -472,6 +473,35 @@ def test_a_named_pipe_is_read_once(tmp_path, monkeypatch, name, content):
     assert not source.rereadable
     assert [sample.completion for sample in source.samples()] == ["a"]
     writer.join()
+
+
+# --- rows as they are -----------------------------------------------------------------------------------------
+
+
+def test_rows_come_as_they_are_with_their_places(write):
+    name = write("x.jsonl", '\n{"prompt": null, "n": [1]}\n{}\n')
+    assert list(Source(name).rows()) == [("line 2", {"prompt": None, "n": [1]}), ("line 3", {})]
+    assert len(list(Source(name, limit=1).rows())) == 1
+
+
+def test_a_line_of_text_is_called_as_it_is_asked_to_be(write, stdin):
+    for name in (write("x.txt", "a\n"), stdin("a\n")):
+        assert list(Source(name, line_column="prompt").rows()) == [("line 1", {"prompt": "a"})]
+
+
+@pytest.mark.parametrize("stream", [True, False])
+def test_rows_of_a_hub_data_set_are_numbered_over_its_batches(monkeypatch, stream):
+    rows = [{"n": i, "tags": ["a"] * (i % 3), "inner": {"x": None}} for i in range(250)]
+
+    def load(*_, split, streaming, **__):
+        found = datasets.Dataset.from_list(rows)
+        return found.to_iterable_dataset() if streaming else found
+
+    monkeypatch.setattr(datasets, "get_dataset_split_names", lambda *_, **__: ["validation"])
+    monkeypatch.setattr(datasets, "load_dataset", load)
+    places, read = zip(*Source("owner/name", stream=stream).rows(), strict=True)
+    assert list(read) == rows
+    assert places == tuple(f"row {i} of validation" for i in range(1, 251))
 
 
 # --- lists in Python ------------------------------------------------------------------------------------------
