@@ -12,20 +12,24 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from rlaif.adapters import load_judge
+    from rlaif.config import PPOConfig
     from rlaif.errors import InputError, JudgeBug, RlaifError
     from rlaif.reward_func import as_reward_func
     from rlaif.scoring import score
+    from rlaif.trainer import PPOTrainer
     from rlaif.types import Judge, Judgement, Sample, Status, Usage
 
 __version__ = "0.1.0"
 
 _HOMES = {
     "load_judge": "adapters",
+    "PPOConfig": "config",
     "InputError": "errors",
     "JudgeBug": "errors",
     "RlaifError": "errors",
     "as_reward_func": "reward_func",
     "score": "scoring",
+    "PPOTrainer": "trainer",
     "Judge": "types",
     "Judgement": "types",
     "Sample": "types",
@@ -38,6 +42,8 @@ __all__ = [
     "Judge",
     "JudgeBug",
     "Judgement",
+    "PPOConfig",
+    "PPOTrainer",
     "RlaifError",
     "Sample",
     "Status",

@@ -58,6 +58,27 @@ def rlaif() -> None:
 
 
 @rlaif.command()
+@click.argument("run", metavar="RUN.yaml")
+@_set_option("a key of the run file (ppo.steps=20)")
+@click.option("--resume", is_flag=True, help="Go on from the newest whole checkpoint of the output folder.")
+@click.option("--output", metavar="DIR", help="Folder of the run. Default: runs/NAME of the run file.")
+def train(run: str, sets: tuple[str, ...], resume: bool, output: str | None) -> None:
+    """
+    Fine-tune a model by PPO against a judge.
+
+    The folder of the run gets run.yaml, metrics.jsonl, checkpoints/ and model/. Ctrl-C writes a checkpoint.
+
+    \b
+    rlaif train run.yaml
+    rlaif train run.yaml --set ppo.steps=20 --output runs/short
+    accelerate launch --num_processes 2 -m rlaif train run.yaml
+    """
+    from rlaif.commands.train import run as run_train
+
+    run_train(run, sets, resume, output)
+
+
+@rlaif.command()
 @_judge_option(required=True)
 @click.option("-t", "--text", "texts", multiple=True, metavar="TEXT", help="A text to score. May be repeated.")
 @_data_options

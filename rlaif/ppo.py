@@ -67,18 +67,22 @@ def _kept(x: Tensor, mask: Tensor) -> Tensor:
 # --- log-probabilities ----------------------------------------------------------------------------------------
 
 
-def logprobs_and_entropy(logits_NV: Tensor, ids_N: Tensor) -> tuple[Tensor, Tensor]:
+def logprobs_and_entropy(logits_NV: Tensor, ids_N: Tensor, *, entropies: bool = True) -> tuple[Tensor, Tensor | None]:
     """
     Return the log-probability of each id and the entropy of each distribution, in nats, by one softmax in float32.
 
     Args:
         logits_NV: already divided by the temperature.
         ids_N: the sampled ids.
+        entropies: false saves the entropies, another pass over all logits; None comes in their place.
 
     """
     log_p_NV = torch.log_softmax(logits_NV.float(), dim=-1)
-    entropy_N = -torch.where(log_p_NV > -torch.inf, log_p_NV.exp() * log_p_NV, 0).sum(-1)
-    return log_p_NV.gather(-1, ids_N.unsqueeze(-1)).squeeze(-1), entropy_N
+    logprobs_N = log_p_NV.gather(-1, ids_N.unsqueeze(-1)).squeeze(-1)
+    if not entropies:
+        return logprobs_N, None
+    # p log p is 0 where p is: a token of logit -inf adds nothing.
+    return logprobs_N, -torch.where(log_p_NV > -torch.inf, log_p_NV.exp() * log_p_NV, 0).sum(-1)
 
 
 def log_ratio(logprobs: Tensor, of: Tensor) -> Tensor:

@@ -10,7 +10,7 @@ from typing import TypeVar, cast
 T = TypeVar("T")
 R = TypeVar("R")
 
-_NAME = "rlaif-judge"
+NAME = "rlaif-judge"
 
 
 def side_by_side(work: Callable[[T], R], items: Sequence[T], workers: int | None = None) -> list[R]:
@@ -22,7 +22,7 @@ def side_by_side(work: Callable[[T], R], items: Sequence[T], workers: int | None
     """
     if not items:
         return []
-    pool = ThreadPoolExecutor(min(workers or len(items), len(items)), thread_name_prefix=_NAME)
+    pool = ThreadPoolExecutor(min(workers or len(items), len(items)), thread_name_prefix=NAME)
     failed = threading.Event()
 
     def begun(item: T) -> R | None:
@@ -47,4 +47,4 @@ def side_by_side(work: Callable[[T], R], items: Sequence[T], workers: int | None
 
 def at_work() -> bool:
     """Whether a judge's thread still runs: the interpreter would wait for it at its end."""
-    return any(thread.name.startswith(_NAME) for thread in threading.enumerate())
+    return any(thread.name.startswith(NAME) for thread in threading.enumerate())

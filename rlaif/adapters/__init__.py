@@ -16,7 +16,7 @@ from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, is_dataclass, replace
 from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from rlaif.cards import Card, CardText, Overrides, find_card
 from rlaif.errors import InputError, JudgeBug, RlaifError
@@ -44,6 +44,13 @@ BUILT_IN = {
 
 
 Make = Callable[..., Judge]
+
+
+class Named(Protocol):
+    """What has a name, under which its numbers are told."""
+
+    @property
+    def name(self) -> str: ...  # noqa: D102
 
 
 @dataclass(frozen=True)
@@ -164,7 +171,7 @@ def _lack(ref: CardRef, folder: Path, above: tuple[Path, ...]) -> str:
     return card.missing() or next(filter(None, lacks), "")
 
 
-def refuse_equal_names(judges: list[Judge], where: str) -> None:
+def refuse_equal_names(judges: Sequence[Named], where: str) -> None:
     """Raise `InputError` where two judges of one command or panel have one name: their numbers would mix."""
     seen = set()
     for judge in judges:

@@ -7,7 +7,7 @@ the distribution that is sampled from, at its temperature.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 from copy import deepcopy
 from pathlib import Path
@@ -26,7 +26,7 @@ class Scored(NamedTuple):
 
     logprobs: Tensor
     values: Tensor
-    entropies: Tensor
+    entropies: Tensor | None
 
 
 class Sampling(NamedTuple):
@@ -81,25 +81,27 @@ class Policy(nn.Module):
 
     # --- forward --------------------------------------------------------------------------------------------------
 
-    def forward(self, tokens: Tokens, encoded: Tensor | None = None) -> Scored:
+    def forward(self, tokens: Tokens, encoded: Tensor | None = None, *, entropies: bool = False) -> Scored:
         """
-        Return log-probability, value and entropy at each response token.
+        Return log-probability, value and, if asked, entropy at each response token.
 
         A value is of the state before its token. Every row needs a token.
 
         Args:
             tokens: prompts and responses.
             encoded: encoder states [B, P, d] of these prompts by these weights, to save making them again.
+            entropies: of the distributions over the vocabulary, in nats.
 
         """
+        mask_BR = tokens.mask_BR
         with self._autocast():
             hidden_Nd = self._hidden(self.model, tokens, encoded)
-            logprobs_N, entropies_N = self._head.logprobs_and_entropy(
-                hidden_Nd, tokens.response_BR[tokens.mask_BR], self.temperature
-            )
             states_Nd = hidden_Nd if self.critic is None else self._hidden(self.critic, tokens, None)
+            ids_N = tokens.response_BR[mask_BR]
+            logprobs_N, entropies_N = self._head.logprobs(hidden_Nd, ids_N, self.temperature, entropies)
         values_N = self._values(states_Nd)
-        return Scored(*(_scattered(x_N, tokens.mask_BR) for x_N in (logprobs_N, values_N, entropies_N)))
+        entropies_BR = None if entropies_N is None else _scattered(entropies_N, mask_BR)
+        return Scored(_scattered(logprobs_N, mask_BR), _scattered(values_N, mask_BR), entropies_BR)
 
     def _hidden(self, model: Any, tokens: Tokens, encoded: Tensor | None) -> Tensor:
         """Return the hidden states from which the response tokens are predicted, as rows: [N, d]."""
@@ -214,8 +216,12 @@ class Policy(nn.Module):
 
     def until_end(self, response_BR: Tensor) -> Tensor:
         """Return the mask of the tokens up to the first EOS, itself counted: it is a choice like any other."""
-        ends_BR = torch.isin(response_BR, torch.tensor(self.eos, device=response_BR.device)).long()
+        ends_BR = self.ended(response_BR).long()
         return (ends_BR.cumsum(1) - ends_BR) == 0
+
+    def ended(self, ids: Tensor) -> Tensor:
+        """Return where ids are an EOS."""
+        return torch.isin(ids, torch.tensor(self.eos, device=ids.device))
 
     # --- what is kept ---------------------------------------------------------------------------------------------
 
@@ -223,7 +229,7 @@ class Policy(nn.Module):
         """Return all trained tensors by name: policy, critic and value head."""
         return {name: parameter.data for name, parameter in _trainable(self)}
 
-    def load_weights(self, weights: dict[str, Tensor]) -> None:
+    def load_weights(self, weights: Mapping[str, Tensor]) -> None:
         """Put back what `weights` returned."""
         for name, parameter in _trainable(self):
             parameter.data.copy_(weights[name])

@@ -65,15 +65,17 @@ class LogitsHead:
             logits_NV = logits_NV + bias.to(logits_NV.dtype)
         return logits_NV if self._softcap is None else torch.tanh(logits_NV / self._softcap) * self._softcap
 
-    def logprobs_and_entropy(self, hidden_Nd: Tensor, ids_N: Tensor, temperature: float) -> tuple[Tensor, Tensor]:
+    def logprobs(
+        self, hidden_Nd: Tensor, ids_N: Tensor, temperature: float, entropies: bool
+    ) -> tuple[Tensor, Tensor | None]:
         """
-        Return log-probabilities of ids and entropies, both [N], in float32, of the distribution at the temperature.
+        Return log-probabilities of ids [N] and, if asked, entropies [N], in float32, at the temperature.
 
         Where there is more than a chunk, the backward pass makes each chunk's logits again.
         """
 
-        def of_chunk(hidden_Nd: Tensor, ids_N: Tensor) -> tuple[Tensor, Tensor]:
-            return logprobs_and_entropy(self(hidden_Nd).float() / temperature, ids_N)
+        def of_chunk(hidden_Nd: Tensor, ids_N: Tensor) -> tuple[Tensor, Tensor | None]:
+            return logprobs_and_entropy(self(hidden_Nd).float() / temperature, ids_N, entropies=entropies)
 
         rows = max(1, CHUNK_LOGITS // self.size)
         if len(ids_N) <= rows:
@@ -84,8 +86,8 @@ class LogitsHead:
             else of_chunk(h, i)
             for h, i in zip(torch.split(hidden_Nd, rows), torch.split(ids_N, rows), strict=True)
         ]
-        logprobs, entropies = zip(*parts, strict=True)
-        return torch.cat(logprobs), torch.cat(entropies)
+        logprobs_N = torch.cat([logprobs for logprobs, _ in parts])
+        return logprobs_N, torch.cat([entropy for _, entropy in parts if entropy is not None]) if entropies else None
 
     @property
     def size(self) -> int:

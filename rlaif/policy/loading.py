@@ -85,6 +85,17 @@ def load(
     return Loaded(model, tokenizer, compute, base_is_reference)
 
 
+def loaded_of(model: Any, tokenizer: Any | None, lora: Any | None, dtype: DTypeName, device: torch.device) -> Loaded:
+    """Return what a trainer is given as a model: a name, a model in memory, or one that is loaded as it should be."""
+    if isinstance(model, Loaded):
+        return model
+    if isinstance(model, str | Path):
+        return load(str(model), dtype=dtype, lora=lora, device=device, tokenizer=tokenizer, where="model")
+    if not isinstance(model, torch.nn.Module):
+        raise InputError(f"model: should be a hub id, a folder or a model, not {shown(model)}")
+    return prepared(model, tokenizer, dtype=dtype, lora=lora, device=device)
+
+
 def prepared(model: Any, tokenizer: Any | None, *, dtype: DTypeName, lora: Any | None, device: torch.device) -> Loaded:
     """Make a policy of a model that is in memory already; its trainable weights become float32."""
     import peft
@@ -177,6 +188,12 @@ def _model(source: str, config: Any, dtype: torch.dtype, revision: str | None, m
             + (f" and {len(missing) - 1} more" if missing[1:] else "")
         )
     return model
+
+
+def read_tokenizer(source: str, revision: str | None = None, where: str = "policy.model") -> Any:
+    """Load the tokenizer of a model or of an adapter, before the model itself."""
+    base, adapter = _base_of(source, revision, where)
+    return _tokenizer(source, base, revision, where) if adapter else _tokenizer(base, base, revision, where)
 
 
 def _tokenizer(source: str, base: str, revision: str | None, where: str) -> Any:

@@ -1,0 +1,106 @@
+"""The processes of a run, through accelerate: who we are, and sums over all of us."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from rlaif.errors import InputError
+
+
+class Processes:
+    """
+    One process, or one of several that `accelerate launch` started.
+
+    Args:
+        patience: seconds that one process may keep the others waiting, for a judge that is down.
+        trackers: names of accelerate's trackers.
+        folder: where trackers write.
+
+    """
+
+    def __init__(self, patience: float = 0.0, trackers: Sequence[str] = (), folder: str = ".") -> None:
+        from accelerate import Accelerator, InitProcessGroupKwargs
+        from accelerate.utils import DistributedType
+
+        refuse_unknown_trackers(trackers)
+        timeout = InitProcessGroupKwargs(timeout=timedelta(seconds=patience + 3600))
+        # Autocast is the policy's own: it knows which part has to stay float32.
+        self.accelerator = Accelerator(
+            mixed_precision="no", log_with=list(trackers) or None, project_dir=folder, kwargs_handlers=[timeout]
+        )
+        kind = self.accelerator.distributed_type
+        if kind in (DistributedType.FSDP, DistributedType.DEEPSPEED, DistributedType.MEGATRON_LM):
+            raise InputError(
+                f"accelerate is set up for {kind.value}, which is not supported: each process holds the whole policy; "
+                "launch with --multi_gpu, or train a LoRA adapter to save memory"
+            )
+        self.count: int = self.accelerator.num_processes
+        self.rank: int = self.accelerator.process_index
+        self.device: torch.device = self.accelerator.device
+
+    @property
+    def is_main(self) -> bool:
+        """Whether this is the process that writes and speaks."""
+        return self.rank == 0
+
+    def share(self, batch: int) -> range:
+        """Return the places of a batch that are this process's, or refuse one that cannot be shared evenly."""
+        if batch % self.count:
+            raise InputError(f"batch_size ({batch}) should be a multiple of the {self.count} processes")
+        each = batch // self.count
+        return range(self.rank * each, (self.rank + 1) * each)
+
+    def reduce(self, x: Tensor) -> Tensor:
+        """Return the sum over all processes."""
+        if self.count == 1:
+            return x
+        total: Tensor = self.accelerator.reduce(x.to(self.device), reduction="sum")
+        return total
+
+    def sync(self, gradients: Sequence[Tensor]) -> None:
+        """Sum gradients over all processes, in place."""
+        if self.count > 1:
+            import torch.distributed as dist
+
+            for work in [dist.all_reduce(gradient, async_op=True) for gradient in gradients]:
+                assert work is not None
+                work.wait()
+
+    def same(self, tensors: Sequence[Tensor]) -> None:
+        """Give all processes the main one's tensors, in place."""
+        if self.count > 1:
+            import torch.distributed as dist
+
+            for tensor in tensors:
+                dist.broadcast(tensor, src=0)
+
+    def gather(self, x: Tensor) -> Tensor:
+        """Return the rows of all processes, in their order."""
+        rows: Tensor = self.accelerator.gather(x)
+        return rows
+
+    def any(self, flag: bool) -> bool:
+        """Whether it is so on any process."""
+        return bool(self.reduce(torch.tensor(float(flag), device=self.device)))
+
+    def wait(self) -> None:
+        """Wait for the others."""
+        self.accelerator.wait_for_everyone()
+
+
+def refuse_unknown_trackers(names: Sequence[str]) -> None:
+    """Raise `InputError` for a tracker that accelerate does not know or whose package is not there."""
+    from accelerate import tracking
+
+    known: dict[str, Any] = {str(name): tracker for name, tracker in tracking.LOGGER_TYPE_TO_CLASS.items()}
+    available = {str(name) for name in tracking.get_available_trackers()}
+    for name in names:
+        if name not in known:
+            raise InputError(f"trackers: there is no {name!r}; there are: {', '.join(sorted(known))}")
+        if name not in available:
+            raise InputError(f"trackers: {name} needs a package that is not there: pip install {name}")

@@ -1,0 +1,79 @@
+"""What a run goes on from: the state of a trainer as tensors and facts, and back."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+from rlaif.checkpoint import State
+from rlaif.config import PPOConfig
+from rlaif.errors import InputError
+from rlaif.learning import Learner
+from rlaif.policy import Policy
+from rlaif.ppo import AdaptiveKL, FixedKL, RunningMoments
+from rlaif.schema import shown
+from rlaif.stopping import Window
+
+MAY_CHANGE = frozenset({
+    "steps", "save_steps", "save_total_limit", "stop_score", "stop_window", "stop_kl", "report_to", "output_dir",
+    "judge_patience",
+})  # fmt: skip
+"""What a resumed run may have otherwise: nothing that has acted on the steps before."""
+
+
+@dataclass
+class Progress:
+    """
+    How far a run is, beside its weights. All that is random follows from seed and step, and needs no state.
+
+    Args:
+        kl_coef: the coefficient, and how it is steered.
+        step: whole steps that were done.
+        spent: USD, so far as prices are known.
+        moments: of all rewards.
+        window: the last steps, for the stop rules.
+
+    """
+
+    kl_coef: FixedKL | AdaptiveKL
+    step: int = 0
+    spent: float = 0.0
+    moments: RunningMoments = field(default_factory=RunningMoments)
+    window: Window = field(default_factory=list)
+
+
+def state_of(progress: Progress, policy: Policy, learner: Learner, args: PPOConfig, processes: int) -> State:
+    """Return the state after the last whole step."""
+    facts = {
+        "args": asdict(args), "processes": processes, "kl_coef": progress.kl_coef.value, "spent": progress.spent,
+        "moments": asdict(progress.moments), "window": progress.window,
+    }  # fmt: skip
+    return State(progress.step, {"weights": policy.weights(), "optimizer": learner.state()}, facts)
+
+
+def restore(state: State, progress: Progress, policy: Policy, learner: Learner) -> None:
+    """Put a state back."""
+    facts = state.facts
+    progress.step, progress.spent, progress.kl_coef.value = state.step, facts["spent"], facts["kl_coef"]
+    progress.moments = RunningMoments(**facts["moments"])
+    progress.window = facts["window"]
+    policy.load_weights(state.tensors["weights"])
+    learner.load_state(state.tensors["optimizer"])
+
+
+def refuse_other_run(facts: Mapping[str, Any], args: PPOConfig, processes: int, folder: Path) -> None:
+    """Raise `InputError` where a checkpoint is of a run with other settings."""
+    own, theirs = asdict(args), facts["args"]
+    for key in sorted(own.keys() - MAY_CHANGE):
+        if own[key] != theirs.get(key):
+            raise InputError(
+                f"{folder}: is of a run with {key} = {shown(theirs.get(key))}, not {shown(own[key])}; "
+                "go on with the same, or begin another one in another folder"
+            )
+    if facts["processes"] != processes:
+        raise InputError(
+            f"{folder}: is of a run with {facts['processes']} processes, not {processes}; "
+            "each has its own part of the batches: launch as many"
+        )
