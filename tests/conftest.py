@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -14,6 +15,8 @@ from tests.server import Server
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
+# Models of a test are tiny: a second thread costs more than it saves, and on a busy machine a hundred times more.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 ROOT = Path(__file__).parent.parent
 SHARED = ROOT.parent / "shared"
@@ -86,6 +89,50 @@ def server() -> Iterator[Server]:
     """A remote endpoint on this machine: honest until told otherwise."""
     with Server() as server:
         yield server
+
+
+@pytest.fixture(scope="session")
+def policy_folder(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Path]:
+    """Makes the folder of a tiny generation model, as `tiny.policy` does, but each only once: leave it as it is."""
+    from tests import tiny
+
+    made: dict[str, Path] = {}
+
+    def folder(architecture: str, **keys: Any) -> Path:
+        key = f"{architecture} {sorted(keys.items())}"
+        if key not in made:
+            made[key] = tiny.policy(tmp_path_factory.mktemp(architecture), architecture, **keys)
+        return made[key]
+
+    return folder
+
+
+@pytest.fixture(scope="session")
+def sft_adapter(policy_folder: Callable[..., Path], tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """Makes the folder of a LoRA adapter of a tiny generation model, trained before, so that it is not zero."""
+    from tests.policies import LORA, policy_of
+
+    made: dict[str, Path] = {}
+
+    def folder(architecture: str) -> Path:
+        if architecture not in made:
+            made[architecture] = tmp_path_factory.mktemp(f"{architecture}-adapter")
+            policy = policy_of(policy_folder(architecture), lora=LORA, lively=True)
+            policy.model.save_pretrained(made[architecture])
+        return made[architecture]
+
+    return folder
+
+
+@pytest.fixture(scope="module")
+def one_thread() -> Iterator[None]:
+    """For many passes of tiny models: two threads would mostly wait for each other."""
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
 
 
 def one_line(done: subprocess.CompletedProcess[str]) -> str:
