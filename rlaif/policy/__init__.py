@@ -16,9 +16,14 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from rlaif.policy.generation import Sampling, sampled, watching
 from rlaif.policy.head import LogitsHead, before_head
 from rlaif.policy.loading import Loaded, end_tokens
+from rlaif.policy.parts import copies, inner, recompute, recomputes, trainable, width, without_head
+from rlaif.policy.saving import save
 from rlaif.policy.tokens import Tokens, padded
+
+__all__ = ["Policy", "Sampling", "Scored"]
 
 
 class Scored(NamedTuple):
@@ -27,15 +32,6 @@ class Scored(NamedTuple):
     logprobs: Tensor
     values: Tensor
     entropies: Tensor | None
-
-
-class Sampling(NamedTuple):
-    """How completions are sampled: by default from the full vocabulary."""
-
-    max_new_tokens: int
-    min_new_tokens: int = 0
-    temperature: float = 1.0
-    top_p: float = 1.0
 
 
 class Policy(nn.Module):
@@ -68,15 +64,15 @@ class Policy(nn.Module):
         pad = self.tokenizer.pad_token_id
         self.pad: int = self.eos[0] if pad is None else pad  # masks are explicit: any id will do
         self._dtype = loaded.dtype
-        self._head = LogitsHead(_inner(self.model))
-        self.critic = _without_head(deepcopy(self.model)) if critic == "separate" else None
-        self.value_head = nn.Linear(_width(self.model), 1)  # at zero: the first values are no noise
+        self._head = LogitsHead(inner(self.model))
+        self.critic = without_head(deepcopy(self.model)) if critic == "separate" else None
+        self.value_head = nn.Linear(width(self.model), 1)  # at zero: the first values are no noise
         nn.init.zeros_(self.value_head.weight)
         nn.init.zeros_(self.value_head.bias)
         if gradient_checkpointing:
             for model in filter(None, (self.model, self.critic)):
-                _recompute(_inner(model))
-        self._reference = None if loaded.base_is_reference else _copies(self.model)
+                recompute(inner(model))
+        self._reference = None if loaded.base_is_reference else copies(self.model)
         self._probe(where)
 
     # --- forward --------------------------------------------------------------------------------------------------
@@ -106,7 +102,7 @@ class Policy(nn.Module):
     def _hidden(self, model: Any, tokens: Tokens, encoded: Tensor | None) -> Tensor:
         """Return the hidden states from which the response tokens are predicted, as rows: [N, d]."""
         mask_BR = tokens.mask_BR
-        with before_head(_inner(model)) as hidden:
+        with before_head(inner(model)) as hidden:
             if self.is_seq2seq:
                 given = {"input_ids": tokens.prompt_BP} if encoded is None else _encoder_outputs(encoded)
                 # Teacher forcing: the decoder is given its start token, and each token but the last.
@@ -115,7 +111,9 @@ class Policy(nn.Module):
                 model(attention_mask=tokens.prompt_mask_BP, decoder_input_ids=decoder_BR, use_cache=False, **given)
                 return hidden[0][mask_BR]
             ids_BT, starts_B = tokens.packed()
-            model(input_ids=ids_BT, use_cache=False)
+            # Causal attention sees no padding on the right, so the mask is of ones, which is the fast path; without
+            # one, transformers warns of padding.
+            model(input_ids=ids_BT, attention_mask=torch.ones_like(ids_BT), use_cache=False)
         rows, columns = mask_BR.nonzero(as_tuple=True)
         return hidden[0][rows, starts_B[rows] + columns - 1]
 
@@ -133,19 +131,19 @@ class Policy(nn.Module):
             with self.model.disable_adapter():
                 yield
             return
-        trained = {name: parameter.data for name, parameter in _trainable(self.model)}
-        for name, parameter in _trainable(self.model):
+        trained = {name: parameter.data for name, parameter in trainable(self.model)}
+        for name, parameter in trainable(self.model):
             parameter.data = self._reference[name] = self._reference[name].to(parameter.device)
         try:
             yield
         finally:
-            for name, parameter in _trainable(self.model):
+            for name, parameter in trainable(self.model):
                 parameter.data = trained[name]
 
     @contextmanager
     def learning(self) -> Iterator[None]:
         """Let activations be recomputed and LoRA's own dropout act, as is right in a learning pass only."""
-        modules = [module for name, module in self.named_modules() if _recomputes(module) or "lora_dropout" in name]
+        modules = [module for name, module in self.named_modules() if recomputes(module) or "lora_dropout" in name]
         for module in modules:
             module.training = True
         try:
@@ -163,7 +161,7 @@ class Policy(nn.Module):
             return None
         ids_BP, mask_BP = padded(prompts, self.pad, self.device)
         with self._autocast():
-            states_BPd: Tensor = _inner(self.model).get_encoder()(input_ids=ids_BP, attention_mask=mask_BP)[0]
+            states_BPd: Tensor = inner(self.model).get_encoder()(input_ids=ids_BP, attention_mask=mask_BP)[0]
         return states_BPd, mask_BP
 
     @torch.no_grad()
@@ -185,15 +183,6 @@ class Policy(nn.Module):
             watch: called after each token with all responses so far, [B, tokens]; true stops the generation.
 
         """
-        from transformers import GenerationConfig
-
-        # All that the model's own settings say (beams, top-k 50, forced tokens) would change what is sampled.
-        config = GenerationConfig(
-            do_sample=True, num_beams=1, temperature=sampling.temperature, top_k=0, top_p=sampling.top_p,
-            max_new_tokens=sampling.max_new_tokens, min_new_tokens=sampling.min_new_tokens or None,
-            eos_token_id=list(self.eos), pad_token_id=self.pad, bos_token_id=self.tokenizer.bos_token_id,
-            decoder_start_token_id=self._decoder_start if self.is_seq2seq else None,
-        )  # fmt: skip
         if self.is_seq2seq:
             encoded = encoded or self.encode(prompts)
             assert encoded is not None
@@ -203,13 +192,12 @@ class Policy(nn.Module):
             ids_BP, mask_BP = padded(prompts, self.pad, self.device, left=True)
             given = {"input_ids": ids_BP, "attention_mask": mask_BP}
             skip = ids_BP.shape[1]
-        inner = _inner(self.model)
-        own, inner.generation_config = inner.generation_config, config
-        try:
-            with self._autocast():
-                ids = self.model.generate(**given, generation_config=config, stopping_criteria=_watching(watch, skip))
-        finally:
-            inner.generation_config = own
+        special = {
+            "eos_token_id": list(self.eos), "pad_token_id": self.pad, "bos_token_id": self.tokenizer.bos_token_id,
+            "decoder_start_token_id": self._decoder_start if self.is_seq2seq else None,
+        }  # fmt: skip
+        with self._autocast(), sampled(inner(self.model), sampling, **special) as settings:
+            ids = self.model.generate(**given, generation_config=settings, stopping_criteria=watching(watch, skip))
         response_BR = ids[:, skip:]
         prompt_BP, prompt_mask_BP = padded(prompts, self.pad, self.device)
         return Tokens(prompt_BP, prompt_mask_BP, response_BR, self.until_end(response_BR))
@@ -227,25 +215,16 @@ class Policy(nn.Module):
 
     def weights(self) -> dict[str, Tensor]:
         """Return all trained tensors by name: policy, critic and value head."""
-        return {name: parameter.data for name, parameter in _trainable(self)}
+        return {name: parameter.data for name, parameter in trainable(self)}
 
     def load_weights(self, weights: Mapping[str, Tensor]) -> None:
         """Put back what `weights` returned."""
-        for name, parameter in _trainable(self):
+        for name, parameter in trainable(self):
             parameter.data.copy_(weights[name])
 
     def save(self, folder: Path, *, merge: bool = False) -> None:
         """Write the model so that transformers, or peft for an adapter, loads it alone; the value head lies apart."""
-        from safetensors.torch import save_file
-
-        model = self.model
-        if merge and model is not _inner(model):
-            model = deepcopy(model).float().merge_and_unload()
-        model.save_pretrained(folder)
-        _inner(model).generation_config.save_pretrained(folder)
-        self.tokenizer.save_pretrained(folder)
-        head = {name: tensor.contiguous().cpu() for name, tensor in self.value_head.state_dict().items()}
-        save_file(head, folder / "value_head.safetensors")
+        save(self.model, self.tokenizer, self.value_head, folder, merge=merge)
 
     # --- small print ----------------------------------------------------------------------------------------------
 
@@ -256,8 +235,8 @@ class Policy(nn.Module):
 
     @property
     def _decoder_start(self) -> int:
-        inner = _inner(self.model)
-        named = (inner.generation_config.decoder_start_token_id, inner.config.decoder_start_token_id)
+        model = inner(self.model)
+        named = (model.generation_config.decoder_start_token_id, model.config.decoder_start_token_id)
         return next((int(token) for token in named if token is not None), self.pad)
 
     def _autocast(self) -> Any:
@@ -268,36 +247,16 @@ class Policy(nn.Module):
     @torch.no_grad()
     def _probe(self, where: str) -> None:
         """Make sure that our logits are the model's own, before anything is learned from them."""
-        ids = torch.tensor([[self.eos[0], *range(3)]], device=_inner(self.model).device)
-        given = {"input_ids": ids, **({"decoder_input_ids": ids} if self.is_seq2seq else {})}
+        ids = torch.tensor([[self.eos[0], *range(3)]], device=inner(self.model).device)
+        given = {
+            "input_ids": ids,
+            "attention_mask": torch.ones_like(ids),
+            **({"decoder_input_ids": ids} if self.is_seq2seq else {}),
+        }
         own = self.model(**given, use_cache=False).logits
-        with before_head(_inner(self.model)) as hidden:
+        with before_head(inner(self.model)) as hidden:
             self.model(**given, use_cache=False)
-        self._head.refuse_unlike(own, hidden[0], f"{where}: {type(_inner(self.model)).__name__}")
-
-
-def _inner(model: Any) -> Any:
-    """Return the transformers model, without peft around it."""
-    return model.get_base_model() if hasattr(model, "peft_config") and hasattr(model, "get_base_model") else model
-
-
-def _trainable(module: nn.Module) -> list[tuple[str, nn.Parameter]]:
-    return [(name, parameter) for name, parameter in module.named_parameters() if parameter.requires_grad]
-
-
-def _copies(model: nn.Module) -> dict[str, Tensor]:
-    return {name: parameter.data.clone() for name, parameter in _trainable(model)}
-
-
-def _without_head(model: Any) -> Any:
-    """Let a critic's output layer rest: it is never asked."""
-    _inner(model).get_output_embeddings().weight.requires_grad_(False)
-    return model
-
-
-def _width(model: Any) -> int:
-    """Return d, the size of what the output layer is given."""
-    return int(_inner(model).get_output_embeddings().weight.shape[-1])
+        self._head.refuse_unlike(own, hidden[0], f"{where}: {type(inner(self.model)).__name__}")
 
 
 def _scattered(x_N: Tensor, mask_BR: Tensor) -> Tensor:
@@ -308,30 +267,3 @@ def _encoder_outputs(states_BPd: Tensor) -> dict[str, Any]:
     from transformers.modeling_outputs import BaseModelOutput
 
     return {"encoder_outputs": BaseModelOutput(last_hidden_state=states_BPd)}
-
-
-def _recomputes(module: nn.Module) -> bool:
-    from transformers.modeling_layers import GradientCheckpointingLayer
-
-    return isinstance(module, GradientCheckpointingLayer) and module.gradient_checkpointing
-
-
-def _recompute(model: Any) -> None:
-    """Let activations be recomputed where a layer is in training mode, and nothing else happen there."""
-    model.gradient_checkpointing_enable(gradient_checkpointing_kwargs={"use_reentrant": False})
-    for layer in filter(_recomputes, model.modules()):
-        for name, value in vars(layer).items():
-            if "drop" in name and isinstance(value, float):  # BART's layers drop out by themselves
-                setattr(layer, name, 0.0)
-
-
-def _watching(watch: Callable[[Tensor], bool] | None, skip: int) -> Any:
-    """Make a stopping criterion of a function that is called after each token."""
-    from transformers import StoppingCriteria, StoppingCriteriaList
-
-    class Watching(StoppingCriteria):  # type: ignore[misc]
-        def __call__(self, input_ids: Tensor, scores: Any, **_: Any) -> Tensor:
-            stop = watch is not None and watch(input_ids[:, skip:])
-            return torch.full((len(input_ids),), stop, dtype=torch.bool, device=input_ids.device)
-
-    return StoppingCriteriaList([Watching()])

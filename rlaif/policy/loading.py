@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import importlib.util
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -10,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 
 from rlaif.errors import InputError
-from rlaif.hub import explained
+from rlaif.hub import explained, in_cache
 from rlaif.schema import reason_of, shown
 
 if TYPE_CHECKING:
@@ -175,10 +177,12 @@ def _model(source: str, config: Any, dtype: torch.dtype, revision: str | None, m
     auto = AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
     if type(config) not in auto._model_mapping:
         raise InputError(f"{where}: {source} is of the kind {config.model_type}, which does not generate text")
+    here = Path(source).is_dir() or in_cache(source, revision)
     try:
-        model, info = auto.from_pretrained(
-            source, revision=revision, config=config, dtype=dtype, output_loading_info=True, **more
-        )
+        with without_bars() if here else nullcontext():  # a bar for a download only
+            model, info = auto.from_pretrained(
+                source, revision=revision, config=config, dtype=dtype, output_loading_info=True, **more
+            )
     except Exception as error:
         raise explained(error, source, where) from error
     if missing := sorted(info["missing_keys"]):
@@ -188,6 +192,20 @@ def _model(source: str, config: Any, dtype: torch.dtype, revision: str | None, m
             + (f" and {len(missing) - 1} more" if missing[1:] else "")
         )
     return model
+
+
+@contextmanager
+def without_bars() -> Iterator[None]:
+    """Let transformers show no progress bar."""
+    from transformers.utils import logging
+
+    shown_before = logging.is_progress_bar_enabled()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if shown_before:
+            logging.enable_progress_bar()
 
 
 def read_tokenizer(source: str, revision: str | None = None, where: str = "policy.model") -> Any:
@@ -241,12 +259,14 @@ def _with_adapter(
 
 def _lora_config(section: Any, model: Any) -> Any:
     import peft
+    from transformers.pytorch_utils import Conv1D
 
     return peft.LoraConfig(
         r=section.r,
         lora_alpha=section.alpha,
         lora_dropout=section.dropout,
         target_modules=section.target_modules,
+        fan_in_fan_out=any(isinstance(module, Conv1D) for module in model.modules()),  # GPT-2's layers are transposed
         task_type="SEQ_2_SEQ_LM" if model.config.is_encoder_decoder else "CAUSAL_LM",
     )
 

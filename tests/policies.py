@@ -1,0 +1,96 @@
+"""Policies of tiny models, and what they are given: prompts of mixed lengths, completions that end early."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from rlaif.config import LoraSection
+from rlaif.policy import Policy, Sampling
+from rlaif.policy.loading import Loaded, load
+from rlaif.policy.tokens import Tokens, padded
+
+Folder = Callable[..., Path]
+"""Of an architecture, and keys of `tiny.policy`: the fixture `policy_folder`."""
+
+LORA = LoraSection(r=4, alpha=8)
+
+ENDS = [2, *range(20, 70)]
+"""Ids that end a completion, so many that completions of random models end at mixed lengths."""
+
+
+def policy_of(source: Path | Loaded, *, ends: Sequence[int] | None = ENDS, lively: bool = False, **keys: Any) -> Policy:
+    """
+    Load a policy from a folder.
+
+    Args:
+        source: a folder, or what was loaded from it.
+        ends: EOS ids in the model's generation settings; None leaves them alone.
+        lively: fill what training starts with at zero: the value head, and LoRA's second factor.
+        keys: of `Policy` or of `load`.
+
+    """
+    torch.manual_seed(0)  # of LoRA's first factor
+    policy_keys = {k: v for k, v in keys.items() if k in ("temperature", "critic", "gradient_checkpointing")}
+    loaded = (
+        source if isinstance(source, Loaded) else load(str(source), **{k: keys[k] for k in keys.keys() - policy_keys})
+    )
+    if ends is not None:
+        loaded.model.generation_config.eos_token_id = list(ends)
+    policy = Policy(loaded, **policy_keys)
+    if lively:
+        moved(policy, lambda name: "value_head" in name or "lora_B" in name)
+    return policy
+
+
+def moved(policy: Policy, which: Any = lambda name: True, by: float = 0.3) -> None:
+    """Move trained weights at random."""
+    torch.manual_seed(7)
+    for name, weight in policy.weights().items():
+        if which(name):
+            weight.add_(torch.randn_like(weight) * by)
+
+
+def prompts_of_mixed_lengths(count: int = 6) -> list[list[int]]:
+    """Random ids, the first prompt a single token, the last the longest."""
+    draw = random.Random(3)
+    return [[draw.randrange(70, 250) for _ in range(1 + 3 * i)] for i in range(count)]
+
+
+def sampled(policy: Policy, count: int = 6, *, seed: int = 0, most: int = 12, **keys: Any) -> Tokens:
+    """Completions of mixed lengths, sampled at the policy's temperature."""
+    torch.manual_seed(seed)
+    sampling = Sampling(max_new_tokens=most, temperature=policy.temperature, **keys)
+    return policy.generate(prompts_of_mixed_lengths(count), sampling)
+
+
+def tokens_of(policy: Policy, lengths: Sequence[tuple[int, int]], *, vocabulary: int = 250) -> Tokens:
+    """Prompts and responses of given lengths, of random ids."""
+    draw = random.Random(5)
+    rows = [[[draw.randrange(4, vocabulary) for _ in range(n)] for n in pair] for pair in lengths]
+    return Tokens(*padded([p for p, _ in rows], policy.pad, policy.device),
+                  *padded([r for _, r in rows], policy.pad, policy.device))  # fmt: skip
+
+
+def plain_logits(policy: Policy, tokens: Tokens, row: int, **keys: Any) -> tuple[Tensor, Tensor, Any]:
+    """Return ids [R] of one completion, full logits [R, V] at them, and the output, by an unbatched plain forward."""
+    prompt = tokens.prompt_BP[row][tokens.prompt_mask_BP[row]]
+    response = tokens.response_BR[row][tokens.mask_BR[row]]
+    if policy.is_seq2seq:
+        start = torch.tensor([policy.model.config.decoder_start_token_id])
+        out = policy.model(input_ids=prompt[None], decoder_input_ids=torch.cat([start, response[:-1]])[None], **keys)
+        return response, out.logits[0], out
+    out = policy.model(input_ids=torch.cat([prompt, response])[None], **keys)
+    return response, out.logits[0, len(prompt) - 1 : -1], out
+
+
+def gradients(policy: Policy) -> dict[str, Tensor]:
+    """Return the gradients of trained weights, and forget them."""
+    found = {name: p.grad.clone() for name, p in policy.named_parameters() if p.grad is not None}
+    policy.zero_grad(set_to_none=True)
+    return found
