@@ -124,17 +124,6 @@ def sft_adapter(policy_folder: Callable[..., Path], tmp_path_factory: pytest.Tem
     return folder
 
 
-@pytest.fixture(scope="module")
-def one_thread() -> Iterator[None]:
-    """For many passes of tiny models: two threads would mostly wait for each other."""
-    import torch
-
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 def one_line(done: subprocess.CompletedProcess[str]) -> str:
     """The error of a refused command: exactly one line, no traceback."""
     lines = done.stderr.strip().splitlines()

@@ -29,7 +29,6 @@ from tests.policies import (
     tokens_of,
 )
 
-pytestmark = pytest.mark.usefixtures("one_thread")
 ALL = pytest.mark.parametrize("architecture", tiny.POLICIES)
 ONE_OF_EACH = pytest.mark.parametrize("architecture", ["llama", "t5"])
 
