@@ -2,7 +2,8 @@
 The arithmetic of PPO for language models: tensors in, tensors out. It knows no model.
 
 Suffixes name the axes: B samples, R response tokens, N tokens in a row, V vocabulary. Masks are boolean and true
-where a token counts; what a function returns outside its mask is 0. `reduce` sums a tensor over all processes.
+where a token counts; what a function returns outside its mask is 0, and what stands there in its arguments, NaN
+too, reaches neither its value nor its gradient. `reduce` sums a tensor over all processes.
 
 Sources: PPO, Schulman et al. 2017 (arXiv 1707.06347); GAE, Schulman et al. 2016 (arXiv 1506.02438); the KL penalty
 and its controller, Ziegler et al. 2019 (arXiv 1909.08593); the estimators k1, k2, k3, Schulman 2020
@@ -11,6 +12,7 @@ and its controller, Ziegler et al. 2019 (arXiv 1909.08593); the estimators k1, k
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Literal
@@ -50,7 +52,7 @@ def masked_moments(x: Tensor, mask: Tensor, reduce: Reduce = alone) -> tuple[Ten
 def whiten(x: Tensor, mask: Tensor, reduce: Reduce = alone) -> Tensor:
     """Shift to mean 0 and scale to variance 1 over all processes: the mean is removed, not added back."""
     mean, variance = masked_moments(x, mask, reduce)
-    return _kept((x - mean.to(x.dtype)) * torch.rsqrt(variance + 1e-8).to(x.dtype), mask)
+    return _kept(x - mean.to(x.dtype), mask) * torch.rsqrt(variance + 1e-8).to(x.dtype)
 
 
 def explained_variance(values: Tensor, returns: Tensor, mask: Tensor, reduce: Reduce = alone) -> Tensor:
@@ -61,7 +63,8 @@ def explained_variance(values: Tensor, returns: Tensor, mask: Tensor, reduce: Re
 
 
 def _kept(x: Tensor, mask: Tensor) -> Tensor:
-    return x.masked_fill(~mask, 0)  # a product would keep the NaN of a masked place
+    """Come before products and powers: NaN outlives a product with 0, also that of the backward pass."""
+    return x.masked_fill(~mask, 0)
 
 
 # --- log-probabilities ----------------------------------------------------------------------------------------
@@ -81,8 +84,8 @@ def logprobs_and_entropy(logits_NV: Tensor, ids_N: Tensor, *, entropies: bool = 
     logprobs_N = log_p_NV.gather(-1, ids_N.unsqueeze(-1)).squeeze(-1)
     if not entropies:
         return logprobs_N, None
-    # p log p is 0 where p is: a token of logit -inf adds nothing.
-    return logprobs_N, -torch.where(log_p_NV > -torch.inf, log_p_NV.exp() * log_p_NV, 0).sum(-1)
+    # p log p is 0 where p is, for a logit of -inf too; in float32 p is 0 below a log p of -104.
+    return logprobs_N, -(log_p_NV.exp() * log_p_NV.clamp(min=-1e4)).sum(-1)
 
 
 def log_ratio(logprobs: Tensor, of: Tensor) -> Tensor:
@@ -100,9 +103,8 @@ def kl_estimate(logprobs: Tensor, reference: Tensor, mask: Tensor, kind: KLEstim
     k1 = -log r: unbiased, may be negative. k2 = (log r)^2 / 2: biased, low variance. k3 = r - 1 - log r: unbiased and
     never negative.
     """
-    log_r = log_ratio(reference, logprobs)
-    kl = {"k1": lambda: -log_r, "k2": lambda: log_r**2 / 2, "k3": lambda: torch.expm1(log_r) - log_r}[kind]()
-    return _kept(kl, mask)
+    log_r = _kept(log_ratio(reference, logprobs), mask)
+    return {"k1": lambda: -log_r, "k2": lambda: log_r**2 / 2, "k3": lambda: torch.expm1(log_r) - log_r}[kind]()
 
 
 @dataclass
@@ -120,7 +122,8 @@ class AdaptiveKL:
     """
     A KL coefficient that steers the KL towards a target (Ziegler et al. 2019, section 2.2).
 
-    error = clip(KL / target - 1, -0.2, 0.2); coefficient *= 1 + error * samples / horizon.
+    error = clip(KL / target - 1, -0.2, 0.2); coefficient *= 1 + error * samples / horizon. It never turns negative:
+    samples beyond the horizon count as the horizon.
 
     Args:
         value: the coefficient to begin with.
@@ -134,9 +137,11 @@ class AdaptiveKL:
     horizon: float
 
     def update(self, kl: float, samples: int) -> None:
-        """Take the mean KL per completion, in nats, of so many samples into account."""
+        """Take the mean KL per completion, in nats, of so many samples into account; NaN says nothing."""
+        if math.isnan(kl):
+            return
         error = min(max(kl / self.target - 1, -0.2), 0.2)
-        self.value *= 1 + error * samples / self.horizon
+        self.value *= 1 + error * min(1.0, samples / self.horizon)
 
 
 # --- rewards --------------------------------------------------------------------------------------------------
@@ -209,14 +214,14 @@ def policy_loss(
     = c > 1 the loss of a token with A < 0 is at most -c * A (Ye et al. 2020, arXiv 1912.09729, eq. 5), because
     nothing else bounds it there.
     """
-    ratio = log_ratio(logprobs, old).exp()
+    ratio, advantages = _kept(log_ratio(logprobs, old), mask).exp(), _kept(advantages, mask)
     plain, clipped = -advantages * ratio, -advantages * ratio.clamp(1 - cliprange, 1 + cliprange)
     loss, acts = torch.maximum(plain, clipped), clipped > plain
     if dual_clip is not None:
         bound = -advantages * dual_clip
         capped = (advantages < 0) & (loss > bound)
         loss, acts = torch.where(capped, bound, loss), acts | capped
-    return _kept(loss, mask), acts & mask
+    return loss, acts
 
 
 def value_loss(values: Tensor, old: Tensor, returns: Tensor, mask: Tensor, *, cliprange: float | None) -> Tensor:
@@ -226,8 +231,8 @@ def value_loss(values: Tensor, old: Tensor, returns: Tensor, mask: Tensor, *, cl
     A value may move by `cliprange` from the old one before its error stops counting (openai/baselines,
     ppo2/model.py, `vpredclipped`); None does not clip.
     """
-    error = (values - returns) ** 2
+    error = _kept(values - returns, mask) ** 2
     if cliprange is not None:
         near = old + (values - old).clamp(-cliprange, cliprange)
-        error = torch.maximum(error, (near - returns) ** 2)
-    return _kept(error / 2, mask)
+        error = torch.maximum(error, _kept(near - returns, mask) ** 2)
+    return error / 2
