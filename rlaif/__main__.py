@@ -9,7 +9,7 @@ import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
-from rlaif.errors import RlaifError
+from rlaif.errors import RlaifError, SaidElsewhere
 from rlaif.schema import reason_of
 from rlaif.threads import at_work
 
@@ -37,6 +37,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         status = rlaif.main(arguments, prog_name="rlaif", standalone_mode=False)
         sys.stdout.flush()  # a full disk shows here
+    except SaidElsewhere as error:
+        return error.exit_status
     except RlaifError as error:
         return _said(str(error), error.exit_status)
     except click.exceptions.NoArgsIsHelpError as error:
@@ -64,7 +66,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _said(message: str, status: int) -> int:
     from rlaif.terminal import complain
 
-    complain(message)
+    if status != 2 or os.environ.get("RANK", "0") == "0":  # of several processes each finds the same wrong input
+        complain(message)
     return status
 
 

@@ -12,6 +12,10 @@ class RlaifError(Exception):
     exit_status = 1
 
 
+class SaidElsewhere(RlaifError):
+    """The run ends because another of its processes has to stop, and that one says why."""
+
+
 class InputError(RlaifError, ValueError):
     """The user's input is wrong (card, config, data, key, model, network), found before work starts."""
 

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from rlaif.errors import InputError
+from rlaif.errors import InputError, RlaifError, SaidElsewhere
 
 
 class Processes:
@@ -91,6 +92,24 @@ class Processes:
     def wait(self) -> None:
         """Wait for the others."""
         self.accelerator.wait_for_everyone()
+
+    @contextmanager
+    def alike(self) -> Iterator[None]:
+        """Run what may fail on one process alone: then it fails on all, once all are through, and one says why."""
+        failure: BaseException | None = None
+        try:
+            yield
+        except (RlaifError, KeyboardInterrupt) as error:
+            if self.count == 1 or isinstance(error, InputError):  # the others find the same wrong input
+                raise
+            failure = error
+        failed = torch.zeros(self.count, device=self.device)
+        failed[self.rank] = failure is not None
+        first = self.reduce(failed).nonzero().flatten().tolist()[:1]
+        if first == [self.rank] and failure is not None:
+            raise failure
+        if first:
+            raise SaidElsewhere
 
 
 def refuse_unknown_trackers(names: Sequence[str]) -> None:

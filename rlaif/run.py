@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable
-from dataclasses import asdict, fields
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from rlaif.adapters import CardRef, load_judge
+from rlaif.adapters import load_judge, settled
 from rlaif.checkpoint import write_atomically
-from rlaif.config import GenerationSection, PPOConfig, PPOSection, RunConfig, read_run
-from rlaif.data import load_parts
+from rlaif.config import GenerationSection, JudgeRef, PPOConfig, PPOSection, RunConfig, read_run
+from rlaif.data import load_parts, refuse_missing
 from rlaif.errors import InputError
 from rlaif.limits import Budget
 from rlaif.policy.loading import load, read_tokenizer
+from rlaif.processes import refuse_unknown_trackers
 from rlaif.rewards import Rewards
-from rlaif.schema import check, read_text, read_yaml, shown
+from rlaif.schema import check, read_text, read_yaml, reason_of, shown
 from rlaif.session import Session
+from rlaif.spending import Spending
 from rlaif.trainer import PPOTrainer
 
 MAY_CHANGE = ("ppo.steps", "ppo.judge_patience", "stop", "checkpoints", "budget", "trackers", "output")
@@ -44,10 +47,14 @@ def train(run: str | Path | RunConfig, sets: Iterable[str] = (), *, resume: bool
     folder = Path() if isinstance(run, RunConfig) else Path(run).parent
     if config.algorithm != "ppo":
         raise InputError(f"algorithm: {config.algorithm} is not here yet; take ppo")
-    output = Path(str(config.output))
-    _refuse_output(config, output, resume)
+    config = _settled(config, folder)
+    output, budget = Path(str(config.output)), Budget(config.budget.usd, config.budget.calls)
     # From the cheap to the dear: what is wrong with a card or the data is told before a model loads.
-    rewards = _rewards(config, folder)
+    _refuse_output(config, output, resume)
+    refuse_missing(config.data)
+    rewards = Rewards(load_judge(config.judge, session=Session(budget)), reward=config.reward)
+    if config.trackers:
+        refuse_unknown_trackers(config.trackers)
     tokenizer = read_tokenizer(config.policy.model, config.policy.revision)
     parts = load_parts(
         config.data,
@@ -55,16 +62,23 @@ def train(run: str | Path | RunConfig, sets: Iterable[str] = (), *, resume: bool
         guard_prompts=config.guard.num_prompts if config.guard.judges else 0,
         test_prompts=config.evaluation.num_prompts,
     )
+    rewards.refuse_lacking(parts.train)
+    _make(output)
     trainer = trainer_of(config, rewards, tokenizer, list(parts.train))
     if trainer.processes.is_main:
-        output.mkdir(parents=True, exist_ok=True)
         write_atomically(output / "run.yaml", as_yaml(config))
     for note in parts.notes:
         trainer.view.say(note)
     trainer.view.say(
         f"{len(parts.train)} prompts to train on, {len(parts.guard)} for the guard, {len(parts.test)} to test on"
     )
-    trainer.train(resume_from_checkpoint=resume)
+    spending = Spending(budget, output / "spending.jsonl")
+    spending.begin(trainer.processes)
+    trainer.callbacks = (*trainer.callbacks, spending)
+    try:
+        trainer.train(resume_from_checkpoint=resume)
+    finally:
+        spending.write(trainer.progress.step + 1)  # of a step that was not ended
     trainer.view.say(f"the model is in {output / 'model'}")
 
 
@@ -111,18 +125,38 @@ def as_yaml(config: RunConfig) -> str:
     return yaml.safe_dump(asdict(config), sort_keys=False, allow_unicode=True, default_flow_style=None)
 
 
-def _rewards(config: RunConfig, folder: Path) -> Rewards:
-    card: CardRef = config.judge
-    session = Session(Budget(config.budget.usd, config.budget.calls))
-    # An inline card's paths are relative to the file that holds it.
-    judge = load_judge(card, folder=folder if isinstance(card, dict) else Path(), session=session)
-    return Rewards(judge, reward=config.reward)
+def _settled(config: RunConfig, folder: Path) -> RunConfig:
+    """Make the paths of inline cards, relative to the run file, absolute: the run's own run.yaml lies elsewhere."""
+
+    def of(card: JudgeRef) -> JudgeRef:
+        return settled(card, folder) if isinstance(card, dict) else card
+
+    guard, evaluation = config.guard, config.evaluation
+    return replace(
+        config,
+        judge=of(config.judge),
+        guard=replace(guard, judges=[of(card) for card in guard.judges]),
+        evaluation=replace(evaluation, judges=[of(card) for card in evaluation.judges]),
+    )
+
+
+def _make(output: Path) -> None:
+    """Make the folder of the run, or raise `InputError`."""
+    try:
+        output.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise InputError(f"{output}: cannot be made: {reason_of(error)}; name another folder by --output") from None
+    if not os.access(output, os.W_OK | os.X_OK):
+        raise InputError(f"{output}: cannot be written; name another folder by --output")
 
 
 def _refuse_output(config: RunConfig, output: Path, resume: bool) -> None:
     """Raise `InputError` where the output folder is somebody else's, or of a run with other settings."""
     there = output / "run.yaml"
     if not resume:
+        nearest = next(path for path in (output, *output.absolute().parents) if path.exists())
+        if nearest != output and not (nearest.is_dir() and os.access(nearest, os.W_OK | os.X_OK)):
+            raise InputError(f"{output}: cannot be made in {nearest}; name another folder by --output")
         if output.exists() and (not output.is_dir() or any(output.iterdir())):
             raise InputError(f"{output}: is there already; go on with its run by --resume, or name another by --output")
         return

@@ -143,16 +143,16 @@ class PPOTrainer:
                 self.rewards,
                 self.sampling,
                 micro_batch_tokens=self.args.micro_batch_tokens,
-                poll=self._poll,
+                poll=self.interruption.poll,
             )
 
     def judged(self, pending: Pending) -> list[list[Verdict]]:
-        """Wait for the verdicts, or raise where a judge stays down or the budget is spent, on all processes alike."""
-        verdicts = pending.result(patience=self.args.judge_patience, poll=self._poll)
+        """Wait for the verdicts, or raise where a judge stays down or the budget is spent."""
+        verdicts = pending.result(patience=self.args.judge_patience, poll=self.interruption.poll)
         for source, said in zip(self.rewards.sources, verdicts, strict=True):
-            if self.processes.any(any(verdict.status == "over_budget" for verdict in said)):
+            if any(verdict.status == "over_budget" for verdict in said):
                 raise RlaifError("the budget is spent")
-            if self.processes.any(is_down(said)):
+            if is_down(said):
                 why = next((f": {v.reason}" for v in said if v.status in ("unavailable", "timeout")), "")
                 raise RlaifError(f"judge {source.name} stayed down for {self.args.judge_patience:g} s{why}")
         return verdicts
@@ -215,28 +215,24 @@ class PPOTrainer:
         wished = self.processes.any(self.interruption.wished)
         if progress.step % args.save_steps == 0 or wished or self.stopped or progress.step == args.steps:
             self.save_checkpoint()
-        if wished:
-            raise KeyboardInterrupt(self._where_kept())
-
-    def _poll(self) -> None:
-        """Let a wish to stop be granted within a step, where no other process would be left waiting."""
-        if self.processes.count == 1:
-            self.interruption.poll()
+        with self.processes.alike():
+            if wished:
+                raise KeyboardInterrupt(self._where_kept())
 
     # --- what is kept -----------------------------------------------------------------------------------------------
 
     def save_checkpoint(self) -> None:
         """Write what the run goes on from: the state after the last whole step."""
-        if self.processes.is_main:
-            state = state_of(self.progress, self.policy, self.learner, self.args, self.processes.count)
-            save(self.output / "checkpoints", state, keep=self.args.save_total_limit)
-        self.processes.wait()
+        with self.processes.alike():
+            if self.processes.is_main:
+                state = state_of(self.progress, self.policy, self.learner, self.args, self.processes.count)
+                save(self.output / "checkpoints", state, keep=self.args.save_total_limit)
 
     def save_model(self, folder: str | Path) -> None:
         """Write the policy so that transformers or peft loads it alone."""
-        if self.processes.is_main:
-            self.policy.save(Path(folder), merge=self.merge)
-        self.processes.wait()
+        with self.processes.alike():
+            if self.processes.is_main:
+                self.policy.save(Path(folder), merge=self.merge)
 
     def _begin(self, resume: bool | str | Path | None) -> None:
         """Make the output folder, or go on from what lies there."""
@@ -250,14 +246,14 @@ class PPOTrainer:
         if resume:
             self._resume(self.output / "checkpoints" if resume is True else Path(resume), needed=resume is not True)
         self.processes.wait()
-        if self.processes.is_main:
-            try:
-                self.output.mkdir(parents=True, exist_ok=True)
-                cut_back(metrics, self.progress.step)
-                metrics.touch()
-            except OSError as error:
-                raise InputError(f"{metrics}: cannot be written: {error.strerror}; name another folder") from None
-        self.processes.wait()
+        with self.processes.alike():
+            if self.processes.is_main:
+                try:
+                    self.output.mkdir(parents=True, exist_ok=True)
+                    cut_back(metrics, self.progress.step)
+                    metrics.touch()
+                except OSError as error:
+                    raise InputError(f"{metrics}: cannot be written: {error.strerror}; name another folder") from None
 
     def _resume(self, folder: Path, *, needed: bool) -> None:
         state, broken = newest(folder)
@@ -275,7 +271,8 @@ class PPOTrainer:
     def _kept(self) -> Iterator[None]:
         """Write a checkpoint where something ends the run while the weights are those of the last step."""
         try:
-            yield
+            with self.processes.alike():
+                yield
         except InputError:
             raise
         except (RlaifError, KeyboardInterrupt) as error:

@@ -33,7 +33,7 @@ LAYERS = (
     ("learning", "measuring"),
     ("resuming",),
     ("trainer",),
-    ("evaluation", "benchmark"),
+    ("evaluation", "benchmark", "spending"),
     ("report",),
     ("run", "quickstart"),
     ("commands",),

@@ -18,7 +18,7 @@ from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any, Protocol
 
-from rlaif.cards import Card, CardText, Overrides, find_card
+from rlaif.cards import Card, CardText, Overrides, exists, find_card, on_disk
 from rlaif.errors import InputError, JudgeBug, RlaifError
 from rlaif.imports import load_object, location_of
 from rlaif.schema import check, did_you_mean, reason_of, shown
@@ -131,6 +131,32 @@ def keys_of(make: Make, where: str) -> Any:
                 f"{where}: the type of `card`, {annotation}, cannot be read: {reason_of(error)}"
             ) from error
     return annotation
+
+
+def settled(ref: Any, folder: Path) -> Any:
+    """
+    Return a card that means the same wherever it stands: the paths in it are absolute. Names stay names.
+
+    Args:
+        ref: a card of a file.
+        folder: of that file, which paths are relative to.
+
+    """
+    if not isinstance(ref, Mapping):
+        path = on_disk(str(ref), folder)
+        return str(path.absolute()) if path.suffix in (".yaml", ".yml") and exists(path, "file") else ref
+    if "adapter" not in ref:  # a member of a panel, with its weight
+        return {**ref, "judge": settled(ref["judge"], folder)} if "judge" in ref else ref
+    _, card = read_card(find_card(ref, folder))
+    keys = dict(ref)
+    for key, value in ref.items():
+        if key == "judges" and isinstance(value, list):
+            keys[key] = [settled(member, folder) for member in value]
+        elif key == "adapter" and (file := value.partition(":")[0]).endswith(".py"):
+            keys[key] = str(on_disk(file, folder).absolute()) + value.removeprefix(file)
+        elif isinstance(value, str) and isinstance(checked := getattr(card, key, None), str):
+            keys[key] = checked
+    return keys
 
 
 def find_adapter(name: str, folder: Path, where: str) -> Make:

@@ -22,7 +22,7 @@ from rlaif.messages import text_of
 from rlaif.rows import Source
 from rlaif.schema import shown
 
-__all__ = ["Parts", "Prompt", "load_parts", "prompts_of"]
+__all__ = ["Parts", "Prompt", "load_parts", "prompts_of", "refuse_missing"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +50,15 @@ class Parts:
     guard: list[Prompt]
     test: list[Prompt]
     notes: tuple[str, ...]
+
+
+def refuse_missing(data: DataSection) -> None:
+    """Raise `InputError` where a file of the section is not there; nothing is read, the hub is not asked."""
+    source_of(data, data.split).rows()
+    if data.test_split:
+        source_of(data, data.test_split, test=True).rows()
+    if data.template:
+        read_template(data.template)
 
 
 def load_parts(data: DataSection, tokenizer: Any, *, guard_prompts: int, test_prompts: int) -> Parts:

@@ -1,0 +1,68 @@
+"""What a run may still pay remote judges: over all its processes, and over all the times it was resumed."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from rlaif.limits import Budget
+from rlaif.processes import Processes
+from rlaif.trainer import Callback, PPOTrainer
+
+
+class Spending(Callback):
+    """
+    Keeps a budget for a whole run.
+
+    Each process may spend an equal share, and the run ends where one of them needs more than its own. Each writes
+    what it spent in a step as a line of `spending.jsonl`, which a resume adds up and never cuts. Only what a killed
+    process spent in the step that it did not end is not known; the verdict store keeps those verdicts.
+
+    Args:
+        budget: of the whole run; it becomes that of this process.
+        path: of `spending.jsonl`.
+
+    """
+
+    def __init__(self, budget: Budget, path: Path) -> None:
+        self._budget, self._path = budget, path
+        self._written = (0, 0.0)
+
+    def begin(self, processes: Processes) -> None:
+        """Take this process's share of what is left; the first process has what cannot be shared evenly."""
+        budget, (calls, usd) = self._budget, _spent(self._path)
+        if budget.usd is not None:
+            budget.usd = max(0.0, budget.usd - usd) / processes.count
+        if budget.calls is not None:
+            each, rest = divmod(max(0, budget.calls - calls), processes.count)
+            budget.calls = each + (rest if processes.is_main else 0)
+
+    def on_step(self, trainer: PPOTrainer, metrics: dict[str, Any]) -> None:
+        """Write what the step took, and tell the calls of all processes."""
+        calls = torch.tensor(float(self.write(metrics["step"])), dtype=torch.float64, device=trainer.processes.device)
+        metrics["calls"] = int(trainer.processes.reduce(calls))
+
+    def write(self, step: int) -> int:
+        """Write what was spent since the last time, and return the calls; no line where nothing was."""
+        now = (self._budget.made, self._budget.spent)
+        calls, usd = now[0] - self._written[0], now[1] - self._written[1]
+        self._written = now
+        if calls:
+            with self._path.open("a", encoding="utf-8") as file:
+                file.write(json.dumps({"step": step, "calls": calls, "usd": usd}) + "\n")
+        return calls
+
+
+def _spent(path: Path) -> tuple[int, float]:
+    """Add up the lines of all processes; one that a kill has torn does not count."""
+    calls, usd = 0, 0.0
+    for line in path.read_text(encoding="utf-8").splitlines() if path.exists() else []:
+        try:
+            row = json.loads(line)
+        except ValueError:
+            continue
+        calls, usd = calls + row["calls"], usd + row["usd"]
+    return calls, usd

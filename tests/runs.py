@@ -1,0 +1,222 @@
+"""
+What tests of whole runs share: a folder with a tiny policy, a tiny judge and prompts, and `rlaif train` in processes.
+
+A process is forked from one that has imported torch and transformers, so that a run takes seconds less; it is
+interrupted and killed like any other. `meddle` is Python that runs in it first: it replaces functions by such as kill
+or signal the process at a named moment, so that the product needs no hooks for it.
+"""
+
+from __future__ import annotations
+
+import json
+import multiprocessing
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from tests import tiny
+from tests.conftest import ROOT
+
+MEDDLING = f"""
+import os, signal, sys
+sys.path.insert(0, {str(ROOT)!r})
+from tests.runs import after, before
+def die(*_): os.kill(os.getpid(), signal.SIGKILL)
+def interrupt(*_): os.kill(os.getpid(), signal.SIGINT)
+def terminate(*_): os.kill(os.getpid(), signal.SIGTERM)
+"""
+
+_processes = multiprocessing.get_context("forkserver")
+_processes.set_forkserver_preload(["tests.runs_imports"])
+
+
+def before(owner: Any, name: str, act: Any, call: int = 1) -> None:
+    """Do something before a call of a function, counted from 1."""
+    _wrap(owner, name, act, call, first=True)
+
+
+def after(owner: Any, name: str, act: Any, call: int = 1) -> None:
+    """Do something after a call of a function, counted from 1."""
+    _wrap(owner, name, act, call, first=False)
+
+
+def _wrap(owner: Any, name: str, act: Any, call: int, *, first: bool) -> None:
+    function, calls = getattr(owner, name), 0
+
+    def wrapped(*args: Any, **keywords: Any) -> Any:
+        nonlocal calls
+        calls += 1
+        mine = calls == call
+        if mine and first:
+            act(*args)
+        result = function(*args, **keywords)
+        if mine and not first:
+            act(*args)
+        return result
+
+    setattr(owner, name, wrapped)
+
+
+class Run:
+    """`rlaif` in a process of its own."""
+
+    def __init__(self, folder: Path, arguments: Sequence[str], env: Mapping[str, str], meddle: str) -> None:
+        self._said = folder / f"said-{time.monotonic_ns()}"
+        self.arguments = arguments
+        given = (str(folder), list(arguments), dict(env), meddle and MEDDLING + meddle, str(self._said))
+        self.process = _processes.Process(target=_command, args=given)
+        self.process.start()
+
+    def signal(self, number: int) -> None:
+        assert self.process.pid is not None
+        os.kill(self.process.pid, number)
+
+    @property
+    def stderr(self) -> str:
+        """What it has said so far."""
+        return self._said.read_text() if self._said.exists() else ""
+
+    def ended(self, timeout: float = 60) -> subprocess.CompletedProcess[str]:
+        """Wait for the end; a status below 0 is the signal that killed it."""
+        self.process.join(timeout)
+        status = self.process.exitcode
+        if status is None:
+            self.signal(signal.SIGKILL)
+            raise AssertionError(f"{self.arguments} hangs; it has said: {self.stderr}")
+        return subprocess.CompletedProcess(self.arguments, status, "", self.stderr)
+
+
+def _command(folder: str, arguments: list[str], env: dict[str, str], meddle: str, said: str) -> None:
+    os.setsid()
+    output = os.open(said, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
+    os.dup2(output, 1)
+    os.dup2(output, 2)
+    sys.stdout, sys.stderr = os.fdopen(1, "w", closefd=False), os.fdopen(2, "w", closefd=False)
+    os.chdir(folder)
+    os.environ.update(env)
+    import torch
+
+    torch.set_num_threads(1)
+    exec(meddle, {})
+    if arguments:
+        from rlaif.__main__ import command
+
+        sys.argv = ["rlaif", *arguments]
+        command()
+
+
+@dataclass(frozen=True)
+class Place:
+    """A folder with `run.yaml` and what it names."""
+
+    folder: Path
+    keys: dict[str, Any]
+
+    def start(self, *arguments: str, env: Mapping[str, str] | None = None, meddle: str = "") -> Run:
+        """Start `rlaif train run.yaml` with further arguments."""
+        return Run(self.folder, ["train", "run.yaml", *arguments], env or {}, meddle)
+
+    def train(
+        self, *arguments: str, env: Mapping[str, str] | None = None, meddle: str = ""
+    ) -> subprocess.CompletedProcess[str]:
+        """Run `rlaif train run.yaml` with further arguments to its end."""
+        return self.start(*arguments, env=env, meddle=meddle).ended()
+
+    def write(self, name: str = "run.yaml", **changes: Any) -> None:
+        """Write a run file: this one with some sections changed."""
+        changed = {**self.keys}
+        for section, keys in changes.items():
+            there = changed.get(section)
+            changed[section] = {**there, **keys} if isinstance(there, dict) and isinstance(keys, dict) else keys
+        (self.folder / name).write_text(yaml.safe_dump(changed))
+
+    def metrics(self, output: str) -> list[dict[str, Any]]:
+        return [json.loads(line) for line in (self.folder / output / "metrics.jsonl").read_text().splitlines()]
+
+    def checkpoints(self, output: str) -> list[str]:
+        return sorted(path.name for path in (self.folder / output / "checkpoints").iterdir())
+
+
+PPO = {"steps": 6, "batch_size": 4, "mini_batch_size": 2, "ppo_epochs": 2, "learning_rate": 1e-3}
+
+
+def place(folder: Path, architecture: str = "llama", prompts: int = 9, **sections: Any) -> Place:
+    """Make a run of six steps, three epochs of eight prompts, with a checkpoint after every second step."""
+    folder.mkdir(parents=True, exist_ok=True)
+    tiny.policy(folder / "policy", architecture)
+    tiny.classifier(folder / "judge")
+    rows = [{"prompt": f"{'why ' * (i % 3)}ask {i}?", "kind": "q"} for i in range(prompts)]
+    (folder / "prompts.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    keys: dict[str, Any] = {
+        "policy": {"model": "./policy"},
+        "data": {"dataset": "prompts.jsonl"},
+        "judge": {"adapter": "classifier", "model": "./judge", "bad": "hate", "name": "toy"},
+        "generation": {"max_new_tokens": 8, "min_new_tokens": 2},
+        "ppo": PPO,
+        "evaluation": {"num_prompts": 1},
+        "checkpoints": {"every": 2, "keep": 2},
+    }
+    made = Place(folder, keys)
+    made.write(**sections)
+    return Place(folder, yaml.safe_load((folder / "run.yaml").read_text()))
+
+
+# --- several processes --------------------------------------------------------------------------------------------
+
+
+def ranks(count: int = 2) -> list[dict[str, str]]:
+    """Return the variables that `accelerate launch` sets for each of several processes."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    common = {
+        "WORLD_SIZE": str(count), "LOCAL_WORLD_SIZE": str(count), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port),
+        "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1",
+    }  # fmt: skip
+    return [{**common, "RANK": str(rank), "LOCAL_RANK": str(rank)} for rank in range(count)]
+
+
+# --- what has to be the same --------------------------------------------------------------------------------------
+
+
+def same_metrics(metrics: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
+    """Leave out clocks, cost and store hits: what a resumed run need not repeat."""
+    lines = []
+    for line in metrics:
+        judges = {
+            name: {k: v for k, v in judge.items() if k not in ("seconds", "from_store")}
+            for name, judge in line["judges"].items()
+        }
+        lines.append({k: v for k, v in line.items() if k not in ("seconds", "usd", "calls")} | {"judges": judges})
+    return lines
+
+
+def bytes_of(folder: Path) -> dict[str, bytes]:
+    """Return the files of weights in a folder."""
+    return {path.name: path.read_bytes() for path in sorted(folder.glob("*.safetensors"))}
+
+
+def facts_of(checkpoint: Path) -> dict[str, Any]:
+    facts: dict[str, Any] = json.loads((checkpoint / "checkpoint.json").read_text())["facts"]
+    return {key: value for key, value in facts.items() if key not in ("args", "spent")}
+
+
+def assert_same_run(place: Place, output: str, expected: str) -> None:
+    """Assert that a run ended as another one did: weights, Adam's state, value head, metrics, bit for bit."""
+    assert same_metrics(place.metrics(output)) == same_metrics(place.metrics(expected))
+    ours, theirs = place.folder / output, place.folder / expected
+    last = place.checkpoints(expected)[-1]
+    assert place.checkpoints(output)[-1] == last
+    for part in ("model", f"checkpoints/{last}"):
+        assert bytes_of(theirs / part)
+        assert bytes_of(ours / part) == bytes_of(theirs / part), part
+    assert facts_of(ours / "checkpoints" / last) == facts_of(theirs / "checkpoints" / last)

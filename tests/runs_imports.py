@@ -1,0 +1,24 @@
+"""What a run imports and makes once, done once for all the processes that are forked from here."""
+
+import os
+
+os.environ["TRANSFORMERS_VERBOSITY"] = "error"  # as rlaif sets it; transformers reads it when it is imported
+
+import accelerate.tracking
+import peft
+import torch._dynamo
+import torch.distributed
+from transformers.conversion_mapping import get_checkpoint_conversion_mapping
+
+import rlaif.__main__
+import rlaif.adapters.classifier
+import rlaif.adapters.openai
+import rlaif.cli
+import rlaif.run
+from rlaif.config import RunConfig
+from rlaif.schema import check
+
+__all__ = ["accelerate", "peft", "rlaif", "torch"]
+
+get_checkpoint_conversion_mapping("llama")
+check(RunConfig, {"policy": {"model": "owner/name"}, "data": {"dataset": "x"}, "judge": "x"}, "nothing")

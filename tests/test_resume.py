@@ -1,0 +1,310 @@
+"""
+A run that is killed or interrupted at any moment, and resumed, ends as if nothing had happened.
+
+Real processes, really killed. What is compared is bit for bit: the weights that are kept, Adam's state, and each line
+of metrics but for clocks, cost and store hits.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import shutil
+import signal
+import time
+
+import pytest
+
+from tests.conftest import one_line
+from tests.runs import Place, assert_same_run, place, same_metrics
+
+SETTINGS = {
+    "llama": {"ppo": {"use_score_scaling": True, "use_score_norm": True}},
+    "t5": {
+        "policy": {"lora": {"r": 4, "alpha": 8}},
+        "ppo": {"adap_kl_ctrl": True, "target": 0.1, "horizon": 8, "lr_scheduler_type": "linear"},
+    },
+}
+
+
+@pytest.fixture(scope="session")
+def places(tmp_path_factory) -> dict[str, Place]:
+    """A causal and a seq2seq run that nothing disturbed, in `undisturbed`."""
+    made = {}
+    for architecture, sections in SETTINGS.items():
+        made[architecture] = place(tmp_path_factory.mktemp(architecture), architecture, **sections)
+        done = made[architecture].train("--output", "undisturbed")
+        assert done.returncode == 0, done.stderr
+    return made
+
+
+@pytest.fixture
+def causal(places: dict[str, Place]) -> Place:
+    return places["llama"]
+
+
+@pytest.fixture
+def output(request, places: dict[str, Place]):
+    """A name for a run's folder, removed at the end."""
+    name = f"run-{time.monotonic_ns()}"
+    yield name
+    for made in places.values():
+        shutil.rmtree(made.folder / name, ignore_errors=True)
+
+
+def resumed(made: Place, output: str, *arguments: str) -> str:
+    done = made.train("--resume", "--output", output, *arguments)
+    assert done.returncode == 0, done.stderr
+    return done.stderr
+
+
+def test_the_undisturbed_runs_learn_and_steer_so_that_what_is_compared_could_differ(places):
+    for made in places.values():
+        lines = made.metrics("undisturbed")
+        assert [line["step"] for line in lines] == [1, 2, 3, 4, 5, 6]
+        assert lines[-1]["kl"] > 0.001
+        assert made.checkpoints("undisturbed") == ["step-000004", "step-000006"]
+    facts = {
+        name: json.loads((made.folder / "undisturbed/checkpoints/step-000006/checkpoint.json").read_text())["facts"]
+        for name, made in places.items()
+    }
+    assert facts["llama"]["moments"]["count"] == 24
+    assert facts["t5"]["kl_coef"] != 0.05
+
+
+# --- kill -9 --------------------------------------------------------------------------------------------------
+
+MOMENTS = {
+    "while a completion is written": "from rlaif.interrupt import Interruption; before(Interruption, 'poll', die, 32)",
+    "before the judge is asked": "from rlaif.rewards import JudgeSource; before(JudgeSource, 'ask', die, 4)",
+    "after the judge has answered": "from rlaif.rewards import JudgeSource; after(JudgeSource, 'ask', die, 4)",
+    "between two optimizer steps": "import torch; after(torch.optim.AdamW, 'step', die, 14)",
+    "in a backward pass": "import torch; before(torch.autograd, 'backward', die, 19)",
+    "before the line of metrics": "import rlaif.trainer as t; before(t, 'finite', die, 4)",
+    "between the line of metrics and the checkpoint":
+        "from rlaif.trainer import PPOTrainer; before(PPOTrainer, 'save_checkpoint', die, 2)",
+    "in the middle of a file of a checkpoint": """
+import rlaif.checkpoint as c
+def half(path, parts):
+    path.write_bytes(b"".join(bytes(part) for part in parts)[:-1000])
+    die()
+before(c, 'write_file', half, 5)""",
+    "before a checkpoint is renamed into its place": "import rlaif.checkpoint as c; before(c, '_put_in_place', die, 2)",
+    "while old checkpoints are removed": "import shutil; before(shutil, 'rmtree', die, 1)",
+    "right after a checkpoint":
+        "from rlaif.trainer import PPOTrainer; after(PPOTrainer, 'save_checkpoint', die, 2)",
+    "while the model is written": "from rlaif.policy import Policy; before(Policy, 'save', die, 1)",
+    "after the model is written": "from rlaif.policy import Policy; after(Policy, 'save', die, 1)",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("moment", MOMENTS)
+def test_a_run_killed_at_a_named_moment_ends_as_the_undisturbed_one(moment, causal, output):
+    killed = causal.train("--output", output, meddle=MOMENTS[moment])
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    resumed(causal, output)
+    assert_same_run(causal, output, "undisturbed")
+
+
+@pytest.mark.parametrize(
+    "moment", ["while a completion is written", "between two optimizer steps", "right after a checkpoint"]
+)
+def test_so_does_a_seq2seq_model_with_lora_a_steered_kl_and_a_schedule(moment, places, output):
+    made = places["t5"]
+    killed = made.train("--output", output, meddle=MOMENTS[moment])
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
+    resumed(made, output)
+    assert_same_run(made, output, "undisturbed")
+
+
+@pytest.mark.parametrize("architecture", SETTINGS)
+def test_a_run_killed_at_random_moments_again_and_again_ends_as_the_undisturbed_one(architecture, places, output):
+    made, draw, kills = places[architecture], random.Random(architecture), 0
+    for attempt in range(40):
+        # The training is meant, not the loading: a kill some while after a step has begun.
+        run = made.start(*(["--resume"] if attempt else []), "--output", output)
+        metrics = made.folder / output / "metrics.jsonl"
+        while not metrics.exists() and run.process.is_alive():
+            time.sleep(0.005)
+        run.process.join(draw.uniform(0.02, 0.5))
+        if run.process.is_alive():
+            run.signal(signal.SIGKILL)
+        done = run.ended()
+        kills += done.returncode != 0
+        if done.returncode == 0:
+            break
+        assert done.returncode == -signal.SIGKILL, done.stderr
+    else:
+        resumed(made, output)
+    assert kills
+    assert_same_run(made, output, "undisturbed")
+
+
+def test_a_line_of_metrics_that_a_kill_has_torn_is_written_again(causal, output):
+    assert causal.train("--output", output, meddle=MOMENTS["between two optimizer steps"]).returncode < 0
+    with (causal.folder / output / "metrics.jsonl").open("a") as file:
+        file.write('{"step": 4, "samp')
+    resumed(causal, output)
+    assert_same_run(causal, output, "undisturbed")
+
+
+def test_a_run_killed_before_its_first_checkpoint_begins_at_the_first_step(causal, output):
+    meddle = "import torch; after(torch.optim.AdamW, 'step', die, 3)"
+    assert causal.train("--output", output, meddle=meddle).returncode == -signal.SIGKILL
+    assert "holds no checkpoint yet; beginning at the first step" in resumed(causal, output)
+    assert_same_run(causal, output, "undisturbed")
+
+
+# --- checkpoints ------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="session")
+def halted(places: dict[str, Place]) -> Place:
+    """A run in `halted`, killed in its fifth step: checkpoints of the second and the fourth."""
+    made = places["llama"]
+    done = made.train("--output", "halted", meddle="import torch; after(torch.optim.AdamW, 'step', die, 18)")
+    assert done.returncode == -signal.SIGKILL, done.stderr
+    assert made.checkpoints("halted") == ["step-000002", "step-000004"]
+    return made
+
+
+@pytest.fixture
+def copy(halted: Place, output: str) -> str:
+    """A copy of it."""
+    shutil.copytree(halted.folder / "halted", halted.folder / output)
+    return output
+
+
+def test_a_broken_checkpoint_is_named_and_the_newest_whole_one_resumed(causal, copy):
+    weights = causal.folder / copy / "checkpoints/step-000004/weights.safetensors"
+    content = bytearray(weights.read_bytes())
+    content[-100] ^= 1
+    weights.write_bytes(content)
+    said = resumed(causal, copy)
+    assert f"checkpoint {copy}/checkpoints/step-000004: weights.safetensors: the checksum" in said
+    assert "passed over" in said
+    assert_same_run(causal, copy, "undisturbed")
+
+
+def test_without_a_whole_checkpoint_all_are_named_and_the_run_begins_at_the_first_step(causal, copy):
+    for step in ("step-000002", "step-000004"):
+        (causal.folder / copy / "checkpoints" / step / "optimizer.safetensors").unlink()
+    said = resumed(causal, copy)
+    assert said.count("optimizer.safetensors is missing; passed over") == 2
+    assert "beginning at the first step" in said
+    assert_same_run(causal, copy, "undisturbed")
+
+
+def test_metrics_are_cut_back_to_the_checkpoint_before_the_first_step(causal, copy):
+    assert [line["step"] for line in causal.metrics(copy)] == [1, 2, 3, 4]
+    shutil.rmtree(causal.folder / copy / "checkpoints/step-000004")
+    meddle = "from rlaif.interrupt import Interruption; before(Interruption, 'poll', die, 1)"
+    assert causal.train("--resume", "--output", copy, meddle=meddle).returncode == -signal.SIGKILL
+    assert [line["step"] for line in causal.metrics(copy)] == [1, 2]
+
+
+def test_more_steps_go_on_from_where_a_finished_run_ended(causal, output):
+    done = causal.train("--output", output, "--set", "ppo.steps=3")
+    assert done.returncode == 0, done.stderr
+    assert causal.checkpoints(output) == ["step-000002", "step-000003"]
+    resumed(causal, output)
+    assert same_metrics(causal.metrics(output)) == same_metrics(causal.metrics("undisturbed"))
+    assert_same_run(causal, output, "undisturbed")
+
+
+def test_a_finished_run_resumed_makes_no_step_and_keeps_its_model(causal, output):
+    shutil.copytree(causal.folder / "undisturbed", causal.folder / output)
+    before = (causal.folder / output / "metrics.jsonl").read_bytes()
+    resumed(causal, output)
+    assert (causal.folder / output / "metrics.jsonl").read_bytes() == before
+    assert_same_run(causal, output, "undisturbed")
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ("ppo.learning_rate=2e-3", "its run has ppo.learning_rate: 0.001, not 0.002"),
+        ("seed=1", "its run has seed: 0, not 1"),
+        ("generation.max_new_tokens=9", "its run has generation.max_new_tokens: 8, not 9"),
+        ("judge.bad=nothate", "its run has judge.bad: 'hate', not 'nothate'"),
+        ("policy.lora.r=2", "its run has policy.lora"),
+    ],
+)
+def test_a_run_of_other_settings_is_not_resumed_and_the_key_is_named(change, said, causal, main, monkeypatch):
+    monkeypatch.chdir(causal.folder)
+    done = main("train", "run.yaml", "--resume", "--output", "undisturbed", "--set", change)
+    assert done.returncode == 2
+    assert said in one_line(done)
+
+
+def test_a_checkpoint_of_several_processes_is_not_resumed_by_one(causal, copy):
+    for manifest in (causal.folder / copy / "checkpoints").glob("*/checkpoint.json"):
+        content = json.loads(manifest.read_text())
+        content["facts"]["processes"] = 2
+        from rlaif.checkpoint import _digest
+
+        content.pop("sha256")
+        manifest.write_text(json.dumps({**content, "sha256": _digest(content)}))
+    done = causal.train("--resume", "--output", copy)
+    assert done.returncode == 2
+    assert "of a run with 2 processes, not 1" in done.stderr
+    assert "launch as many" in done.stderr
+
+
+def test_a_new_run_is_refused_a_folder_that_holds_one_with_both_ways_on(causal, main, monkeypatch):
+    monkeypatch.chdir(causal.folder)
+    done = main("train", "run.yaml", "--output", "undisturbed")
+    assert done.returncode == 2
+    assert "--resume" in one_line(done)
+    assert "--output" in one_line(done)
+
+
+def test_a_folder_that_holds_no_run_is_not_resumed(causal, main, monkeypatch):
+    monkeypatch.chdir(causal.folder)
+    done = main("train", "run.yaml", "--resume", "--output", "nothing")
+    assert done.returncode == 2
+    assert "leave --resume out" in one_line(done)
+
+
+# --- Ctrl-C and SIGTERM ---------------------------------------------------------------------------------------
+
+INTERRUPTED = {
+    "Ctrl-C in a rollout": ("from rlaif.interrupt import Interruption; before(Interruption, 'poll', interrupt, 32)", 3),
+    "SIGTERM in a rollout": (
+        "from rlaif.interrupt import Interruption; before(Interruption, 'poll', terminate, 32)", 3,
+    ),
+    "Ctrl-C while the judge is asked": (
+        "from rlaif.rewards import JudgeSource; before(JudgeSource, 'ask', interrupt, 4)", 4,
+    ),
+    "Ctrl-C in an update": ("import torch; after(torch.optim.AdamW, 'step', interrupt, 10)", 3),
+    "SIGTERM in an update": ("import torch; after(torch.optim.AdamW, 'step', terminate, 10)", 3),
+    "SIGTERM while a checkpoint is written": (
+        "import rlaif.checkpoint as c; before(c, '_put_in_place', terminate, 1)", 2,
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("moment", INTERRUPTED)
+def test_an_interrupted_run_keeps_its_last_whole_step_and_ends_as_the_undisturbed_one(moment, causal, output):
+    meddle, step = INTERRUPTED[moment]
+    done = causal.train("--output", output, meddle=meddle)
+    assert done.returncode == 130, done.stderr
+    last = done.stderr.splitlines()[-1]
+    kept = int(causal.checkpoints(output)[-1].removeprefix("step-"))
+    assert last.startswith("rlaif: interrupted")
+    assert f"step {kept} is kept in {output}/checkpoints" in last
+    assert "--resume" in last
+    assert kept in (step, step - 1)
+    assert not (causal.folder / output / "model").exists()
+    resumed(causal, output)
+    assert_same_run(causal, output, "undisturbed")
+
+
+def test_a_second_signal_ends_a_run_at_once_also_in_an_update(causal, output):
+    meddle = "import torch\ndef twice(*_):\n  interrupt()\n  interrupt()\nafter(torch.optim.AdamW, 'step', twice, 10)"
+    done = causal.train("--output", output, meddle=meddle)
+    assert done.returncode == 130, done.stderr
+    assert done.stderr.splitlines()[-1].startswith("rlaif: interrupted")
+    assert causal.checkpoints(output) == ["step-000002"]  # none of weights in the middle of a step
+    resumed(causal, output)
+    assert_same_run(causal, output, "undisturbed")
