@@ -1,0 +1,140 @@
+"""
+Where PPO ends, against optima known in closed form.
+
+Expected reward less beta * KL(policy || reference) is largest at reference * exp(reward / beta) / Z (Ziegler et al.
+2019; Korbak et al. 2022, eq. 2). The reference's probabilities are taken from transformers' own logits.
+"""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from peft import LoraConfig
+from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM
+
+from tests import tiny
+from tests.training import lines_of, ten_words, trainer_of
+
+BETA = 0.5
+PROMPT = "hello"
+LEARNING = {
+    "steps": 60, "batch_size": 128, "mini_batch_size": 64, "learning_rate": 3e-3, "lr_scheduler_type": "linear",
+    "kl_coef": BETA, "micro_batch_tokens": 10**6,
+}  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    """Nothing here is large enough for two threads to help."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def random_rewards(*size):
+    return torch.rand(size, generator=torch.Generator().manual_seed(1)) * 2 - 1
+
+
+@torch.no_grad()
+def next_token(model, ids, given=()):
+    """Log-probabilities of the token after a prompt and what is given of the answer, by transformers alone."""
+    if model.config.is_encoder_decoder:
+        start = [model.config.decoder_start_token_id, *given]
+        logits = model(input_ids=torch.tensor([ids]), decoder_input_ids=torch.tensor([start])).logits
+    else:
+        logits = model(input_ids=torch.tensor([[*ids, *given]])).logits
+    return torch.log_softmax(logits[0, -1].double(), -1)
+
+
+def pairs(model, ids):
+    """Log-probabilities of all answers of at most two tokens; token 0 ends an answer."""
+    first = next_token(model, ids)
+    joint = torch.stack([first[a] + next_token(model, ids, [a]) for a in range(len(first))])
+    joint[0] = -torch.inf
+    joint[0, 0] = first[0]
+    return joint
+
+
+def total_variation(p, q):
+    return float((p - q).abs().sum() / 2)
+
+
+def optimum(reference, rewards):
+    return torch.softmax((reference + rewards.double() / BETA).flatten(), 0).view(reference.shape)
+
+
+# --- one token ------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("architecture", "changes"),
+    [("llama", {}), ("llama, LoRA", {"learning_rate": 1e-2}), ("t5", {"steps": 90, "batch_size": 192})],
+)
+def test_one_token_ends_at_the_optimum(tmp_path, architecture, changes):
+    kind, _, lora = architecture.partition(", ")
+    folder = tiny.policy(tmp_path / "model", kind)
+    reference_model = (AutoModelForSeq2SeqLM if kind == "t5" else AutoModelForCausalLM).from_pretrained(folder)
+    rewards = random_rewards(reference_model.get_output_embeddings().weight.shape[0])
+    given = {"peft_config": LoraConfig(r=8, lora_alpha=16, target_modules=["lm_head"])} if lora else {}
+
+    def reward(completion_ids, **_):
+        return [float(rewards[ids[0]]) for ids in completion_ids]
+
+    args = {**LEARNING, **changes, "max_new_tokens": 1}
+    trainer = trainer_of(folder, tmp_path / "run", reward, [PROMPT], given=given, **args)
+    ids = list(trainer.prompts[0].ids)
+    reference = next_token(reference_model, ids)
+    trainer.train()
+    reached, best = next_token(trainer.policy.model, ids).exp(), optimum(reference, rewards)
+    assert total_variation(reference.exp(), best) > 0.2
+    assert total_variation(reached, best) < 0.05
+    # The KL and the reward that the last step tells are those of the optimum, worked out over the vocabulary.
+    last = lines_of(tmp_path / "run")[-1]
+    assert last["kl_k1"] == pytest.approx(float((best * (best.log() - reference)).sum()), abs=0.15)
+    assert last["reward_mean"] == pytest.approx(float((best * rewards).sum()), abs=0.1)
+
+
+def test_the_model_that_is_kept_is_at_the_optimum_by_transformers_alone(tmp_path):
+    folder = tiny.policy(tmp_path / "model")
+    reference_model = AutoModelForCausalLM.from_pretrained(folder)
+    rewards = random_rewards(reference_model.config.vocab_size)
+
+    def reward(completion_ids, **_):
+        return [float(rewards[ids[0]]) for ids in completion_ids]
+
+    given = {"peft_config": LoraConfig(r=8, lora_alpha=16, target_modules=["lm_head"]), "merge": True}
+    args = {**LEARNING, "learning_rate": 1e-2, "max_new_tokens": 1, "temperature": 0.7}
+    trainer = trainer_of(folder, tmp_path / "run", reward, [PROMPT], given=given, **args)
+    trainer.train()
+    kept = AutoModelForCausalLM.from_pretrained(tmp_path / "run" / "model")
+    ids = list(trainer.prompts[0].ids)
+    # At a temperature all is about the distribution that is sampled from: logits / 0.7.
+    reference, reached = (torch.log_softmax(next_token(m, ids) / 0.7, -1) for m in (reference_model, kept))
+    assert total_variation(reached.exp(), optimum(reference, rewards)) < 0.05
+
+
+# --- two tokens, and a reward at the end of both ----------------------------------------------------------------
+
+
+@pytest.mark.parametrize("kind", ["full", "LoRA", "separate critic"])
+def test_two_tokens_with_a_delayed_reward_end_at_the_optimum(tmp_path, kind):
+    model, tokenizer = ten_words()
+    rewards = random_rewards(10, 10)
+
+    def reward(completion_ids, **_):
+        return [float(rewards[ids[0], (ids + [0])[1]]) for ids in completion_ids]
+
+    given = {"processing_class": tokenizer}
+    if kind == "LoRA":
+        given["peft_config"] = LoraConfig(r=16, lora_alpha=32, target_modules=r".*(_proj|lm_head)")
+    more = {"learning_rate": 1e-2} if kind == "LoRA" else {}
+    more |= {"critic": "separate"} if kind == "separate critic" else {}
+    args = {**LEARNING, **more, "max_new_tokens": 2}
+    reference = pairs(model, [1])
+    trainer = trainer_of(model, tmp_path / "run", reward, ["a"], given=given, **args)
+    assert list(trainer.prompts[0].ids) == [1]
+    trainer.train()
+    best = optimum(reference, rewards)
+    assert total_variation(reference.exp(), best) > 0.3
+    assert total_variation(pairs(trainer.policy.model, [1]).exp(), best) < 0.05
