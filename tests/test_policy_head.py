@@ -19,7 +19,6 @@ from rlaif.policy.loading import prepared
 from tests import tiny
 from tests.policies import Folder, gradients, moved, plain_logits, policy_of, sampled, tokens_of
 
-
 LENGTHS = [(5, 9), (2, 3), (9, 1), (4, 12)]
 
 

@@ -13,6 +13,7 @@ import torch
 
 from rlaif.errors import InputError
 from rlaif.hub import explained, in_cache
+from rlaif.policy.parts import inner
 from rlaif.schema import reason_of, shown
 
 if TYPE_CHECKING:
@@ -101,7 +102,12 @@ def loaded_of(model: Any, tokenizer: Any | None, lora: Any | None, dtype: DTypeN
 def prepared(model: Any, tokenizer: Any | None, *, dtype: DTypeName, lora: Any | None, device: torch.device) -> Loaded:
     """Make a policy of a model that is in memory already; its trainable weights become float32."""
     import peft
+    from transformers import GenerationMixin
 
+    if not isinstance(inner(model), GenerationMixin):
+        raise InputError(
+            f"model: {type(model).__name__} does not generate text; load it by an AutoModelFor... that does"
+        )
     tokenizer = tokenizer or _tokenizer(model.config.name_or_path, model.config.name_or_path, None, "model")
     compute = compute_dtype(dtype, model.dtype, device)
     is_adapter = isinstance(model, peft.PeftModel)
@@ -177,6 +183,9 @@ def _model(source: str, config: Any, dtype: torch.dtype, revision: str | None, m
     auto = AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
     if type(config) not in auto._model_mapping:
         raise InputError(f"{where}: {source} is of the kind {config.model_type}, which does not generate text")
+    if other := [name for name in config.architectures or () if "Classification" in name]:
+        # Its output layer may be the input embeddings, so that no weight would be missing.
+        raise InputError(f"{where}: {source} is a {other[0]}, which does not generate text")
     here = Path(source).is_dir() or in_cache(source, revision)
     try:
         with without_bars() if here else nullcontext():  # a bar for a download only
