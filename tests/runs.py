@@ -136,7 +136,8 @@ class Place:
         changed = {**self.keys}
         for section, keys in changes.items():
             there = changed.get(section)
-            changed[section] = {**there, **keys} if isinstance(there, dict) and isinstance(keys, dict) else keys
+            adds = section != "judge" and isinstance(there, dict) and isinstance(keys, dict)
+            changed[section] = {**there, **keys} if adds else keys
         (self.folder / name).write_text(yaml.safe_dump(changed))
 
     def metrics(self, output: str) -> list[dict[str, Any]]:
