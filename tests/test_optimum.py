@@ -123,7 +123,7 @@ def test_two_tokens_with_a_delayed_reward_end_at_the_optimum(tmp_path, kind):
     rewards = random_rewards(10, 10)
 
     def reward(completion_ids, **_):
-        return [float(rewards[ids[0], (ids + [0])[1]]) for ids in completion_ids]
+        return [float(rewards[ids[0], [*ids, 0][1]]) for ids in completion_ids]
 
     given = {"processing_class": tokenizer}
     if kind == "LoRA":

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import inspect
-import math
 import time
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
@@ -20,6 +19,10 @@ from rlaif.types import Judge, Judgement, Sample, Usage, empty
 
 if TYPE_CHECKING:
     from rlaif.adapters import Load
+
+
+LARGEST = 1e30
+"""What a function may return, in size: beyond it sums of a batch overflow in float32, and infinity is no number."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -131,8 +134,8 @@ class RewardFunction:
             number = float(answer)
         except (TypeError, ValueError, OverflowError):
             raise self.bug(f"returned {shown(answer)}, which is no number; return a float or None") from None
-        if not math.isfinite(number):
-            raise self.bug(f"returned {number}; return a finite number, or None to abstain")
+        if not abs(number) <= LARGEST:  # NaN is not, either
+            raise self.bug(f"returned {number:g}; return a finite number, or None to abstain")
         return number
 
     def bug(self, what: str) -> JudgeBug:
