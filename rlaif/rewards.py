@@ -163,7 +163,7 @@ class Pending:
         self._samples[row], self._ids[row] = sample, ids
         for number, source in enumerate(self._sources):
             if source.remote:
-                same = (number, sample.prompt, sample.completion, repr(sample.columns))
+                same = (number, *_identity(sample))
                 if same not in self._equal:
                     self._equal[same] = self._pool.submit(_one, source, sample, ids)
                 self._asked[number, row] = self._equal[same]
@@ -211,11 +211,11 @@ class Pending:
             _rest(min(pause, left), poll)
             pause = min(2 * pause, 30.0)
             rows = [row for row, verdict in enumerate(verdicts) if verdict.status in _DOWN]
-            first = {(samples[row].prompt, samples[row].completion): row for row in reversed(rows)}
+            first = {_identity(samples[row]): row for row in reversed(rows)}
             asked = {row: self._pool.submit(_one, source, samples[row], self._ids[row]) for row in first.values()}
             _settled(list(asked.values()), poll)
             for row in rows:
-                verdicts[row] = asked[first[samples[row].prompt, samples[row].completion]].result()
+                verdicts[row] = asked[first[_identity(samples[row])]].result()
         return verdicts
 
 
@@ -247,6 +247,11 @@ def _source(source: Any, reward: Literal["auto", "logit", "score"]) -> Source:
     if callable(source):
         return FunctionSource(source)
     raise InputError(f"reward_funcs: should be judges, cards or functions, not {shown(source)}")
+
+
+def _identity(sample: Sample) -> tuple[str, str, str]:
+    """Return what makes two samples the same one for a judge."""
+    return sample.prompt, sample.completion, repr(sample.columns)
 
 
 def _one(source: Source, sample: Sample, ids: Sequence[int]) -> Verdict:

@@ -43,12 +43,15 @@ def score(texts_or_samples: Iterable[Any], judge: CardRef | Judge) -> list[Judge
 def judged(judge: Judge, samples: Sequence[Sample]) -> list[Judgement]:
     """Ask a judge; what it raises (a bug of its own, memory that is not there) is told with its name."""
     try:
-        return judge(samples)
+        judgements = judge(samples)
     except RlaifError:
         raise
     except (Exception, SystemExit) as error:
         what = f"{type(error).__name__}: {reason_of(error)}"
         raise JudgeBug(f"judge {judge.name} raised at {location_of(error)}: {what}") from error
+    if len(judgements) != len(samples):
+        raise JudgeBug(f"judge {judge.name}: returned {len(judgements)} judgements for {len(samples)} samples")
+    return judgements
 
 
 def judged_in_chunks(
