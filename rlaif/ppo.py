@@ -70,20 +70,17 @@ def _kept(x: Tensor, mask: Tensor) -> Tensor:
 # --- log-probabilities ----------------------------------------------------------------------------------------
 
 
-def logprobs_and_entropy(logits_NV: Tensor, ids_N: Tensor, *, entropies: bool = True) -> tuple[Tensor, Tensor | None]:
+def logprobs_and_entropy(logits_NV: Tensor, ids_N: Tensor) -> tuple[Tensor, Tensor]:
     """
     Return the log-probability of each id and the entropy of each distribution, in nats, by one softmax in float32.
 
     Args:
         logits_NV: already divided by the temperature.
         ids_N: the sampled ids.
-        entropies: false saves the entropies, another pass over all logits; None comes in their place.
 
     """
     log_p_NV = torch.log_softmax(logits_NV.float(), dim=-1)
     logprobs_N = log_p_NV.gather(-1, ids_N.unsqueeze(-1)).squeeze(-1)
-    if not entropies:
-        return logprobs_N, None
     # p log p is 0 where p is, for a logit of -inf too; in float32 p is 0 below a log p of -104.
     return logprobs_N, -(log_p_NV.exp() * log_p_NV.clamp(min=-1e4)).sum(-1)
 

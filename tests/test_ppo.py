@@ -242,13 +242,6 @@ def test_bfloat16_logits_are_reckoned_in_float32():
     close(entropy, -(exact.exp() * exact).sum(-1), 1e-5)
 
 
-def test_entropies_that_nobody_asks_for_are_not_made():
-    logits, ids = torch.randn(3, 5), torch.tensor([4, 0, 2])
-    logprobs, entropy = logprobs_and_entropy(logits, ids, entropies=False)
-    assert entropy is None
-    assert torch.equal(logprobs, logprobs_and_entropy(logits, ids)[0])
-
-
 def test_a_log_ratio_is_a_difference_that_stops_at_twenty():
     p, q = double([-1.0, -100.0, 0.0, -math.inf, 0.0]), double([-3.0, -1.0, -100.0, -1.0, -math.inf])
     assert log_ratio(p, q).tolist() == [2, -20, 20, -20, 20]

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from rlaif.errors import InputError
+from rlaif.policy.token_logprobs import token_logprobs
 from rlaif.ppo import logprobs_and_entropy
 
 CHUNK_LOGITS = 2**23
@@ -75,7 +76,10 @@ class LogitsHead:
         """
 
         def of_chunk(hidden_Nd: Tensor, ids_N: Tensor) -> tuple[Tensor, Tensor | None]:
-            return logprobs_and_entropy(self(hidden_Nd).float() / temperature, ids_N, entropies=entropies)
+            logits_NV = self(hidden_Nd)
+            if entropies:
+                return logprobs_and_entropy(logits_NV.float() / temperature, ids_N)
+            return token_logprobs(logits_NV, ids_N, temperature), None
 
         rows = max(1, CHUNK_LOGITS // self.size)
         if len(ids_N) <= rows:
