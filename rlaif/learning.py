@@ -43,9 +43,11 @@ class Learner:
             {"params": list(head), "lr": config.vf_learning_rate or 10 * config.learning_rate},
         ]
         # eps of Huang et al. 2022 (The 37 Implementation Details of PPO, 3): 1e-8 makes the first steps too long.
-        self._optimizer = torch.optim.AdamW(groups, eps=1e-5, weight_decay=0.0)
+        self._optimizer = torch.optim.AdamW(groups, eps=1e-5, weight_decay=0.0, fused=True)
         self._base = [group["lr"] for group in groups]
         self._parameters = [*trunk, *head]
+        critic = set() if policy.critic is None else set(policy.critic.parameters())
+        self._values_only = [p for p in self._parameters if p in head or p in critic]
 
     def update(
         self, rollout: Rollout, credit: Credit, rows: Sequence[int], batch: int, step: int, seed: int
@@ -76,7 +78,7 @@ class Learner:
 
     def _step(self, rollout: Rollout, credit: Credit, rows: list[int], tally: Tally, *, values_only: bool) -> bool:
         """Make an optimizer step, and return whether to go on: the policy has not moved beyond the target KL."""
-        config = self._config
+        config, parameters = self._config, self._values_only if values_only else self._parameters
         count = self._reduce(credit.mask_BR[rows].sum().double()).item()
         if not count:
             return True  # nobody judged any of it: there is nothing to learn, and momentum alone must not move
@@ -87,15 +89,16 @@ class Learner:
         with self._policy.learning():
             for piece in micro_batches([lengths[row] for row in rows], config.micro_batch_tokens):
                 loss, told, deviation = self._loss(rollout, credit, [rows[i] for i in piece], values_only)
-                torch.autograd.backward(loss / count)
+                # A value head's gradient goes on into the trunk, which is the policy's: a warm-up leaves it alone.
+                torch.autograd.backward(loss / count, inputs=parameters)
                 sums += told
                 worst = max(worst, deviation)
         sums = self._reduce(sums) / count
         tally.add(sums, worst)
         if config.target_kl is not None and tally.last_kl > 1.5 * config.target_kl:
             return False
-        self._sync([_gradient(parameter) for parameter in self._parameters])
-        norm = float(torch.nn.utils.clip_grad_norm_(self._parameters, config.max_grad_norm))
+        self._sync([_gradient(parameter) for parameter in parameters])
+        norm = float(torch.nn.utils.clip_grad_norm_(parameters, config.max_grad_norm))
         if math.isfinite(norm):
             self._optimizer.step()
         tally.stepped(norm)
@@ -112,7 +115,7 @@ class Learner:
             return x_BR[rows, :length]
 
         mask, old = of_rows(credit.mask_BR), of_rows(rollout.old.logprobs)
-        now = self._policy(tokens)
+        now = self._policy(tokens, entropies=config.entropy_coef > 0 and not values_only)
         surrogate, clipped = policy_loss(
             now.logprobs,
             old,

@@ -83,7 +83,7 @@ class PPOTrainer:
         )
         self.processes = Processes(args.judge_patience, args.report_to, args.output_dir)
         self.share = self.processes.share(args.batch_size)
-        torch.manual_seed(args.seed)  # a new adapter's weights
+        torch.manual_seed(seed_of(args.seed, "adapter"))
         loaded = loaded_of(model, processing_class, peft_config, args.dtype, self.processes.device)
         self.policy = Policy(
             loaded, temperature=args.temperature, critic=args.critic, gradient_checkpointing=args.gradient_checkpointing

@@ -26,8 +26,9 @@ SMALL: dict[str, Any] = {
 def trainer_of(
     model: Any, folder: Path, reward: Any = None, prompts: Any = PROMPTS, *, given: Mapping[str, Any] = {}, **args: Any
 ) -> PPOTrainer:
-    """A trainer whose run lies in `folder`; by default the reward is that completions have many vowels."""
+    """A trainer whose run lies in `folder`; `given` are its other arguments. By default vowels are good."""
     model = str(model) if isinstance(model, Path) else model
+    args |= args.pop("args", {})  # for those that are named like an argument here
     config = PPOConfig(**{**SMALL, "output_dir": str(folder), **args})
     return PPOTrainer(model, reward or vowels, config, prompts, **given)
 
