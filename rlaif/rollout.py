@@ -78,7 +78,7 @@ def act(
         tokens = policy.generate(ids, sampling, encoded=encoded, watch=watch)
         for row in set(range(len(prompts))) - reported:
             report(row, tokens.response_BR[row][tokens.mask_BR[row]])
-        old, reference_BR = _scored(policy, tokens, micro_batch_tokens, encoded and encoded[0], poll)
+        old, reference_BR = _scored(policy, tokens, ids, micro_batch_tokens, encoded, poll)
     except BaseException:
         pending.cancel()
         raise
@@ -90,7 +90,12 @@ def act(
 
 @torch.no_grad()
 def _scored(
-    policy: Policy, tokens: Tokens, micro_batch_tokens: int, encoded_BPd: Tensor | None, poll: Poll
+    policy: Policy,
+    tokens: Tokens,
+    prompts: Sequence[Sequence[int]],
+    micro_batch_tokens: int,
+    encoded: tuple[Tensor, Tensor] | None,
+    poll: Poll,
 ) -> tuple[Scored, Tensor]:
     """Score all tokens once, before any update, by the policy and by its reference in the same pieces."""
     pieces = micro_batches(tokens.lengths, micro_batch_tokens)
@@ -98,13 +103,21 @@ def _scored(
     reference_BR = torch.zeros_like(old_BR[0])
     for piece in pieces:
         poll()
-        rows = tokens.rows(piece)
-        encoded = None if encoded_BPd is None else encoded_BPd[piece, : rows.prompt_BP.shape[1]]
-        for all_BR, scored_BR in zip(old_BR, policy(rows, encoded, entropies=True), strict=True):
+        scored = policy(tokens.rows(piece), _rows(encoded, piece), entropies=True)
+        for all_BR, scored_BR in zip(old_BR, scored, strict=True):
             all_BR[piece, : scored_BR.shape[1]] = scored_BR
     with policy.as_reference():
+        encoded = policy.encode(prompts)  # all at once, as the policy's: before training they agree to the last bit
         for piece in pieces:
             poll()
-            logprobs_BR = policy(tokens.rows(piece)).logprobs
+            logprobs_BR = policy(tokens.rows(piece), _rows(encoded, piece)).logprobs
             reference_BR[piece, : logprobs_BR.shape[1]] = logprobs_BR
     return Scored(*old_BR), reference_BR
+
+
+def _rows(encoded: tuple[Tensor, Tensor] | None, rows: Sequence[int]) -> Tensor | None:
+    """Return the encoder states of some prompts, without the columns that are padding in all of them."""
+    if encoded is None:
+        return None
+    states_BPd, mask_BP = encoded
+    return states_BPd[rows, : int(mask_BP[rows].sum(1).max())]

@@ -77,9 +77,9 @@ class LogitsHead:
 
         def of_chunk(hidden_Nd: Tensor, ids_N: Tensor) -> tuple[Tensor, Tensor | None]:
             logits_NV = self(hidden_Nd)
-            if entropies:
-                return logprobs_and_entropy(logits_NV.float() / temperature, ids_N)
-            return token_logprobs(logits_NV, ids_N, temperature), None
+            # By the same sums with and without entropies: the KL before training is 0 to the last bit.
+            logprobs_N = token_logprobs(logits_NV, ids_N, temperature)
+            return logprobs_N, logprobs_and_entropy(logits_NV.float() / temperature, ids_N)[1] if entropies else None
 
         rows = max(1, CHUNK_LOGITS // self.size)
         if len(ids_N) <= rows:
