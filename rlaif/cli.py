@@ -71,7 +71,8 @@ def train(run: str, sets: tuple[str, ...], resume: bool, output: str | None) -> 
     \b
     rlaif train run.yaml
     rlaif train run.yaml --set ppo.steps=20 --output runs/short
-    accelerate launch --num_processes 2 -m rlaif train run.yaml
+    accelerate launch --num_processes 2 -m rlaif train run.yaml     (GPUs)
+    torchrun --nproc_per_node 2 -m rlaif train run.yaml             (CPUs)
     """
     from rlaif.commands.train import run as run_train
 

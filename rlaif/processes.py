@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
@@ -29,10 +30,16 @@ class Processes:
         from accelerate.utils import DistributedType
 
         refuse_unknown_trackers(trackers)
+        refuse_misfit()
         timeout = InitProcessGroupKwargs(timeout=timedelta(seconds=patience + 3600))
         # Autocast is the policy's own: it knows which part has to stay float32.
         self.accelerator = Accelerator(
-            mixed_precision="no", log_with=list(trackers) or None, project_dir=folder, kwargs_handlers=[timeout]
+            # Left to itself, it would take the processes of torchrun on CPUs for so many runs of one process each.
+            cpu=_started() > 1 and not torch.accelerator.is_available(),
+            mixed_precision="no",
+            log_with=list(trackers) or None,
+            project_dir=folder,
+            kwargs_handlers=[timeout],
         )
         kind = self.accelerator.distributed_type
         if kind in (DistributedType.FSDP, DistributedType.DEEPSPEED, DistributedType.MEGATRON_LM):
@@ -85,6 +92,12 @@ class Processes:
         rows: Tensor = self.accelerator.gather(x)
         return rows
 
+    def largest(self, number: float | None) -> float | None:
+        """Return the largest of all processes' numbers, or None, which it is on all of them or on none."""
+        if number is None or self.count == 1:
+            return number
+        return float(self.gather(torch.tensor([number], dtype=torch.float64, device=self.device)).max())
+
     def any(self, flag: bool) -> bool:
         """Whether it is so on any process."""
         return bool(self.reduce(torch.tensor(float(flag), device=self.device)))
@@ -110,6 +123,27 @@ class Processes:
             raise failure
         if first:
             raise SaidElsewhere
+
+
+def _started() -> int:
+    """Return how many processes a launcher says that it has started; 0 where none says so."""
+    names = ("WORLD_SIZE", "PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "MV2_COMM_WORLD_SIZE")
+    return max(int(os.environ.get(name) or 0) for name in names)
+
+
+def refuse_misfit(batch: int = 0) -> None:
+    """
+    Raise `InputError` where the processes that were started cannot share a batch, or are not those that were asked for.
+
+    Without GPUs, `accelerate launch` starts one process, and tells it nothing of the others.
+    """
+    if _started() and batch % _started():
+        raise InputError(f"ppo.batch_size ({batch}) should be a multiple of the {_started()} processes")
+    if {"MASTER_ADDR", "ACCELERATE_MIXED_PRECISION"} <= os.environ.keys() and not _started():
+        raise InputError(
+            "accelerate launch starts one process on CPUs, whatever --num_processes says; for two: "
+            "torchrun --nproc_per_node 2 -m rlaif train ..."
+        )
 
 
 def refuse_unknown_trackers(names: Sequence[str]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,7 @@ from rlaif.data import load_parts, refuse_missing
 from rlaif.errors import InputError
 from rlaif.limits import Budget
 from rlaif.policy.loading import load, read_tokenizer
-from rlaif.processes import refuse_unknown_trackers
+from rlaif.processes import refuse_misfit, refuse_unknown_trackers
 from rlaif.rewards import Rewards
 from rlaif.schema import check, read_text, read_yaml, reason_of, shown
 from rlaif.session import Session
@@ -51,6 +52,7 @@ def train(run: str | Path | RunConfig, sets: Iterable[str] = (), *, resume: bool
     output, budget = Path(str(config.output)), Budget(config.budget.usd, config.budget.calls)
     # From the cheap to the dear: what is wrong with a card or the data is told before a model loads.
     _refuse_output(config, output, resume)
+    refuse_misfit(config.ppo.batch_size)
     refuse_missing(config.data)
     rewards = Rewards(load_judge(config.judge, session=Session(budget)), reward=config.reward)
     if config.trackers:
@@ -78,7 +80,8 @@ def train(run: str | Path | RunConfig, sets: Iterable[str] = (), *, resume: bool
     try:
         trainer.train(resume_from_checkpoint=resume)
     finally:
-        spending.write(trainer.progress.step + 1)  # of a step that was not ended
+        with suppress(OSError):  # a full disk has been told of by what ended the run
+            spending.write(trainer.progress.step + 1)  # of a step that was not ended
     trainer.view.say(f"the model is in {output / 'model'}")
 
 

@@ -181,6 +181,7 @@ class PPOTrainer:
     ) -> dict[str, Any]:
         """Return the metrics of a step."""
         about = of_rollout(rollout, credit, self.processes.reduce)
+        update["ratio_max_dev"] = self.processes.largest(update["ratio_max_dev"])
         judges, usd = of_verdicts(self.rewards.sources, verdicts, self.processes.device, self.processes.reduce)
         if step == 1:
             rewards_B = credit.rewards_B.masked_fill(~credit.judged_B, torch.nan)

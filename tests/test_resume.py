@@ -16,7 +16,8 @@ import time
 import pytest
 
 from tests.conftest import one_line
-from tests.runs import Place, assert_same_run, place, same_metrics
+from tests.remote import card_of, environment
+from tests.runs import Place, Run, assert_same_run, place, same_metrics
 
 SETTINGS = {
     "llama": {"ppo": {"use_score_scaling": True, "use_score_norm": True}},
@@ -126,7 +127,7 @@ def test_a_run_killed_at_random_moments_again_and_again_ends_as_the_undisturbed_
         metrics = made.folder / output / "metrics.jsonl"
         while not metrics.exists() and run.process.is_alive():
             time.sleep(0.005)
-        run.process.join(draw.uniform(0.02, 0.5))
+        run.process.join(draw.uniform(0.02, 0.8))
         if run.process.is_alive():
             run.signal(signal.SIGKILL)
         done = run.ended()
@@ -308,3 +309,54 @@ def test_a_second_signal_ends_a_run_at_once_also_in_an_update(causal, output):
     assert causal.checkpoints(output) == ["step-000002"]  # none of weights in the middle of a step
     resumed(causal, output)
     assert_same_run(causal, output, "undisturbed")
+
+
+# --- a judge that is far away -----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_run_interrupted_while_it_waits_for_a_judge_ends_soon_and_ends_as_the_undisturbed_one(
+    number, causal, output, server
+):
+    env = environment(causal.folder / f"home-{output}")
+    causal.write("far.yaml", judge={**card_of(server), "name": "far"}, ppo={**SETTINGS["llama"]["ppo"], "steps": 3})
+
+    def started(*arguments: str) -> Run:
+        return Run(causal.folder, ["train", "far.yaml", *arguments], env, "")
+
+    expected = f"{output}-undisturbed"
+    assert started("--output", expected).ended().returncode == 0
+    shutil.rmtree(env["RLAIF_HOME"])
+    server.clear()
+    server.behaviour = lambda _: "hang" if len(server.calls) > 4 else "ok"
+    run = started("--output", output)
+    deadline = time.monotonic() + 30
+    while len(server.calls) < 5 and time.monotonic() < deadline:
+        time.sleep(0.01)
+    run.signal(number)
+    begun = time.monotonic()
+    done = run.ended()
+    assert time.monotonic() - begun < 8  # the server would let it wait for 30 s
+    assert done.returncode == 130, done.stderr
+    (line,) = [line for line in done.stderr.splitlines() if line.startswith("rlaif: ")]
+    assert f"step 1 is kept in {output}/checkpoints; --resume goes on from it" in line
+    server.behaviour = "ok"
+    assert started("--resume", "--output", output).ended().returncode == 0
+    assert_same_run(causal, output, expected)
+    assert causal.metrics(output)[0]["calls"] == 4
+
+
+def test_a_judge_that_goes_down_is_waited_for_then_the_run_stops_with_a_checkpoint(causal, output, server):
+    env = environment(causal.folder / f"home-{output}")
+    card = card_of(server, timeout=1.0, total_timeout=0.5)
+    causal.write("down.yaml", judge={**card, "name": "far"}, ppo={"steps": 3, "judge_patience": 1.5})
+    server.behaviour = lambda _: "error_503" if len(server.calls) > 8 else "ok"
+    done = Run(causal.folder, ["train", "down.yaml", "--output", output], env, "").ended()
+    assert done.returncode == 1, done.stderr
+    (line,) = [line for line in done.stderr.splitlines() if line.startswith("rlaif: ")]
+    assert "judge far stayed down for 1.5 s" in line
+    assert "step 2 is kept" in line
+    server.behaviour = "ok"
+    done = Run(causal.folder, ["train", "down.yaml", "--resume", "--output", output], env, "").ended()
+    assert done.returncode == 0, done.stderr
+    assert len(causal.metrics(output)) == 3
