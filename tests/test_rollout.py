@@ -190,38 +190,40 @@ def test_the_encoder_runs_once_for_generation_and_scoring_and_for_the_reference_
 # --- judging while it is written ----------------------------------------------------------------------------------
 
 
-def test_a_remote_judge_gets_each_completion_as_it_ends_and_a_local_one_the_finished_batch(policy_folder):
+def test_a_remote_judge_gets_each_completion_as_it_ends_and_a_local_one_the_finished_batch(policy_folder, monkeypatch):
     policy = policy_of(policy_folder("gpt2"))
-    steps, began = [0], {}
-    asked = threading.Event()
+    steps, began, ended = [0], {}, []
 
     def says(sample: Sample) -> float:
         began[sample.columns["i"]] = steps[0]
-        asked.set()
         return 0.5
 
     local_at: list[int] = []
     remote, local = Fake(says), Fake(lambda s: local_at.append(steps[0]) or 0.5, name="local", remote=False)
+    completed = Pending.completed
+    monkeypatch.setattr(Pending, "completed", lambda *given: (ended.append(1), completed(*given)))
+
+    def wait_for_the_judge() -> None:
+        deadline = time.monotonic() + 30
+        while len(began) < len(ended) and time.monotonic() < deadline:
+            time.sleep(0.001)
 
     def poll() -> None:
-        """Called at each token: give the judge's thread, if there is one, the time to begin."""
+        """Called at each token; the next is not made before the judge has begun with what has ended."""
+        wait_for_the_judge()
         steps[0] += 1
-        time.sleep(0.02)
 
     rollout, pending = rolled(policy, Rewards([local, remote]), count=8, most=12, poll=poll)
     assert not local.asked
     generated = rollout.tokens.response_BR.shape[1]
-    while len(began) < 8:
-        time.sleep(0.001)
+    wait_for_the_judge()
     pending.result()
     assert local.asked == [pending.samples]
     assert min(local_at) > generated
     lengths = rollout.tokens.mask_BR.sum(1).tolist()
     assert len(set(lengths)) > 3
     for row, length in enumerate(lengths):
-        early = rollout.ended_B[row] and length < generated
-        # It ends at the poll of its last token, and its judge begins before the poll of the next but one.
-        assert began[row] <= length + 1 if early else began[row] >= generated
+        assert began[row] == length if rollout.ended_B[row] else began[row] >= generated
 
 
 def test_generation_does_not_wait_for_a_judge(policy_folder):
