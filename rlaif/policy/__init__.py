@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from rlaif.policy.attention import speed_up
 from rlaif.policy.generation import Sampling, sampled, watching
 from rlaif.policy.head import LogitsHead, before_head
 from rlaif.policy.loading import Loaded, end_tokens
@@ -64,6 +65,7 @@ class Policy(nn.Module):
         pad = self.tokenizer.pad_token_id
         self.pad: int = self.eos[0] if pad is None else pad  # masks are explicit: any id will do
         self._dtype = loaded.dtype
+        speed_up(inner(self.model), loaded.dtype)
         self._head = LogitsHead(inner(self.model))
         self.critic = without_head(deepcopy(self.model)) if critic == "separate" else None
         self.value_head = nn.Linear(width(self.model), 1)  # at zero: the first values are no noise

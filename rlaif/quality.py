@@ -1,0 +1,52 @@
+"""What training may cost a model: fluency and diversity, in numbers that can be compared before and after."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable, Sequence
+from itertools import chain, islice
+
+
+def words_of(texts: Iterable[str]) -> list[list[str]]:
+    """Return the lower-cased words of each text."""
+    return [text.lower().split() for text in texts]
+
+
+def distinct(texts: Sequence[str], n: int, words: int | None = None) -> float | None:
+    """
+    Return distinct-n: the share of n-grams that are different ones (Li et al. 2016, arXiv 1510.03055).
+
+    The number falls as a text grows, so that only equal lengths compare: give both sides the smaller `word_count`.
+
+    Args:
+        texts: completions, in an order that says nothing, such as that of the prompts. No n-gram spans two.
+        n: words of a gram.
+        words: look at the first so many words.
+
+    Returns:
+        A share in (0, 1], or None where there is no n-gram.
+
+    """
+    budget, grams = math.inf if words is None else words, []
+    for text in words_of(texts):
+        kept = text[: int(min(budget, len(text)))]
+        budget -= len(kept)
+        grams += [tuple(islice(kept, i, i + n)) for i in range(len(kept) - n + 1)]
+    return len(set(grams)) / len(grams) if grams else None
+
+
+def word_count(texts: Sequence[str]) -> int:
+    """Return how many words there are in all."""
+    return len(list(chain.from_iterable(words_of(texts))))
+
+
+def perplexity(logprobs: Iterable[float]) -> float | None:
+    """
+    Return exp of the mean negative log-likelihood per token; None where there is none.
+
+    Args:
+        logprobs: of all tokens of all completions given their prompts, EOS included, at temperature 1, in nats.
+
+    """
+    every = list(logprobs)
+    return math.exp(-math.fsum(every) / len(every)) if every else None
