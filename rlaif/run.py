@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable
-from contextlib import suppress
 from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any
@@ -74,14 +73,8 @@ def train(run: str | Path | RunConfig, sets: Iterable[str] = (), *, resume: bool
     trainer.view.say(
         f"{len(parts.train)} prompts to train on, {len(parts.guard)} for the guard, {len(parts.test)} to test on"
     )
-    spending = Spending(budget, output / "spending.jsonl")
-    spending.begin(trainer.processes)
-    trainer.callbacks = (*trainer.callbacks, spending)
-    try:
+    with Spending(budget, output / "spending.jsonl").of(trainer):
         trainer.train(resume_from_checkpoint=resume)
-    finally:
-        with suppress(OSError):  # a full disk has been told of by what ended the run
-            spending.write(trainer.progress.step + 1)  # of a step that was not ended
     trainer.view.say(f"the model is in {output / 'model'}")
 
 

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from rlaif.limits import Budget
-from rlaif.processes import Processes
 from rlaif.trainer import Callback, PPOTrainer
 
 
@@ -31,14 +32,21 @@ class Spending(Callback):
         self._budget, self._path = budget, path
         self._written = (0, 0.0)
 
-    def begin(self, processes: Processes) -> None:
-        """Take this process's share of what is left; the first process has what cannot be shared evenly."""
-        budget, (calls, usd) = self._budget, _spent(self._path)
+    @contextmanager
+    def of(self, trainer: PPOTrainer) -> Iterator[None]:
+        """Watch a trainer; the first of several processes also has what cannot be shared evenly."""
+        processes, budget, (calls, usd) = trainer.processes, self._budget, _spent(self._path)
         if budget.usd is not None:
             budget.usd = max(0.0, budget.usd - usd) / processes.count
         if budget.calls is not None:
             each, rest = divmod(max(0, budget.calls - calls), processes.count)
             budget.calls = each + (rest if processes.is_main else 0)
+        trainer.callbacks = (*trainer.callbacks, self)
+        try:
+            yield
+        finally:
+            with suppress(OSError):  # a full disk has been told of by what ended the run
+                self.write(trainer.progress.step + 1)  # of a step that was not ended
 
     def on_step(self, trainer: PPOTrainer, metrics: dict[str, Any]) -> None:
         """Write what the step took, and tell the calls of all processes."""

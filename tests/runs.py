@@ -8,6 +8,7 @@ or signal the process at a named moment, so that the product needs no hooks for 
 
 from __future__ import annotations
 
+import contextlib
 import json
 import multiprocessing
 import os
@@ -18,6 +19,7 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from multiprocessing import forkserver
 from pathlib import Path
 from typing import Any
 
@@ -73,6 +75,8 @@ class Run:
         self._said = folder / f"said-{time.monotonic_ns()}"
         self.arguments = arguments
         given = (str(folder), list(arguments), dict(env), meddle and MEDDLING + meddle, str(self._said))
+        with contextlib.chdir(ROOT):  # where the first process of all finds what it shall import
+            forkserver.ensure_running()
         self.process = _processes.Process(target=_command, args=given)
         self.process.start()
 

@@ -121,22 +121,17 @@ def test_so_does_a_seq2seq_model_with_lora_a_steered_kl_and_a_schedule(moment, p
 @pytest.mark.parametrize("architecture", SETTINGS)
 def test_a_run_killed_at_random_moments_again_and_again_ends_as_the_undisturbed_one(architecture, places, output):
     made, draw, kills = places[architecture], random.Random(architecture), 0
-    for attempt in range(40):
-        # The training is meant, not the loading: a kill some while after a step has begun.
+    for attempt in range(6):
         run = made.start(*(["--resume"] if attempt else []), "--output", output)
-        metrics = made.folder / output / "metrics.jsonl"
-        while not metrics.exists() and run.process.is_alive():
+        while "prompts to train on" not in run.stderr and run.process.is_alive():
             time.sleep(0.005)
-        run.process.join(draw.uniform(0.02, 0.8))
+        run.process.join(draw.uniform(0.0, 0.9 if attempt else 0.3))
         if run.process.is_alive():
             run.signal(signal.SIGKILL)
         done = run.ended()
+        assert done.returncode in (0, -signal.SIGKILL), done.stderr
         kills += done.returncode != 0
-        if done.returncode == 0:
-            break
-        assert done.returncode == -signal.SIGKILL, done.stderr
-    else:
-        resumed(made, output)
+    resumed(made, output)
     assert kills
     assert_same_run(made, output, "undisturbed")
 
