@@ -99,7 +99,7 @@ def test_each_of_the_three_keys_is_needed(tmp_path: Path, key: str) -> None:
         ("ppo.learning_rate=0", "ppo.learning_rate: should be greater than 0, not 0"),
         ("ppo.learning_rate=.nan", "ppo.learning_rate: should be a finite number, not nan"),
         ("policy.lora=yes", "policy.lora: should be a mapping, not 'yes'"),
-        ("policy.dtype=int8", "policy.dtype: should be 'auto', 'float32', 'bfloat16' or 'float16', not 'int8'"),
+        ("policy.dtype=int8", "policy.dtype: should be 'auto', 'float32' or 'bfloat16', not 'int8'"),
         ("policy.merge=no", "policy.merge: should be true or false, not 'no'"),
         ("judge=[a]", "judge: should be text or a mapping, not ['a']"),
         ("guard.judges=length", "guard.judges: should be a list, not 'length'"),
