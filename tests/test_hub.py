@@ -75,7 +75,7 @@ class Hub:
                 if self.command == "GET":
                     self.wfile.write(body)
 
-            do_HEAD = do_GET  # noqa: N815 - the name is the base class's way
+            do_HEAD = do_GET
 
             def log_message(self, *_: object) -> None: ...
 
