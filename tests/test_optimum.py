@@ -128,7 +128,7 @@ def test_two_tokens_with_a_delayed_reward_end_at_the_optimum(tmp_path, kind):
     given = {"processing_class": tokenizer}
     if kind == "LoRA":
         given["peft_config"] = LoraConfig(r=16, lora_alpha=32, target_modules=r".*(_proj|lm_head)")
-    more = {"learning_rate": 1e-2} if kind == "LoRA" else {}
+    more = {"learning_rate": 1e-2, "steps": 100} if kind == "LoRA" else {}
     more |= {"critic": "separate"} if kind == "separate critic" else {}
     args = {**LEARNING, **more, "max_new_tokens": 2}
     reference = pairs(model, [1])
