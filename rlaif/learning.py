@@ -158,8 +158,7 @@ class Learner:
         for key, tensor in state.items():
             i, name = key.split(".")
             parameter = self._parameters[int(i)]
-            where = tensor if name == "step" else tensor.to(parameter.device)
-            self._optimizer.state[parameter][name] = where.clone()
+            self._optimizer.state[parameter][name] = tensor.to(parameter.device).clone()
 
 
 class Tally:
