@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from typing import Any
@@ -31,6 +31,7 @@ class Processes:
 
         refuse_unknown_trackers(trackers)
         refuse_misfit()
+        self._trackers = tuple(trackers)
         timeout = InitProcessGroupKwargs(timeout=timedelta(seconds=patience + 3600))
         # Autocast is the policy's own: it knows which part has to stay float32.
         self.accelerator = Accelerator(
@@ -50,6 +51,23 @@ class Processes:
         self.count: int = self.accelerator.num_processes
         self.rank: int = self.accelerator.process_index
         self.device: torch.device = self.accelerator.device
+
+    @contextmanager
+    def tracking(self, config: Mapping[str, Any]) -> Iterator[None]:
+        """Report to the trackers, if there are any."""
+        if not self._trackers:
+            yield
+            return
+        self.accelerator.init_trackers("rlaif", config=dict(config))
+        try:
+            yield
+        finally:
+            self.accelerator.end_training()
+
+    def log(self, metrics: Mapping[str, Any], step: int) -> None:
+        """Report a step to the trackers."""
+        if self._trackers:
+            self.accelerator.log(dict(metrics), step=step)
 
     @property
     def is_main(self) -> bool:

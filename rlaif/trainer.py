@@ -92,6 +92,7 @@ class PPOTrainer:
         self.processes.same(list(self.policy.weights().values()))
         self.prompts, self.notes = _prompts(train_dataset, self.policy.tokenizer, args.max_prompt_tokens)
         self.rewards.refuse_lacking(self.prompts)
+        self.policy.refuse_unfit([len(prompt.ids) for prompt in self.prompts], args.max_new_tokens)
         self.batches = Batches(len(self.prompts), args.batch_size, args.seed)
         self.learner = Learner(self.policy, args, self.processes.reduce, self.processes.sync)
         self.progress = Progress(
@@ -119,7 +120,7 @@ class PPOTrainer:
 
         """
         self._begin(resume_from_checkpoint)
-        with self.interruption, self.view, self._trackers():
+        with self.interruption, self.view, self.processes.tracking(flat(asdict(self.args))):
             while self.progress.step < self.args.steps and not self.stopped:
                 start, step = time.perf_counter(), self.progress.step + 1
                 with self._kept():
@@ -161,7 +162,10 @@ class PPOTrainer:
     def assign(self, rollout: Rollout, verdicts: Sequence[Sequence[Verdict]]) -> Credit:
         """Spread the rewards over the tokens that earned them."""
         rewards, progress = self.rewards.combined(verdicts), self.progress
-        return assign(rollout, rewards, progress.kl_coef.value, self.args, progress.moments, self.processes.reduce)
+        credit = assign(rollout, rewards, progress.kl_coef.value, self.args, progress.moments, self.processes.reduce)
+        if not progress.step:
+            self.view.first(*spread(self.processes.gather(credit.rewards_B.masked_fill(~credit.judged_B, torch.nan))))
+        return credit
 
     def learn(self, rollout: Rollout, credit: Credit, step: int) -> dict[str, Any]:
         """Make the optimizer steps of a batch, and return what is told of them."""
@@ -184,9 +188,6 @@ class PPOTrainer:
         about = of_rollout(rollout, credit, self.processes.reduce)
         update["ratio_max_dev"] = self.processes.largest(update["ratio_max_dev"])
         judges, usd = of_verdicts(self.rewards.sources, verdicts, self.processes.device, self.processes.reduce)
-        if step == 1:
-            rewards_B = credit.rewards_B.masked_fill(~credit.judged_B, torch.nan)
-            self.view.first(*spread(self.processes.gather(rewards_B)))
         return {
             "step": step, "samples": step * self.args.batch_size, **about, "judges": judges,
             "kl_coef": self.progress.kl_coef.value, **update, "usd": usd, "seconds": time.perf_counter() - start,
@@ -211,8 +212,7 @@ class PPOTrainer:
         if self.processes.is_main:
             with (self.output / "metrics.jsonl").open("a", encoding="utf-8") as file:
                 file.write(json.dumps(finite(metrics), allow_nan=False) + "\n")
-        if args.report_to:
-            self.processes.accelerator.log(flat(finite(metrics)), step=progress.step)
+        self.processes.log(flat(finite(metrics)), progress.step)
         self.view.step(metrics, progress.spent)
         wished = self.processes.any(self.interruption.wished)
         if progress.step % args.save_steps == 0 or wished or self.stopped or progress.step == args.steps:
@@ -288,17 +288,6 @@ class PPOTrainer:
         if self.stopped:
             self.view.say(f"stopped after step {self.progress.step}: {self.stopped}")
         self.save_model(self.output / "model")
-
-    @contextmanager
-    def _trackers(self) -> Iterator[None]:
-        if not self.args.report_to:
-            yield
-            return
-        self.processes.accelerator.init_trackers("rlaif", config=flat(asdict(self.args)))
-        try:
-            yield
-        finally:
-            self.processes.accelerator.end_training()
 
 
 def _refuse_no_rows(dataset: Any) -> None:

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from rlaif.errors import InputError
 from rlaif.policy.attention import speed_up
 from rlaif.policy.generation import Sampling, sampled, watching
 from rlaif.policy.head import LogitsHead, before_head
@@ -212,6 +213,19 @@ class Policy(nn.Module):
     def ended(self, ids: Tensor) -> Tensor:
         """Return where ids are an EOS."""
         return torch.isin(ids, torch.tensor(self.eos, device=ids.device))
+
+    def refuse_unfit(self, prompt_lengths: Sequence[int], max_new_tokens: int) -> None:
+        """Raise `InputError` where prompts have no token, or do not fit into the positions with their completions."""
+        if not min(prompt_lengths):
+            raise InputError(f"prompt {prompt_lengths.index(0)} has no token; leave it out")
+        there = getattr(inner(self.model).config.get_text_config(decoder=True), "max_position_embeddings", None)
+        longest = max(prompt_lengths)
+        needed = max(longest, max_new_tokens + 1) if self.is_seq2seq else longest + max_new_tokens
+        if there is not None and needed > there:
+            raise InputError(
+                f"the model has {there} positions, and the longest prompt takes {longest} tokens, a completion up to "
+                f"{max_new_tokens}; lower data.max_prompt_tokens or generation.max_new_tokens"
+            )
 
     # --- what is kept ---------------------------------------------------------------------------------------------
 
