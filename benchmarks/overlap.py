@@ -83,8 +83,8 @@ def made(folder: Path, url: str, steps: int) -> Any:
     )  # fmt: skip
     generate = trainer.policy.model.generate
 
-    def ending(*arguments: Any, **keywords: Any) -> Any:
-        return generate(*arguments, logits_processor=LogitsProcessorList([Ending()]), **keywords)
+    def ending(*arguments: Any, logits_processor: Any, **keywords: Any) -> Any:
+        return generate(*arguments, logits_processor=LogitsProcessorList([Ending(), *logits_processor]), **keywords)
 
     trainer.policy.model.generate = ending
     return trainer

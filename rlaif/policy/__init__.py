@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from rlaif.errors import InputError
 from rlaif.policy.attention import speed_up
-from rlaif.policy.generation import Sampling, sampled, watching
+from rlaif.policy.generation import Sampling, drawing, sampled, watching
 from rlaif.policy.head import LogitsHead, before_head
 from rlaif.policy.loading import Loaded, end_tokens
 from rlaif.policy.parts import copies, inner, recompute, recomputes, trainable, width, without_head
@@ -200,7 +200,12 @@ class Policy(nn.Module):
             "decoder_start_token_id": self._decoder_start if self.is_seq2seq else None,
         }  # fmt: skip
         with self._autocast(), sampled(inner(self.model), sampling, **special) as settings:
-            ids = self.model.generate(**given, generation_config=settings, stopping_criteria=watching(watch, skip))
+            ids = self.model.generate(
+                **given,
+                generation_config=settings,
+                logits_processor=drawing(sampling),
+                stopping_criteria=watching(watch, skip),
+            )
         response_BR = ids[:, skip:]
         prompt_BP, prompt_mask_BP = padded(prompts, self.pad, self.device)
         return Tokens(prompt_BP, prompt_mask_BP, response_BR, self.until_end(response_BR))

@@ -81,7 +81,7 @@ class LogitsHead:
             logprobs_N = token_logprobs(logits_NV, ids_N, temperature)
             return logprobs_N, logprobs_and_entropy(logits_NV.float() / temperature, ids_N)[1] if entropies else None
 
-        rows = max(1, CHUNK_LOGITS // self.size)
+        rows = max(1, self._chunk(hidden_Nd.device) // self.size)
         if len(ids_N) <= rows:
             return of_chunk(hidden_Nd, ids_N)
         parts = [
@@ -92,6 +92,11 @@ class LogitsHead:
         ]
         logprobs_N = torch.cat([logprobs for logprobs, _ in parts])
         return logprobs_N, torch.cat([entropy for _, entropy in parts if entropy is not None]) if entropies else None
+
+    @staticmethod
+    def _chunk(device: torch.device) -> int:
+        """Return how many logits may exist: few where nothing is kept for a backward pass, and the cache is near."""
+        return CHUNK_LOGITS // 8 if device.type == "cpu" and not torch.is_grad_enabled() else CHUNK_LOGITS
 
     @property
     def size(self) -> int:
