@@ -64,15 +64,18 @@ def rlaif() -> None:
 @click.option("--output", metavar="DIR", help="Folder of the run. Default: runs/NAME of the run file.")
 def train(run: str, sets: tuple[str, ...], resume: bool, output: str | None) -> None:
     """
-    Fine-tune a model by PPO against a judge.
+    Fine-tune a causal or seq2seq model by PPO against a judge.
 
-    The folder of the run gets run.yaml, metrics.jsonl, checkpoints/ and model/. Ctrl-C writes a checkpoint.
+    The folder of the run gets run.yaml, metrics.jsonl, checkpoints/ and model/, and spending.jsonl where the judge is
+    remote. Ctrl-C writes a checkpoint, and so does what ends a run: a judge that stays down, a budget that is spent.
 
     \b
     rlaif train run.yaml
+    rlaif train run.yaml --resume
     rlaif train run.yaml --set ppo.steps=20 --output runs/short
-    accelerate launch --num_processes 2 -m rlaif train run.yaml     (GPUs)
+    rlaif train run.yaml --set judge=toxicity_claude --set budget.usd=5 --output runs/claude
     torchrun --nproc_per_node 2 -m rlaif train run.yaml             (CPUs)
+    accelerate launch --num_processes 2 -m rlaif train run.yaml     (GPUs)
     """
     from rlaif.commands.train import run as run_train
 
@@ -148,7 +151,7 @@ def check(run: Path | None, **options: Any) -> int:
 )
 def init(recipe: str | None, output: str) -> None:
     """
-    Write a run file with every key, its default and what it means.
+    Write a run file for `rlaif train`, with every key, its default and what it means. No recipe is shipped yet.
 
     \b
     rlaif init

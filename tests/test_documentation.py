@@ -1,4 +1,4 @@
-"""What README.md and CONTRIBUTING.md show is run: files are written, commands executed, output compared."""
+"""What README.md, docs/ and CONTRIBUTING.md show is run: files are written, commands executed, output compared."""
 
 from __future__ import annotations
 
@@ -8,17 +8,22 @@ import pty
 import re
 import subprocess
 import sys
+from dataclasses import fields, is_dataclass
 from pathlib import Path
+from typing import get_type_hints
 
 import pytest
 import yaml
 
+from rlaif.config import PPOSection, RunConfig, read_run
 from tests import tiny
 from tests.conftest import ROOT
 from tests.server import Server
 
 README = (ROOT / "README.md").read_text()
+PPO = (ROOT / "docs" / "ppo.md").read_text()
 CONTRIBUTING = (ROOT / "CONTRIBUTING.md").read_text()
+PAGES = "\n".join([README, *(path.read_text() for path in sorted((ROOT / "docs").glob("*.md")))])
 BLOCK = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 
 
@@ -27,9 +32,9 @@ def blocks(text: str, language: str) -> list[str]:
 
 
 @pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, nobody: None, server: Server) -> Path:
-    """A newcomer's folder: the files that the README shows, and small models under the shipped cards' names."""
-    for body in blocks(README, "yaml") + blocks(README, "python") + blocks(CONTRIBUTING, "python"):
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, nobody: None, server: Server, policy_folder) -> Path:
+    """A newcomer's folder: the files that the pages show, and small models under the names that they mention."""
+    for body in blocks(PAGES, "yaml") + blocks(PAGES, "python") + blocks(CONTRIBUTING, "python"):
         if name := re.match(r"# (\S+\.(?:yaml|py))", body):
             path = tmp_path / name[1]
             path.parent.mkdir(exist_ok=True)
@@ -45,6 +50,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, nobody: None, server
             where = {"base_url": server.openai} if keys["adapter"] == "openai" else {"endpoint_url": server.url}
             shadow = {**keys, **where, "model": keys["model"] if keys["model"] != "auto" else "local"}
             (tmp_path / "judges" / path.name).write_text(yaml.safe_dump(shadow))
+    stand_in_for_the_hub(tmp_path, policy_folder("flan_t5"))
     monkeypatch.setenv("AWS_REGION", "us-east-1")
     row = {"prompt": "How are you?", "completion": "Fine, thank you."}
     (tmp_path / "dialogues.jsonl").write_text(json.dumps(row) + "\n")
@@ -54,25 +60,55 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, nobody: None, server
     return tmp_path
 
 
+def stand_in_for_the_hub(folder: Path, policy: Path) -> None:
+    """Put a tiny policy and a few dialogues where the run file looks for the hub's, and make the run short."""
+    keys = yaml.safe_load((folder / "run.yaml").read_text())
+    model, data = folder / keys["policy"]["model"], folder / keys["data"]["dataset"] / keys["data"]["data_dir"]
+    model.parent.mkdir(parents=True)
+    model.symlink_to(policy)
+    data.mkdir(parents=True)
+    asked = [f"\n\nHuman: What is {i} and {i}?\n\nAssistant:" for i in range(20)]
+    rows = [{"chosen": f"{text} Twice {i}.", "rejected": f"{text} Who knows?"} for i, text in enumerate(asked)]
+    (data / "train.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
+    run = read_run(folder / "run.yaml")
+    assert (run.ppo.steps, run.ppo.batch_size) == (200, 64), "the run that is shown is not the one that is tested"
+    short = {"ppo": {**keys["ppo"], "steps": 2, "batch_size": 4, "mini_batch_size": 2}}
+    (folder / "run.yaml").write_text(yaml.safe_dump({**keys, **short, "generation": {"max_new_tokens": 8}}))
+
+
+def prepare(text: str) -> None:
+    """Make the run that a command resumes, or whose model is loaded."""
+    from rlaif.__main__ import main
+
+    if "--resume" in text or '"runs/run' in text:
+        assert main(["train", "run.yaml", "--set", "ppo.steps=1"]) == 0
+
+
 COMMANDS = [
     line
-    for body in blocks(README, "bash")
+    for body in blocks(PAGES, "bash")
     for line in body.splitlines()
     if line.strip() and not line.startswith("make ")
 ]
 
 
 @pytest.mark.parametrize("command", COMMANDS)
-def test_every_command_of_the_readme_runs(command, folder):
+def test_every_command_of_the_pages_runs(command, folder):
+    prepare(command)
     done = subprocess.run(["bash", "-c", f"set -o pipefail; {command}"], capture_output=True, text=True, cwd=folder)
     assert done.returncode == 0, done.stderr
     if "comments.csv | cut" in command:
         assert [json.loads(row)["completion"] for row in done.stdout.splitlines()] == ["You are kind.", "You fool."]
+    if "rlaif train" in command:
+        output = folder / (re.search(r"--output (\S+)", command) or ["", "runs/run"])[1]
+        shown = re.search(r"\n    runs/run/\n((?:      .*\n)+)", README)[1]
+        for name in re.findall(r"(?:^|\s{2,})([a-z]+(?:\.\w+|/))", shown):
+            assert (output / name).exists() == (name != "spending.jsonl" or "claude" in command), name
 
 
 TRANSCRIPTS = [
     (command, output)
-    for body in blocks(README, "console")
+    for body in blocks(PAGES, "console")
     for command, output in re.findall(r"^\$ (.*)\n((?:(?!\$ ).*\n)*)", body, re.MULTILINE)
 ]
 
@@ -103,8 +139,9 @@ def read(descriptor: int) -> bytes:
         return b""
 
 
-@pytest.mark.parametrize("body", blocks(README, "python"))
-def test_every_python_block_of_the_readme_runs(body, folder, capsys):
+@pytest.mark.parametrize("body", blocks(PAGES, "python"))
+def test_every_python_block_of_the_pages_runs(body, folder, capsys):
+    prepare(body)
     exec(compile(body, "README.md", "exec"), {})
 
 
@@ -123,8 +160,6 @@ def test_the_readme_opens_with_the_two_commands():
 
 
 def test_the_table_of_adapters_names_every_key():
-    from dataclasses import fields
-
     from rlaif.adapters import BUILT_IN, find_adapter
     from rlaif.adapters import keys_of as keys_of_make
 
@@ -134,10 +169,57 @@ def test_the_table_of_adapters_names_every_key():
             assert f"`{field.name}" in section, f"README says nothing of {name}'s key {field.name}"
 
 
+def rows_of(page: str, section: str) -> list[str]:
+    """The first cell of each row of a section's table."""
+    return re.findall(r"^\| (`.*?) \|", page.partition(f"\n## {section}\n")[2].partition("\n## ")[0], re.MULTILINE)
+
+
+def test_the_table_of_ppo_has_every_key_with_its_default():
+    rows = [yaml.safe_load(row.strip("`")) for row in rows_of(PPO, "Keys of `ppo`")]
+    assert rows == [{field.name: field.default} for field in fields(PPOSection)]
+
+
+def test_the_table_of_metrics_has_every_key_that_a_run_writes(folder, main, monkeypatch):
+    monkeypatch.chdir(folder)
+    done = main("train", "run.yaml", "--set", "ppo.steps=1")
+    assert done.returncode == 0, done.stderr
+    line = json.loads((folder / "runs/run/metrics.jsonl").read_text())
+    judges = line.pop("judges")
+    told = {*line, *(f"judges.NAME.{key}" for judge in judges.values() for key in judge)}
+    rows = [name for row in rows_of(PPO, "Keys of metrics.jsonl") for name in re.findall(r"`([^`]+)`", row)]
+    assert sorted(rows) == sorted(told)
+
+
+def test_every_key_that_a_page_names_with_its_section_is_one_of_the_run_file():
+    sections = get_type_hints(RunConfig)
+    named = set(re.findall(r"`(\w+)\.(\w+)", PAGES))
+    for section, key in named:
+        if is_dataclass(kind := sections.get(section)):
+            assert key in {field.name for field in fields(kind)}, f"{section}.{key}"
+
+
+def test_the_file_tree_names_every_module():
+    tree = README.partition("## Where things are")[2].partition("\n## ")[0]
+    for path in (ROOT / "rlaif").iterdir():
+        if path.suffix == ".py" and not path.name.startswith("_"):
+            assert f" {path.name} " in tree, path.name
+        if (path / "__init__.py").exists():
+            assert f" {path.name}/ " in tree, path.name
+
+
+@pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md", "docs/ppo.md"])
+def test_every_link_to_a_file_leads_to_one(page):
+    for link in re.findall(r"\]\(([^)]+)\)", (ROOT / page).read_text()):
+        if "://" not in link:
+            path, _, heading = link.partition("#")
+            assert (ROOT / page).parent.joinpath(path).exists(), link
+            assert not heading or f"## {heading}" in (ROOT / page).parent.joinpath(path).read_text().lower()
+
+
 def test_every_command_has_help_that_shows_how(main):
     from rlaif.cli import rlaif as group
 
-    assert set(re.findall(r"`rlaif (\w+)", README)) <= set(group.commands)
+    assert set(re.findall(r"`rlaif (\w+)", PAGES)) <= set(group.commands)
     for name in group.commands:
         done = main(name, "--help")
         assert done.returncode == 0

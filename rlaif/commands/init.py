@@ -21,7 +21,9 @@ def run(recipe: str | None, output: str) -> None:
     name = "run.yaml" if output == "-" else output
     text = (
         "# A run of rlaif: every key with its default. Only policy.model, data.dataset and judge have none.\n"
-        f"# `rlaif check {name}` checks it.\n{commented()}"
+        f"# `rlaif check {name}` checks it. `rlaif train {name}` trains.\n"
+        "# Not here yet: other algorithms than ppo, and what the judges of guard and evaluation will do.\n"
+        f"{commented()}"
     )
     if output == "-" or is_stdout(Path(output)):
         sys.stdout.write(text)
