@@ -26,7 +26,7 @@ from rlaif.errors import InputError
 from rlaif.policy import Policy
 from rlaif.policy.loading import Loaded, compute_dtype, load, loaded_of, prepared, read_tokenizer
 from tests import tiny
-from tests.policies import LORA, Folder, policy_of, sampled, tokens_of
+from tests.policies import LORA, Folder, moved, policy_of, sampled, tokens_of
 
 CPU = torch.device("cpu")
 
@@ -318,6 +318,32 @@ def test_a_model_in_memory_takes_a_lora_config_of_peft(policy_folder):
     trained = [name for name, parameter in loaded.model.named_parameters() if parameter.requires_grad]
     assert len(trained) == 4  # two factors in each of two layers
     assert all("q_proj" in name for name in trained)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+def test_the_frozen_base_of_a_model_in_memory_has_the_dtype_of_the_computation(policy_folder, dtype):
+    for own in (torch.float32, torch.bfloat16, torch.float16):
+        loaded = made(in_memory(policy_folder("llama"), dtype=own), dtype=dtype, lora=LORA)
+        assert {p.dtype for p in loaded.model.parameters() if p.requires_grad} == {torch.float32}
+        assert {p.dtype for p in loaded.model.parameters() if not p.requires_grad} == {getattr(torch, dtype)}
+
+
+@pytest.mark.parametrize("keys", [{"bias": "all"}, {"init_lora_weights": "pissa"}, {"init_lora_weights": False}, {}])
+def test_the_reference_is_what_training_starts_from_whatever_an_adapter_does_to_the_base(policy_folder, keys):
+    lora = peft.LoraConfig(r=4, target_modules=["q_proj"], task_type="CAUSAL_LM", **keys)
+    policy = policy_of(made(in_memory(policy_folder("qwen2")), lora=lora))
+    tokens = tokens_of(policy, [(3, 4), (1, 6)])
+    with torch.no_grad():
+        first = policy(tokens).logprobs
+        moved(policy)
+        assert not torch.allclose(policy(tokens).logprobs, first, atol=1e-2)
+        with policy.as_reference():
+            assert torch.equal(policy(tokens).logprobs, first)
+
+
+def test_an_adapter_that_adds_tokens_to_the_prompt_is_refused(policy_folder):
+    config = peft.PromptTuningConfig(num_virtual_tokens=4, task_type="CAUSAL_LM")
+    assert "adds tokens to the prompt" in refused(lambda: made(in_memory(policy_folder("llama")), lora=config))
 
 
 def test_a_peft_model_in_memory_is_trained_on_and_is_its_own_reference(policy_folder, sft_adapter):

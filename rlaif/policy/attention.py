@@ -38,7 +38,8 @@ def speed_up(model: Any, dtype: torch.dtype) -> None:
 def _attention(module: Any, query: Any, key: Any, value: Any, attention_mask: Any, **more: Any) -> Any:
     from transformers.integrations.sdpa_attention import sdpa_attention_forward
 
-    if not (torch.is_grad_enabled() and query.requires_grad):
+    # A model is on the CPU when it is loaded, and need not stay there.
+    if query.device.type != "cpu" or not (torch.is_grad_enabled() and query.requires_grad):
         return sdpa_attention_forward(module, query, key, value, attention_mask, **more)
     with torch.autocast("cpu", enabled=False):
         states, weights = sdpa_attention_forward(

@@ -100,7 +100,7 @@ def loaded_of(model: Any, tokenizer: Any | None, lora: Any | None, dtype: DTypeN
 
 
 def prepared(model: Any, tokenizer: Any | None, *, dtype: DTypeName, lora: Any | None, device: torch.device) -> Loaded:
-    """Make a policy of a model that is in memory already; its trainable weights become float32."""
+    """Make a policy of a model that is in memory already: its own weights change their dtype, as `Loaded` says."""
     import peft
     from transformers import GenerationMixin
 
@@ -120,8 +120,8 @@ def prepared(model: Any, tokenizer: Any | None, *, dtype: DTypeName, lora: Any |
     if not any(parameter.requires_grad for parameter in model.parameters()):
         raise InputError("model: no weight of it is trainable; load the adapter with is_trainable=True")
     for parameter in model.parameters():
-        if parameter.requires_grad:
-            parameter.data = parameter.data.float()
+        if parameter.is_floating_point():  # not what is quantised
+            parameter.data = parameter.data.to(torch.float32 if parameter.requires_grad else compute)
     refuse_mismatch(model, tokenizer, "model")
     return Loaded(model, tokenizer, compute, base_is_reference)
 
@@ -140,7 +140,9 @@ def _is_fast_in_bfloat16(device: torch.device) -> bool:
 
 
 def refuse_mismatch(model: Any, tokenizer: Any, where: str) -> None:
-    """Raise `InputError` where tokenizer and model do not belong together."""
+    """Raise `InputError` where tokenizer and model do not belong together, or an adapter adds to the prompt."""
+    if any(adapter.is_prompt_learning for adapter in getattr(model, "peft_config", {}).values()):
+        raise InputError(f"{where}: an adapter that adds tokens to the prompt cannot be trained; take LoRA")
     rows = model.get_input_embeddings().weight.shape[0]
     if len(tokenizer) > rows and getattr(model, "quantization_method", None) is None:
         raise InputError(
@@ -258,12 +260,18 @@ def _with_adapter(
     try:
         if adapter is not None:
             return peft.PeftModel.from_pretrained(model, adapter, revision=revision, is_trainable=True), False
-        return peft.get_peft_model(
-            model, lora if isinstance(lora, peft.PeftConfig) else _lora_config(lora, model)
-        ), True
+        config = lora if isinstance(lora, peft.PeftConfig) else _lora_config(lora, model)
+        return peft.get_peft_model(model, config), _leaves_base(config)
     except Exception as error:
         what = f"the adapter {adapter}" if adapter else "lora"
         raise InputError(f"{where}: {what} does not fit the model: {reason_of(error)}") from error
+
+
+def _leaves_base(config: Any) -> bool:
+    """Whether a new adapter, switched off, is the model that training starts from, and stays it."""
+    # Biases are the base's own; PiSSA and the like take their first factors out of its weights.
+    untouched = getattr(config, "init_lora_weights", True) in (True, "gaussian")
+    return untouched and getattr(config, "bias", "none") == "none"
 
 
 def _lora_config(section: Any, model: Any) -> Any:
