@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 import torch
 
+from rlaif.processes import computes_on
 from tests.remote import card_of, environment
 from tests.runs import Place, Run, assert_same_run, place, ranks
 from tests.server import Server
@@ -60,8 +61,8 @@ def fixed(trainer):
     return lambda: setattr(t, "act", real)
 
 def vowels(completions):
-    "Some abstain."
-    return [None if len(c) % 5 == 4 else sum(map(c.count, "aeiou")) + len(c.encode()) / 7 for c in completions]
+    "A third abstains."
+    return [None if sum(c.encode()) % 3 == 0 else sum(map(c.count, "aeiou")) + len(c.encode()) / 7 for c in completions]
 
 class Seen(t.Callback):
     def __init__(self): self.metrics = []
@@ -295,6 +296,19 @@ def test_accelerate_launch_that_starts_one_process_instead_of_two_is_refused_wit
     done = made.start("--output", "never", env=env).ended()
     assert done.returncode == 2
     assert "torchrun --nproc_per_node 2 -m rlaif train" in done.stderr
+
+
+# --- devices --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("there", "env", "kind"), [("cuda", "", "cuda"), ("mps", "", "cpu"), (None, "", "cpu"), ("cuda", "true", "cpu")]
+)
+def test_a_run_computes_on_the_accelerator_that_has_float64(there, env, kind, monkeypatch):
+    found = None if there is None else torch.device(there)
+    monkeypatch.setattr(torch.accelerator, "current_accelerator", lambda check_available: found)
+    monkeypatch.setenv("ACCELERATE_USE_CPU", env)
+    assert computes_on() == torch.device(kind)
 
 
 # --- remote judges: calls and budgets -----------------------------------------------------------------------------
