@@ -36,7 +36,7 @@ class Processes:
         # Autocast is the policy's own: it knows which part has to stay float32.
         self.accelerator = Accelerator(
             # Left to itself, it would take the processes of torchrun on CPUs for so many runs of one process each.
-            cpu=_started() > 1 and not torch.accelerator.is_available(),
+            cpu=computes_on().type == "cpu",
             mixed_precision="no",
             log_with=list(trackers) or None,
             project_dir=folder,
@@ -141,6 +141,13 @@ class Processes:
             raise failure
         if first:
             raise SaidElsewhere
+
+
+def computes_on() -> torch.device:
+    """Return what kind of device a run computes on: the accelerator, but for one without float64 (Apple)."""
+    found = torch.accelerator.current_accelerator(check_available=True)
+    wanted = os.environ.get("ACCELERATE_USE_CPU", "").lower() not in ("1", "true", "yes", "y", "t", "on")
+    return found if found is not None and found.type != "mps" and wanted else torch.device("cpu")
 
 
 def _started() -> int:

@@ -17,7 +17,7 @@ from rlaif.data import load_parts, refuse_missing
 from rlaif.errors import InputError
 from rlaif.limits import Budget
 from rlaif.policy.loading import load, read_tokenizer
-from rlaif.processes import refuse_misfit, refuse_unknown_trackers
+from rlaif.processes import computes_on, refuse_misfit, refuse_unknown_trackers
 from rlaif.rewards import Rewards
 from rlaif.schema import check, read_text, read_yaml, reason_of, shown
 from rlaif.session import Session
@@ -44,6 +44,8 @@ def train(run: str | Path | RunConfig, sets: Iterable[str] = (), *, resume: bool
 
     """
     config = run if isinstance(run, RunConfig) else read_run(Path(run), sets)
+    if not config.output:
+        raise InputError("output: is missing; name the folder of the run")
     folder = Path() if isinstance(run, RunConfig) else Path(run).parent
     if config.algorithm != "ppo":
         raise InputError(f"algorithm: {config.algorithm} is not here yet; take ppo")
@@ -87,6 +89,7 @@ def trainer_of(config: RunConfig, rewards: Rewards, tokenizer: Any, prompts: lis
         dtype=policy.dtype,
         lora=policy.lora,
         load_in_4bit=policy.load_in_4bit,
+        device=computes_on(),
         tokenizer=tokenizer,
     )
     return PPOTrainer(loaded, rewards, args_of(config), prompts, merge=policy.merge)
@@ -158,15 +161,15 @@ def _refuse_output(config: RunConfig, output: Path, resume: bool) -> None:
         return
     if not there.exists():
         raise InputError(f"{output}: holds no run to go on with (no run.yaml); leave --resume out to begin one")
-    before = check(RunConfig, read_yaml(read_text(there), str(there)), str(there))
-    for key, mine in _flat(asdict(config)).items():
-        if not any(key == word or key.startswith(f"{word}.") for word in MAY_CHANGE):
-            theirs = _flat(asdict(before)).get(key)
-            if mine != theirs:
-                raise InputError(
-                    f"{output}: its run has {key}: {shown(theirs)}, not {shown(mine)}; "
-                    "go on with the same, or name another folder by --output"
-                )
+    before = _flat(asdict(check(RunConfig, read_yaml(read_text(there), str(there)), str(there))))
+    now = _flat(asdict(config))
+    for key in now | before:  # one without `lora` has no policy.lora.r, which the other one may have
+        theirs, mine = before.get(key), now.get(key)
+        if mine != theirs and not any(key == word or key.startswith(f"{word}.") for word in MAY_CHANGE):
+            raise InputError(
+                f"{output}: its run has {key}: {shown(theirs)}, not {shown(mine)}; "
+                "go on with the same, or name another folder by --output"
+            )
 
 
 def _flat(keys: dict[str, Any], prefix: str = "") -> dict[str, Any]:

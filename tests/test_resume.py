@@ -233,6 +233,13 @@ def test_a_run_of_other_settings_is_not_resumed_and_the_key_is_named(change, sai
     assert said in one_line(done)
 
 
+def test_a_key_that_the_run_had_and_this_one_lacks_is_another_setting(places, main, monkeypatch):
+    monkeypatch.chdir(places["t5"].folder)
+    done = main("train", "run.yaml", "--resume", "--output", "undisturbed", "--set", "policy.lora=null")
+    assert done.returncode == 2
+    assert "its run has policy.lora.r: 4, not None" in one_line(done)
+
+
 def test_a_checkpoint_of_several_processes_is_not_resumed_by_one(causal, copy):
     for manifest in (causal.folder / copy / "checkpoints").glob("*/checkpoint.json"):
         content = json.loads(manifest.read_text())

@@ -9,6 +9,7 @@ import time
 import pytest
 import yaml
 
+from rlaif.errors import RlaifError
 from tests.conftest import one_line
 from tests.runs import Place, bytes_of, place
 
@@ -115,6 +116,23 @@ DATA = {
         "the judge needs the column 'answer' of the data; there are: kind",
     ),
 }  # fmt: skip
+
+
+def test_a_model_loads_in_the_dtype_that_the_device_of_the_run_is_fast_at(here, main, monkeypatch):
+    import torch
+
+    import rlaif.run
+
+    asked = []
+
+    def loaded(*_, device, **__):
+        asked.append(device)
+        raise RlaifError("enough")
+
+    monkeypatch.setattr(rlaif.run, "load", loaded)
+    monkeypatch.setattr(rlaif.run, "computes_on", lambda: torch.device("cuda"))
+    assert main("train", "run.yaml", "--output", "device").returncode == 1
+    assert asked == [torch.device("cuda")]
 
 
 @pytest.mark.parametrize("what", DATA)
