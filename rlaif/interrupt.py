@@ -16,6 +16,7 @@ class Interruption:
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> Self:
+        self.wished = False
         if threading.current_thread() is threading.main_thread():  # Python lets no other set handlers
             self._before = {number: signal.signal(number, self._wish) for number in (signal.SIGINT, signal.SIGTERM)}
         return self

@@ -7,6 +7,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor
+
 from rlaif.checkpoint import State, newest
 from rlaif.config import PPOConfig
 from rlaif.errors import InputError
@@ -64,20 +66,24 @@ def restore(state: State, progress: Progress, policy: Policy, learner: Learner) 
 
 
 def state_to_resume(
-    folder: Path, args: PPOConfig, processes: int, *, needed: bool, say: Callable[[str], None]
+    folder: Path, args: PPOConfig, processes: int, policy: Policy, *, needed: bool, say: Callable[[str], None]
 ) -> State | None:
     """
     Return the newest whole checkpoint in a folder, None where there is none, and say what was passed over.
+
+    The folder may be that of the run, or the checkpoint itself.
 
     Raises:
         InputError: it is of a run with other settings, or there is none and one is needed.
 
     """
-    state, broken = newest(folder)
+    inside = folder / "checkpoints"
+    state, broken = newest(inside if inside.is_dir() else folder)
     for line in broken:
         say(line)
     if state is not None:
         refuse_other_run(state.facts, args, processes, folder)
+        refuse_other_model(state.tensors["weights"], policy, folder)
     elif needed:
         raise InputError(f"{folder}: holds no whole checkpoint")
     else:
@@ -99,3 +105,16 @@ def refuse_other_run(facts: Mapping[str, Any], args: PPOConfig, processes: int, 
             f"{folder}: is of a run with {facts['processes']} processes, not {processes}; "
             "each has its own part of the batches: launch as many"
         )
+
+
+def refuse_other_model(weights: Mapping[str, Tensor], policy: Policy, folder: Path) -> None:
+    """Raise `InputError` where a checkpoint's weights are not those of this policy."""
+    theirs = {name: list(tensor.shape) for name, tensor in weights.items()}
+    own = {name: list(tensor.shape) for name, tensor in policy.weights().items()}
+    for name in own | theirs:
+        if own.get(name) != theirs.get(name):
+            raise InputError(
+                f"{folder}: is of a run of another model or adapter: the size of {name} is "
+                f"{theirs.get(name, 'missing')} in it, and {own.get(name, 'missing')} here; "
+                "go on with the same, or begin another one in another folder"
+            )

@@ -19,7 +19,8 @@ def seen(window: Window, metrics: Mapping[str, Any], length: int) -> Window:
 
 
 def reason_to_stop(window: Window, config: PPOConfig) -> str | None:
-    """Say why to stop, once the window is full."""
+    """Say why to stop, once the window is full; that of a run that was resumed may have been longer."""
+    window = window[-config.stop_window :]
     if len(window) < config.stop_window:
         return None
     scores = [score for score, _ in window if score is not None]

@@ -71,10 +71,11 @@ class PPOTrainer:
         train_dataset: Any = None,
         processing_class: Any = None,
         peft_config: Any = None,
-        callbacks: Sequence[Callback] = (),
+        callbacks: Sequence[Callback] | None = None,
         merge: bool = False,
     ) -> None:
-        self.args = args = check(PPOConfig, asdict(args or PPOConfig()), "args")
+        self.args = args = _checked(args)
+        self.callbacks = _callbacks(callbacks)
         self.output = Path(args.output_dir)
         self.rewards = (
             reward_funcs
@@ -99,7 +100,7 @@ class PPOTrainer:
             AdaptiveKL(args.kl_coef, args.target, args.horizon) if args.adap_kl_ctrl else FixedKL(args.kl_coef)
         )
         self.sampling = Sampling(args.max_new_tokens, args.min_new_tokens, args.temperature, args.top_p)
-        self.callbacks, self.merge = callbacks, merge
+        self.merge = merge
         self.stopped: str | None = None
         self.interruption = Interruption()
         self.view = View(args.steps, speaks=self.processes.is_main)
@@ -110,7 +111,7 @@ class PPOTrainer:
 
         Args:
             resume_from_checkpoint: true goes on from the newest whole checkpoint of `output_dir`, a path from the
-                newest one in that folder.
+                one that it is, or from the newest one in that folder.
 
         Raises:
             InputError: `output_dir` holds another run.
@@ -248,11 +249,13 @@ class PPOTrainer:
         if resume:
             folder = self.output / "checkpoints" if resume is True else Path(resume)
             state = state_to_resume(
-                folder, self.args, self.processes.count, needed=resume is not True, say=self.view.say
+                folder, self.args, self.processes.count, self.policy, needed=resume is not True, say=self.view.say
             )
             if state is not None:
                 restore(state, self.progress, self.policy, self.learner)
                 self.view.begin_at(self.progress.step)
+        # A run that had stopped does not make a step more; of an object that has trained before, nothing else is left.
+        self.stopped = reason_to_stop(self.progress.window, self.args)
         self.processes.wait()
         with self.processes.alike():
             if self.processes.is_main:
@@ -288,6 +291,20 @@ class PPOTrainer:
         if self.stopped:
             self.view.say(f"stopped after step {self.progress.step}: {self.stopped}")
         self.save_model(self.output / "model")
+
+
+def _checked(args: PPOConfig | None) -> PPOConfig:
+    if args is not None and not isinstance(args, PPOConfig):
+        raise InputError(f"args: should be a rlaif.PPOConfig, not {shown(args)}")
+    return check(PPOConfig, asdict(args or PPOConfig()), "args")
+
+
+def _callbacks(callbacks: Sequence[Callback] | None) -> tuple[Callback, ...]:
+    listed = callbacks if isinstance(callbacks, list | tuple) else [callbacks] if callbacks else []
+    for callback in listed:
+        if not hasattr(callback, "on_step"):
+            raise InputError(f"callbacks: should be of rlaif.trainer.Callback, with on_step, not {shown(callback)}")
+    return tuple(listed)
 
 
 def _refuse_no_rows(dataset: Any) -> None:

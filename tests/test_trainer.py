@@ -20,6 +20,7 @@ from rlaif.measuring import spread
 from rlaif.session import Session
 from rlaif.trainer import PPOTrainer
 from tests import tiny
+from tests.policies import LORA
 from tests.remote import card_of
 from tests.training import PROMPTS, Watch, distance, lines_of, ten_words, trainer_of, vowels, weights_of
 
@@ -348,6 +349,68 @@ def test_a_run_that_is_cut_in_two_ends_as_one_that_is_not(llama, tmp_path):
     assert same_but_for_clocks(lines_of(tmp_path / "whole")) == same_but_for_clocks(lines_of(tmp_path / "run"))
 
 
+@pytest.mark.parametrize("which", ["", "checkpoints", "checkpoints/step-000003"])
+def test_a_path_to_go_on_from_is_a_run_its_checkpoints_or_one_of_them(llama, tmp_path, which):
+    whole = trainer_of(llama, tmp_path / "run", steps=3, save_steps=1)
+    whole.train()
+    rest = trainer_of(llama, tmp_path / "run", steps=3, save_steps=1)
+    rest.train(resume_from_checkpoint=str(tmp_path / "run" / which))
+    assert distance(weights_of(whole), weights_of(rest)) == 0
+    assert len(lines_of(tmp_path / "run")) == 3
+
+
+def test_a_run_goes_on_from_the_one_checkpoint_that_is_named(llama, tmp_path):
+    whole = trainer_of(llama, tmp_path / "run", steps=3, save_steps=1)
+    whole.train()
+    before, made = lines_of(tmp_path / "run"), []
+    watch = Watch(lambda trainer, metrics: made.append(metrics["step"]))
+    rest = trainer_of(llama, tmp_path / "run", steps=3, save_steps=1, given={"callbacks": [watch]})
+    rest.train(resume_from_checkpoint=tmp_path / "run" / "checkpoints" / "step-000002")
+    assert made == [3]
+    assert distance(weights_of(whole), weights_of(rest)) == 0
+    assert same_but_for_clocks(lines_of(tmp_path / "run")) == same_but_for_clocks(before)
+
+
+def test_a_trainer_that_was_interrupted_goes_on_when_it_is_asked_again(llama, tmp_path):
+    """As in a notebook, where Ctrl-C leaves the object."""
+    interrupted = []
+
+    def interrupt(trainer, metrics):
+        if not interrupted:
+            interrupted.append(metrics["step"])
+            trainer.interruption.wished = True
+
+    trainer = trainer_of(llama, tmp_path / "run", steps=3, given={"callbacks": [Watch(interrupt)]})
+    with pytest.raises(KeyboardInterrupt):
+        trainer.train()
+    trainer.train(resume_from_checkpoint=True)
+    assert [line["step"] for line in lines_of(tmp_path / "run")] == [1, 2, 3]
+
+
+def test_a_run_that_a_rule_has_stopped_makes_no_step_more_when_it_is_resumed(llama, tmp_path):
+    """It may have been killed while it wrote its model."""
+    rules = {"steps": 9, "stop_window": 2, "stop_kl": 1e-9}
+    trainer_of(llama, tmp_path / "run", **rules).train()
+    steps = len(lines_of(tmp_path / "run"))
+    assert steps < 9
+    again = trainer_of(llama, tmp_path / "run", **rules)
+    again.train(resume_from_checkpoint=True)
+    assert again.stopped
+    assert len(lines_of(tmp_path / "run")) == steps
+    trainer_of(llama, tmp_path / "run", **rules | {"stop_kl": None, "steps": steps + 1}).train(True)
+    assert len(lines_of(tmp_path / "run")) == steps + 1
+
+
+def test_a_run_of_another_model_is_not_gone_on_with(llama, tmp_path):
+    trainer_of(llama, tmp_path / "run", steps=1).train()
+    wide = tiny.policy(tmp_path / "wide", hidden_size=64)
+    with pytest.raises(InputError, match=r"of another model.* is \[260, 32\] in it, and \[260, 64\] here"):
+        trainer_of(wide, tmp_path / "run").train(resume_from_checkpoint=True)
+    lora = {"peft_config": LORA}
+    with pytest.raises(InputError, match=r"another model or adapter.* is missing in it"):
+        trainer_of(llama, tmp_path / "run", given=lora).train(resume_from_checkpoint=True)
+
+
 def test_a_folder_that_holds_a_run_is_refused_with_both_ways_on(llama, tmp_path):
     trainer_of(llama, tmp_path / "run", steps=1).train()
     with pytest.raises(InputError, match=r"holds a run already; .*resume_from_checkpoint=True.*output_dir"):
@@ -414,6 +477,28 @@ def test_bad_input_is_refused_in_one_line_before_time_is_spent(llama, tmp_path, 
     assert said in str(caught.value)
     assert "\n" not in str(caught.value)
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    ("given", "said"),
+    [
+        ({"args": {"steps": 2}}, "args: should be a rlaif.PPOConfig, not {'steps': 2}"),
+        ({"callbacks": [vowels]}, "callbacks: should be of rlaif.trainer.Callback, with on_step"),
+        ({"processing_class": "words"}, "processing_class: should be a tokenizer, not 'words'"),
+    ],
+)
+def test_an_argument_of_another_kind_is_refused_before_a_model_loads(given, said):
+    with pytest.raises(InputError) as caught:
+        PPOTrainer(NO_MODEL, vowels, train_dataset=PROMPTS, **given)
+    assert said in str(caught.value)
+
+
+def test_no_callbacks_may_be_said_as_none_and_one_alone(llama, tmp_path):
+    trainer_of(llama, tmp_path / "none", steps=1, given={"callbacks": None}).train()
+    seen = []
+    one = Watch(lambda trainer, metrics: seen.append(metrics["step"]))
+    trainer_of(llama, tmp_path / "one", steps=1, given={"callbacks": one}).train()
+    assert seen == [1]
 
 
 def test_an_output_folder_that_cannot_be_is_refused(llama, tmp_path):

@@ -202,7 +202,10 @@ def refuse_equal_names(judges: Sequence[Named], where: str) -> None:
     seen = set()
     for judge in judges:
         if judge.name in seen:
-            raise InputError(f"{where}: two judges are named {judge.name!r}; give one an inline card with a `name`")
+            raise InputError(
+                f"{where}: two judges are named {judge.name!r}; give one another, by `name` in an inline "
+                "card, or by a function's `__name__`"
+            )
         seen.add(judge.name)
 
 

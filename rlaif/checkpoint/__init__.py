@@ -99,14 +99,17 @@ def newest(folder: Path) -> tuple[State | None, tuple[str, ...]]:
     """
     Return the newest whole checkpoint, its tensors on the CPU, and a line for each broken one that was passed over.
 
-    Nothing in the folder is changed. Without a whole checkpoint, or without a folder, there is no state.
+    A folder that is a checkpoint itself is the only one to choose from. Nothing in the folder is changed. Without a
+    whole checkpoint, or without a folder, there is no state.
 
     Raises:
         RlaifError: the folder is there and cannot be listed; to begin anew would be the wrong answer.
 
     """
     broken: list[str] = []
-    for step, place in reversed(_found(folder)):
+    itself = _NAME.fullmatch(folder.name) and (folder / MANIFEST).exists()
+    places = [(int(folder.name.removeprefix("step-")), folder)] if itself else _found(folder)
+    for step, place in reversed(places):
         try:
             return _read(place, step), tuple(broken)
         except _Broken as error:

@@ -92,6 +92,8 @@ def loaded_of(model: Any, tokenizer: Any | None, lora: Any | None, dtype: DTypeN
     """Return what a trainer is given as a model: a name, a model in memory, or one that is loaded as it should be."""
     if isinstance(model, Loaded):
         return model
+    if tokenizer is not None and not hasattr(tokenizer, "eos_token_id"):
+        raise InputError(f"processing_class: should be a tokenizer, not {shown(tokenizer)}")
     if isinstance(model, str | Path):
         return load(str(model), dtype=dtype, lora=lora, device=device, tokenizer=tokenizer, where="model")
     if not isinstance(model, torch.nn.Module):
