@@ -35,10 +35,16 @@ from rlaif.view import View
 
 
 class Callback:
-    """What watches a run. It may add to the metrics of a step, and ask the trainer to stop."""
+    """What watches a run, on every process. It may add to the metrics of a step, and ask the trainer to stop."""
+
+    def on_begin(self, trainer: PPOTrainer) -> None:
+        """See the policy before the first step of this process: the state of a resumed run is back."""
 
     def on_step(self, trainer: PPOTrainer, metrics: dict[str, Any]) -> None:
-        """See a step that is done, on every process."""
+        """See a step that is done."""
+
+    def on_end(self, trainer: PPOTrainer) -> None:
+        """See the policy after the last step: its weights, as this leaves them, are those that are kept."""
 
 
 class PPOTrainer:
@@ -122,6 +128,9 @@ class PPOTrainer:
         """
         self._begin(resume_from_checkpoint)
         with self.interruption, self.view, self.processes.tracking(flat(asdict(self.args))):
+            with self._kept():
+                for callback in self.callbacks:
+                    callback.on_begin(self)
             while self.progress.step < self.args.steps and not self.stopped:
                 start, step = time.perf_counter(), self.progress.step + 1
                 with self._kept():
@@ -208,12 +217,12 @@ class PPOTrainer:
         progress.window = seen(progress.window, metrics, args.stop_window)
         if why := reason_to_stop(progress.window, args):
             self.stop(why)
-        for callback in self.callbacks:
-            callback.on_step(self, metrics)
-        if self.processes.is_main:
-            with (self.output / "metrics.jsonl").open("a", encoding="utf-8") as file:
-                file.write(json.dumps(finite(metrics), allow_nan=False) + "\n")
-        self.processes.log(flat(finite(metrics)), progress.step)
+        try:
+            with self._kept():
+                for callback in self.callbacks:
+                    callback.on_step(self, metrics)
+        finally:
+            self._write(metrics)
         self.view.step(metrics, progress.spent)
         wished = self.processes.any(self.interruption.wished)
         if progress.step % args.save_steps == 0 or wished or self.stopped or progress.step == args.steps:
@@ -221,6 +230,12 @@ class PPOTrainer:
         with self.processes.alike():
             if wished:
                 raise KeyboardInterrupt(self._where_kept())
+
+    def _write(self, metrics: dict[str, Any]) -> None:
+        if self.processes.is_main:
+            with (self.output / "metrics.jsonl").open("a", encoding="utf-8") as file:
+                file.write(json.dumps(finite(metrics), allow_nan=False) + "\n")
+        self.processes.log(flat(finite(metrics)), self.progress.step)
 
     # --- what is kept -----------------------------------------------------------------------------------------------
 
@@ -290,6 +305,8 @@ class PPOTrainer:
     def _end(self) -> None:
         if self.stopped:
             self.view.say(f"stopped after step {self.progress.step}: {self.stopped}")
+        for callback in self.callbacks:
+            callback.on_end(self)
         self.save_model(self.output / "model")
 
 
@@ -302,8 +319,8 @@ def _checked(args: PPOConfig | None) -> PPOConfig:
 def _callbacks(callbacks: Sequence[Callback] | None) -> tuple[Callback, ...]:
     listed = callbacks if isinstance(callbacks, list | tuple) else [callbacks] if callbacks else []
     for callback in listed:
-        if not hasattr(callback, "on_step"):
-            raise InputError(f"callbacks: should be of rlaif.trainer.Callback, with on_step, not {shown(callback)}")
+        if not isinstance(callback, Callback):
+            raise InputError(f"callbacks: should be of rlaif.trainer.Callback, not {shown(callback)}")
     return tuple(listed)
 
 
