@@ -1,0 +1,265 @@
+"""What changed between two sides that answered the same prompts, and how sure that is."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Hashable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from rlaif.errors import InputError
+from rlaif.stats.pairs import Floats, Pairs, Scores, pairs_of
+from rlaif.stats.resampling import DRAWS, FLIPS, Interval, Measure, bootstrap_intervals, swap_test
+
+ALPHA = 0.05
+
+FEW = 20
+"""Prompts below which a bootstrap interval of nominally 95 % holds the truth less often."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Evidence:
+    """
+    How sure a change is.
+
+    Args:
+        n: pairs that were measured on both sides.
+        prompts: how many different prompts they answer.
+        before: the measure of the one side; None where there is nothing to measure.
+        after: and of the other.
+        ci95: bootstrap interval of the change, by resampling prompts; None for fewer than two.
+        ci90: the same at 90 %, which is what a test of equivalence at 5 % looks at.
+        p_value: of a paired permutation test, two-sided.
+        p_resolution: the smallest p-value that this test could have given.
+        note: why something is None, or what limits it; else empty.
+
+    """
+
+    n: int
+    prompts: int
+    before: float | None
+    after: float | None
+    ci95: Interval | None
+    ci90: Interval | None
+    p_value: float | None
+    p_resolution: float | None
+    note: str
+
+    @property
+    def significant(self) -> bool:
+        """Whether p < 0.05; False too where nothing could be tested."""
+        return self.p_value is not None and self.p_value < ALPHA
+
+    @property
+    def direction(self) -> int:
+        """1 up, -1 down, 0 not at all or unknown; says nothing of significance."""
+        if self.before is None or self.after is None or math.isclose(self.before, self.after, rel_tol=1e-12):
+            return 0  # means of numbers in another order differ by rounding
+        return (self.after > self.before) - (self.after < self.before)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Change(Evidence):
+    """
+    A difference of means, after - before.
+
+    Args:
+        difference: in the unit of what was measured; None where there is no pair.
+        effect_size: Cohen's d_z, the mean of the pairs' differences over their standard deviation (Cohen 1988,
+            eq. 2.3.5; one degree of freedom removed). It is of pairs, so that more completions a prompt do not change
+            it. None for one pair, and without variance.
+
+    """
+
+    difference: float | None
+    effect_size: float | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RatioChange(Evidence):
+    """
+    A ratio, after / before.
+
+    Args:
+        ratio: 1 = unchanged; None where one side is 0 or there is no pair.
+
+    """
+
+    ratio: float | None
+
+
+def paired_change(
+    before: Scores,
+    after: Scores,
+    prompts: Sequence[Hashable] | None = None,
+    *,
+    draws: int = DRAWS,
+    flips: int = FLIPS,
+    seed: int = 0,
+) -> Change:
+    """
+    Return how much the mean changed, over the pairs that have a number on both sides.
+
+    A prompt with more pairs weighs more, in the bootstrap as in the mean itself: each resample is sum over count.
+
+    Args:
+        before: one number a pair; None where a judge abstained.
+        after: of the same pairs, in the same order.
+        prompts: the prompt of each pair, any hashable; None: each pair has its own.
+        draws: bootstrap resamples.
+        flips: random sign flips of the permutation test.
+        seed: of both.
+
+    Raises:
+        InputError: lengths differ, or a number is not finite.
+
+    """
+    ones = [1.0] * len(before)
+    pairs = pairs_of(before, ones, after, ones, prompts=prompts)
+    if not pairs.clusters:
+        return Change(difference=None, effect_size=None, **_nothing(pairs, (None, None), NO_PAIR))
+    differences_N = pairs.columns_NK[:, 2] - pairs.columns_NK[:, 0]
+    means = float(pairs.columns_NK[:, 0].mean()), float(pairs.columns_NK[:, 2].mean())
+    evidence = _evidence(pairs, means, _difference, draws=draws, flips=flips, seed=seed)
+    return Change(difference=float(differences_N.mean()), effect_size=_effect_size(differences_N), **evidence)
+
+
+def ratio_change(
+    before: Scores,
+    after: Scores,
+    prompts: Sequence[Hashable] | None = None,
+    *,
+    per: tuple[Scores, Scores] | None = None,
+    exponential: bool = False,
+    draws: int = DRAWS,
+    flips: int = FLIPS,
+    seed: int = 0,
+) -> RatioChange:
+    """
+    Return by which factor a mean, a rate or a perplexity changed.
+
+    Mean length: `ratio_change(words_before, words_after, prompts)`. Perplexity, of the summed negative log-likelihood
+    of each completion: `ratio_change(nats_before, nats_after, prompts, per=(tokens_before, tokens_after),
+    exponential=True)`. Each side is sum over sum, so that a long completion weighs more.
+
+    Args:
+        before: one number a pair, not negative unless `exponential`; None where there is none.
+        after: of the same pairs, in the same order.
+        prompts: the prompt of each pair; None: each pair has its own.
+        per: what the sums are divided by, before and after, not negative; None: the number of pairs.
+        exponential: the measure is the exponential of the quotient.
+        draws: bootstrap resamples.
+        flips: random swaps of the permutation test, whose statistic is the log of the ratio.
+        seed: of both.
+
+    Raises:
+        InputError: lengths differ, or a number is not finite or negative.
+
+    """
+    per_before, per_after = per or ([1.0] * len(before), [1.0] * len(after))
+    pairs = pairs_of(before, per_before, after, per_after, prompts=prompts)
+    if (pairs.columns_NK[:, 1 if exponential else 0 :: 2 if exponential else 1] < 0).any():
+        raise InputError("a ratio needs numbers that are not negative")
+    change = _difference if exponential else _log_ratio
+    totals = pairs.sums().sum(axis=1)
+    sides = [_quotient(totals[side], totals[side + 1], exponential) for side in (0, 2)]
+    if not sides[0] or not sides[1]:
+        nothing = [name for name, side in zip(("before", "after"), sides, strict=True) if not side]
+        note = f"no ratio: {' and '.join(nothing)} is 0 or cannot be measured" if pairs.clusters else NO_PAIR
+        return RatioChange(ratio=None, **_nothing(pairs, (sides[0], sides[1]), note))
+    evidence = _evidence(pairs, (sides[0], sides[1]), change, draws=draws, flips=flips, seed=seed)
+    for name in ("ci95", "ci90"):
+        evidence[name] = evidence[name] and tuple(map(math.exp, evidence[name]))
+    return RatioChange(ratio=sides[1] / sides[0], **evidence)
+
+
+def equivalent(evidence: Evidence, margin: float | Interval) -> bool | None:
+    """
+    Tell whether the two sides are the same within a margin, at the 5 % level.
+
+    Two one-sided tests (Schuirmann 1987): the 90 % interval lies inside the margin. That nothing significant was found
+    is no such evidence.
+
+    Args:
+        evidence: a change.
+        margin: the largest change that does not matter. Of a difference, m stands for -m to m; of a ratio, for
+            1 / (1 + m) to 1 + m; or the lowest and highest change.
+
+    Returns:
+        None where there is no interval.
+
+    Raises:
+        InputError: the margin does not hold "no change".
+
+    """
+    ratio = isinstance(evidence, RatioChange)
+    if not isinstance(margin, tuple):
+        margin = (1 / (1 + margin), 1 + margin) if ratio else (-margin, margin)
+    if not margin[0] < ratio < margin[1]:
+        raise InputError(f"a margin of {margin[0]:g} to {margin[1]:g} does not hold {int(ratio)}, which is no change")
+    if evidence.ci90 is None:
+        return None
+    return margin[0] < evidence.ci90[0] and evidence.ci90[1] < margin[1]
+
+
+# --- how it is computed: totals are [4, ...], sum and count before, then after -----------------------------------
+
+NO_PAIR = "no pair was measured on both sides"
+
+
+def _difference(totals: Floats) -> Floats:
+    difference: Floats = totals[2] / totals[3] - totals[0] / totals[1]
+    return difference
+
+
+def _log_ratio(totals: Floats) -> Floats:
+    log_ratio: Floats = np.log(totals[2] / totals[3]) - np.log(totals[0] / totals[1])
+    return log_ratio
+
+
+def _quotient(total: float, count: float, exponential: bool) -> float | None:
+    """Return a side's measure; None where it is not a finite number."""
+    with np.errstate(all="ignore"):
+        quotient = np.float64(total) / np.float64(count)
+        value = float(np.exp(quotient) if exponential else quotient)
+    return value if math.isfinite(value) else None
+
+
+def _effect_size(differences_N: Floats) -> float | None:
+    if len(differences_N) < 2 or np.ptp(differences_N) <= 1e-12 * np.abs(differences_N).max():
+        return None
+    return float(differences_N.mean() / differences_N.std(ddof=1))
+
+
+def _nothing(pairs: Pairs, sides: tuple[float | None, float | None], note: str) -> dict[str, Any]:
+    """Return the fields of evidence that there is none of."""
+    return {
+        "n": len(pairs.cluster_N), "prompts": pairs.clusters, "before": sides[0], "after": sides[1], "note": note,
+        "ci95": None, "ci90": None, "p_value": None, "p_resolution": None,
+    }  # fmt: skip
+
+
+def _evidence(
+    pairs: Pairs, sides: tuple[float, float], change: Measure, *, draws: int, flips: int, seed: int
+) -> dict[str, Any]:
+    """Return the fields of evidence: intervals and test of `change`, and what limits them."""
+    if pairs.clusters < 2:
+        return _nothing(pairs, sides, "one prompt: no interval and no p-value")
+    sums_KG = pairs.sums()
+    ci95, ci90 = bootstrap_intervals(change, sums_KG, (1 - ALPHA, 1 - 2 * ALPHA), draws=draws, seed=seed)
+    p = swap_test(change, sums_KG[:2], sums_KG[2:], flips=flips, seed=seed)
+    notes = []
+    if pairs.clusters < FEW:
+        notes.append(f"{pairs.clusters} prompts: the interval of so few is too narrow")
+    if p.resolution == 1:
+        notes.append("no pair differs")
+    elif p.resolution >= ALPHA:
+        notes.append(f"no p-value below {p.resolution:.2g} was possible")
+    if ci95 is None or ci90 is None:
+        notes.append("no interval: it has no finite bounds")
+    return {
+        **_nothing(pairs, sides, "; ".join(notes)),
+        "ci95": ci95, "ci90": ci90, "p_value": p.value, "p_resolution": p.resolution,
+    }  # fmt: skip

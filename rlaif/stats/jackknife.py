@@ -1,0 +1,107 @@
+"""Ratios of what is no sum over prompts, such as distinct-n: an interval by leaving groups of prompts out."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Hashable, Sequence
+from typing import Any, TypeVar
+
+import numpy as np
+
+from rlaif.stats.changes import RatioChange
+from rlaif.stats.pairs import Floats, check_lengths
+from rlaif.stats.resampling import Interval
+
+Item = TypeVar("Item")
+Sides = tuple[float | None, float | None]
+
+GROUPS = 40
+
+ROUNDING = 1e-12
+"""Logs of ratios that differ by no more are equal."""
+
+
+def jackknife_ratio(
+    measure: Callable[[Sequence[Item], Sequence[Item]], Sides],
+    before: Sequence[Item],
+    after: Sequence[Item],
+    prompts: Sequence[Hashable] | None = None,
+    *,
+    groups: int = GROUPS,
+    seed: int = 0,
+) -> RatioChange:
+    """
+    Return by which factor a measure of a whole set changed, with an interval by the delete-a-group jackknife.
+
+    A bootstrap repeats prompts, and a repeated text adds no new n-gram: it would make any set look less diverse than
+    it is. Leaving prompts out repeats nothing. Interval and p-value are Student's t on the log of the ratio, with
+    groups - 1 degrees of freedom (Kott 2001, "The delete-a-group jackknife").
+
+    Args:
+        measure: of both sides at once, such as distinct-2 of both at equal numbers of words; called groups + 1 times.
+        before: what is measured, such as texts, one a pair.
+        after: of the same pairs, in the same order.
+        prompts: the prompt of each pair; None: each pair has its own. A prompt is left out as a whole.
+        groups: into how many groups the prompts are dealt at random; fewer where there are fewer prompts.
+        seed: of that.
+
+    Raises:
+        InputError: lengths differ.
+
+    """
+    check_lengths(before, after, prompts)
+    keys = list(range(len(before))) if prompts is None else prompts
+    sides = measure(before, after)
+    known: dict[str, Any] = {"n": len(before), "prompts": len(set(keys)), "before": sides[0], "after": sides[1]}
+    unsure: dict[str, Any] = {"ci95": None, "ci90": None, "p_value": None, "p_resolution": None}
+    if not sides[0] or not sides[1]:
+        return RatioChange(ratio=None, note="no ratio: one side is 0 or cannot be measured", **known, **unsure)
+    ratio = sides[1] / sides[0]
+    if known["prompts"] < 2:
+        return RatioChange(ratio=ratio, note="one prompt: no interval and no p-value", **known, **unsure)
+    left_out = _log_ratios(measure, before, after, _dealt(keys, groups, seed))
+    if left_out is None:
+        return RatioChange(ratio=ratio, note="no interval: it hangs on a few prompts", **known, **unsure)
+    count = len(left_out)
+    error = math.sqrt((count - 1) / count * float(np.square(left_out - left_out.mean()).sum()))
+    return RatioChange(ratio=ratio, **known, **_by_students_t(math.log(ratio), error, count - 1))
+
+
+def _dealt(keys: Sequence[Hashable], groups: int, seed: int) -> list[int]:
+    """Return the group of each pair: prompts in random order, dealt one by one."""
+    different = list(dict.fromkeys(keys))
+    order = np.random.default_rng(seed).permutation(len(different))
+    group = {different[i]: place % groups for place, i in enumerate(order)}
+    return [group[key] for key in keys]
+
+
+def _log_ratios(
+    measure: Callable[[Sequence[Item], Sequence[Item]], Sides],
+    before: Sequence[Item],
+    after: Sequence[Item],
+    group_of: Sequence[int],
+) -> Floats | None:
+    """Return the log ratio without each group; None where one has none."""
+    found = []
+    for group in range(max(group_of) + 1):
+        kept = [i for i, its in enumerate(group_of) if its != group]
+        old, new = measure([before[i] for i in kept], [after[i] for i in kept])
+        if not old or not new:
+            return None
+        found.append(math.log(new / old))
+    return np.array(found)
+
+
+def _by_students_t(log_ratio: float, error: float, freedom: int) -> dict[str, Any]:
+    """Return intervals and p-value of a ratio whose log has this standard error."""
+    from scipy.stats import t
+
+    def interval(level: float) -> Interval:
+        half = float(t.ppf((1 + level) / 2, freedom)) * error
+        return math.exp(log_ratio - half), math.exp(log_ratio + half)
+
+    p_value: float | None = 1.0 if abs(log_ratio) <= ROUNDING else None
+    if error > ROUNDING:
+        p_value = float(2 * t.sf(abs(log_ratio) / error, freedom))
+    note = "no p-value: leaving prompts out changes nothing" if p_value is None else ""
+    return {"ci95": interval(0.95), "ci90": interval(0.90), "p_value": p_value, "p_resolution": None, "note": note}

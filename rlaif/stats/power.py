@@ -1,0 +1,34 @@
+"""How likely a test finds a difference that is there."""
+
+from __future__ import annotations
+
+import math
+from statistics import NormalDist
+
+from rlaif.errors import InputError
+
+
+def power(difference: float, std: float, n: int, *, alpha: float = 0.05) -> float:
+    """
+    Return the probability that a two-sided paired test at level `alpha` finds a true mean difference.
+
+    Normal approximation: Phi(d sqrt(n) / s - z) + Phi(-d sqrt(n) / s - z), z the 1 - alpha / 2 quantile (Lachin 1981,
+    "Introduction to sample size determination and power analysis for clinical trials"). Without a difference it is
+    `alpha`.
+
+    Args:
+        difference: the true mean of after - before.
+        std: standard deviation of the pairs' differences; of the prompts' mean differences, where a prompt has
+            several pairs.
+        n: pairs, or prompts.
+        alpha: level of the test.
+
+    Raises:
+        InputError: `std` or `n` is not positive.
+
+    """
+    if not (std > 0 and n > 0):
+        raise InputError(f"power needs a positive standard deviation and number, not {std:g} and {n}")
+    normal = NormalDist()
+    shift, z = difference * math.sqrt(n) / std, normal.inv_cdf(1 - alpha / 2)
+    return normal.cdf(shift - z) + normal.cdf(-shift - z)
