@@ -164,12 +164,29 @@ class StopSection(Checked):
 
 @dataclass(frozen=True, kw_only=True)
 class GuardSection(Checked):
-    """Held-out judges that watch the training and choose the checkpoint that is kept."""
+    """
+    Held-out judges that watch the training and choose the model that is kept.
+
+    The bands compare with the model before training, on the guard prompts; one that is left while the training score
+    is higher than before is an alarm, and a model outside them is not kept.
+    """
 
     judges: list[JudgeRef] = knob([], "cards of held-out judges")
     every: Count = knob(10, "steps")
     num_prompts: Count = knob(64, "prompts of the guard part, at most 10 % of all")
+    score_drop: NotNegative = knob(0.05, "a held-out score may lie so far below its best so far")
+    follow: Share = knob(0.2, "share of the training score's gain that a held-out score has to show")
+    distinct_2: NotNegative = knob(0.85, "at equal tokens, times that of before, at least")
+    length: list[float] = knob([0.75, 1.35], "mean tokens of a completion, times that of before")
+    perplexity: list[float] = knob([0.65, 1.5], "under the reference, times that of before")
     on_alarm: Literal["warn", "stop"] = knob("warn", "what an alarm does")
+    patience: Count | None = knob(None, "looks without a better model after which the run stops")
+
+    def __post_init__(self) -> None:
+        for name in ("length", "perplexity"):
+            band = getattr(self, name)
+            if len(band) != 2 or not 0 <= band[0] < band[1]:
+                raise ValueError(f"{name} should be a band, as in [0.8, 1.25], not {band}")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,12 +6,14 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor
 
 from rlaif.errors import InputError, RlaifError, SaidElsewhere
+
+T = TypeVar("T")
 
 
 class Processes:
@@ -109,6 +111,15 @@ class Processes:
         """Return the rows of all processes, in their order."""
         rows: Tensor = self.accelerator.gather(x)
         return rows
+
+    def gather_objects(self, items: list[T]) -> list[T]:
+        """Return the items of all processes, in their order."""
+        if self.count == 1:
+            return items
+        from accelerate.utils import gather_object
+
+        everybodys: list[T] = gather_object(items)
+        return everybodys
 
     def largest(self, number: float | None) -> float | None:
         """Return the largest of all processes' numbers, or None, which it is on all of them or on none."""

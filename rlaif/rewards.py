@@ -21,7 +21,7 @@ from rlaif.errors import InputError
 from rlaif.schema import shown
 from rlaif.scoring import judged
 from rlaif.threads import NAME as THREAD
-from rlaif.types import Judge, Sample, Status, Usage
+from rlaif.types import Judge, Judgement, Sample, Status, Usage
 
 Poll = Callable[[], None]
 """Called while waiting; raises what ends the wait."""
@@ -117,14 +117,11 @@ class Rewards:
         self.weights = list(weights) if weights is not None else [1.0] * len(self.sources)
         if len(self.weights) != len(self.sources):
             raise InputError(f"reward_weights: {len(self.weights)} weights for {len(self.sources)} reward_funcs")
-        self.reads: frozenset[str] = frozenset().union(*(source.reads for source in self.sources)) - {"prompt"}
 
     def refuse_lacking(self, prompts: Sequence[Prompt]) -> None:
         """Raise `InputError` where a source reads a column that a prompt does not have."""
-        for prompt in prompts:
-            for column in sorted(self.reads - prompt.columns.keys()):
-                there = ", ".join(prompt.columns) or "none beside the prompt"
-                raise InputError(f"the judge needs the column {column!r} of the data; there are: {there}")
+        for source in self.sources:
+            refuse_lacking(source, prompts)
 
     def load(self) -> None:
         """Load what the sources need, so that a missing file is found before the first step."""
@@ -144,6 +141,14 @@ class Rewards:
             else sum(weight * v.reward for weight, v in zip(self.weights, row, strict=True))
             for row in rows
         ]  # fmt: skip
+
+
+def refuse_lacking(judge: Source | Judge, prompts: Sequence[Prompt]) -> None:
+    """Raise `InputError` where a judge reads a column that a prompt does not have."""
+    for prompt in prompts:
+        for column in sorted(judge.reads - {"prompt"} - prompt.columns.keys()):
+            there = ", ".join(prompt.columns) or "none beside the prompt"
+            raise InputError(f"judge {judge.name} needs the column {column!r} of the data; there are: {there}")
 
 
 class Pending:
@@ -222,7 +227,7 @@ class Pending:
 _DOWN = ("unavailable", "timeout")
 
 
-def is_down(verdicts: Sequence[Verdict]) -> bool:
+def is_down(verdicts: Sequence[Verdict] | Sequence[Judgement]) -> bool:
     """Whether a judge is down, and not just slow on a few: most of a batch cannot reach it."""
     return 2 * sum(verdict.status in _DOWN for verdict in verdicts) > len(verdicts)
 

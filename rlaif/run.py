@@ -1,87 +1,155 @@
-"""A run file, from its prompts to the model that is kept."""
+"""A run file, from its prompts to the model that is kept and the numbers that show what became of it."""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Iterable
-from dataclasses import asdict, fields, replace
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-import yaml
-
+from rlaif import folder
 from rlaif.adapters import load_judge, settled
 from rlaif.checkpoint import write_atomically
 from rlaif.config import GenerationSection, JudgeRef, PPOConfig, PPOSection, RunConfig, read_run
-from rlaif.data import load_parts, refuse_missing
-from rlaif.errors import InputError
+from rlaif.data import Parts, load_parts, refuse_missing
+from rlaif.errors import InputError, RlaifError
+from rlaif.evaluation import Evaluation, Role, doubtful, roles_of
+from rlaif.evaluation.words import pairs_of_samples, print_figures
+from rlaif.guard import Guard
+from rlaif.interrupt import Interruption
 from rlaif.limits import Budget
 from rlaif.policy.loading import load, read_tokenizer
 from rlaif.processes import computes_on, refuse_misfit, refuse_unknown_trackers
-from rlaif.rewards import Rewards
-from rlaif.schema import check, read_text, read_yaml, reason_of, shown
+from rlaif.rewards import Poll, Rewards, refuse_lacking
+from rlaif.scoring import judged
 from rlaif.session import Session
 from rlaif.spending import Spending
 from rlaif.trainer import PPOTrainer
+from rlaif.training import Trainer
+from rlaif.types import Judge
 
-MAY_CHANGE = ("ppo.steps", "ppo.judge_patience", "stop", "checkpoints", "budget", "trackers", "output")
-"""What a resumed run may have otherwise: nothing that has acted on the steps before."""
 
-
-def train(run: str | Path | RunConfig, sets: Iterable[str] = (), *, resume: bool = False) -> None:
+def train(run: str | Path | RunConfig, sets: Iterable[str] = (), *, resume: bool = False) -> dict[str, Any]:
     """
-    Train by a run file.
+    Measure a model, train it by a run file, and measure it again.
 
     Args:
         run: its path, or what was read of it.
         sets: changes, as `--set` gives them: `ppo.steps=20`.
         resume: go on from the newest whole checkpoint in the output folder.
 
+    Returns:
+        What evaluation.json says.
+
     Raises:
         InputError: a key, the data, a judge or the model is wrong; before a step is made.
         RlaifError: a judge stayed down, the budget is spent, memory or disk ran out.
-        KeyboardInterrupt: Ctrl-C or SIGTERM; a checkpoint was written.
+        KeyboardInterrupt: Ctrl-C or SIGTERM; what was done is kept.
 
     """
     config = run if isinstance(run, RunConfig) else read_run(Path(run), sets)
     if not config.output:
         raise InputError("output: is missing; name the folder of the run")
-    folder = Path() if isinstance(run, RunConfig) else Path(run).parent
-    if config.algorithm != "ppo":
-        raise InputError(f"algorithm: {config.algorithm} is not here yet; take ppo")
-    config = _settled(config, folder)
+    config = settled_in(config, Path() if isinstance(run, RunConfig) else Path(run).parent)
     output, budget = Path(str(config.output)), Budget(config.budget.usd, config.budget.calls)
     # From the cheap to the dear: what is wrong with a card or the data is told before a model loads.
-    _refuse_output(config, output, resume)
+    folder.refuse_output(config, output, resume)
     refuse_misfit(config.ppo.batch_size)
     refuse_missing(config.data)
-    rewards = Rewards(load_judge(config.judge, session=Session(budget)), reward=config.reward)
+    judges = judges_of(config, Session(budget))
     if config.trackers:
         refuse_unknown_trackers(config.trackers)
     tokenizer = read_tokenizer(config.policy.model, config.policy.revision)
+    parts = parts_of(config, tokenizer, judges)
+    for judge in judges.all:
+        judged(judge, [])
+    folder.make(output)
+    trainer = trainer_of(config, judges.rewards, tokenizer, parts.train)
+    if trainer.processes.is_main:
+        write_atomically(output / "run.yaml", folder.as_yaml(config))
+    for note in (*parts.notes, *_said_before(parts, judges)):
+        trainer.view.say(note)
+    with Spending(budget, output / "spending.jsonl").of(trainer):
+        return _before_and_after(config, trainer, parts, judges, output, resume)
+
+
+def _before_and_after(
+    config: RunConfig, trainer: Trainer, parts: Parts, judges: Judges, output: Path, resume: bool
+) -> dict[str, Any]:
+    """Measure, train, measure."""
+    evaluation = Evaluation(parts.test, judges.roles, config.evaluation.completions_per_prompt, output)
+    guard = Guard(parts.guard, judges.watching, config.guard, output) if config.guard.judges else None
+    trainer.callbacks = (*filter(None, [guard]), *trainer.callbacks)
+    with _kept("nothing was trained yet; --resume goes on") as poll:
+        evaluation.before(trainer, poll)
+    trainer.train(resume_from_checkpoint=resume)
+    model = output / "model"
+    with _kept(f"the trained model is in {model}; --resume measures it") as poll:
+        told = evaluation.after(trainer, guard.best["step"] if guard else trainer.progress.step, poll)
+    if trainer.processes.is_main:
+        _show(told, evaluation.rows(), model, trainer.policy.is_seq2seq)
+    return told
+
+
+# --- the parts of a run -------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Judges:
+    """
+    The judges of a run.
+
+    Args:
+        rewards: what is learned from.
+        training: the judges in it.
+        roles: all that measure, each once.
+
+    """
+
+    rewards: Rewards
+    training: Sequence[Judge]
+    roles: Sequence[Role]
+
+    @property
+    def all(self) -> list[Judge]:
+        """Every judge once."""
+        return [role.judge for role in self.roles]
+
+    @property
+    def watching(self) -> list[Role]:
+        """The judges of the guard, and those that are learned from, whose rise it watches."""
+        own = {judge.name for judge in self.training}
+        return [role for role in self.roles if role.used_for_selection or role.name in own]
+
+
+def judges_of(config: RunConfig, session: Session) -> Judges:
+    """Make the judges of a run; none of them loads a model yet."""
+    training = load_judge(config.judge, session=session)
+    guards = [load_judge(card, session=session) for card in config.guard.judges]
+    evaluating = [load_judge(card, session=session) for card in config.evaluation.judges]
+    rewards = Rewards(training, reward=config.reward)
+    return Judges(rewards, [training], roles_of([training], guards, evaluating))
+
+
+def parts_of(config: RunConfig, tokenizer: Any, judges: Judges) -> Parts:
+    """Read the prompts, and refuse those that lack what a judge reads."""
     parts = load_parts(
         config.data,
         tokenizer,
         guard_prompts=config.guard.num_prompts if config.guard.judges else 0,
         test_prompts=config.evaluation.num_prompts,
     )
-    rewards.refuse_lacking(parts.train)
-    _make(output)
-    trainer = trainer_of(config, rewards, tokenizer, list(parts.train))
-    if trainer.processes.is_main:
-        write_atomically(output / "run.yaml", as_yaml(config))
-    for note in parts.notes:
-        trainer.view.say(note)
-    trainer.view.say(
-        f"{len(parts.train)} prompts to train on, {len(parts.guard)} for the guard, {len(parts.test)} to test on"
-    )
-    with Spending(budget, output / "spending.jsonl").of(trainer):
-        trainer.train(resume_from_checkpoint=resume)
-    trainer.view.say(f"the model is in {output / 'model'}")
+    for prompts in (parts.train, parts.guard, parts.test):
+        for judge in judges.all:
+            refuse_lacking(judge, prompts)
+    return parts
 
 
-def trainer_of(config: RunConfig, rewards: Rewards, tokenizer: Any, prompts: list[Any]) -> PPOTrainer:
+def trainer_of(config: RunConfig, rewards: Rewards, tokenizer: Any, prompts: list[Any]) -> Trainer:
     """Make the trainer of a run."""
+    if config.algorithm != "ppo":
+        raise InputError(f"algorithm: {config.algorithm} is not here yet; take ppo")
     policy = config.policy
     loaded = load(
         policy.model,
@@ -119,16 +187,11 @@ def args_of(config: RunConfig) -> PPOConfig:
     )
 
 
-def as_yaml(config: RunConfig) -> str:
-    """Return a run file of all keys as they are: what `--resume` compares with."""
-    return yaml.safe_dump(asdict(config), sort_keys=False, allow_unicode=True, default_flow_style=None)
-
-
-def _settled(config: RunConfig, folder: Path) -> RunConfig:
+def settled_in(config: RunConfig, place: Path) -> RunConfig:
     """Make the paths of inline cards, relative to the run file, absolute: the run's own run.yaml lies elsewhere."""
 
     def of(card: JudgeRef) -> JudgeRef:
-        return settled(card, folder) if isinstance(card, dict) else card
+        return settled(card, place) if isinstance(card, dict) else card
 
     guard, evaluation = config.guard, config.evaluation
     return replace(
@@ -139,41 +202,52 @@ def _settled(config: RunConfig, folder: Path) -> RunConfig:
     )
 
 
-def _make(output: Path) -> None:
-    """Make the folder of the run, or raise `InputError`."""
-    try:
-        output.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"{output}: cannot be made: {reason_of(error)}; name another folder by --output") from None
-    if not os.access(output, os.W_OK | os.X_OK):
-        raise InputError(f"{output}: cannot be written; name another folder by --output")
+# --- what people see ----------------------------------------------------------------------------------------------
 
 
-def _refuse_output(config: RunConfig, output: Path, resume: bool) -> None:
-    """Raise `InputError` where the output folder is somebody else's, or of a run with other settings."""
-    there = output / "run.yaml"
-    if not resume:
-        nearest = next(path for path in (output, *output.absolute().parents) if path.exists())
-        if nearest != output and not (nearest.is_dir() and os.access(nearest, os.W_OK | os.X_OK)):
-            raise InputError(f"{output}: cannot be made in {nearest}; name another folder by --output")
-        if output.exists() and (not output.is_dir() or any(output.iterdir())):
-            raise InputError(f"{output}: is there already; go on with its run by --resume, or name another by --output")
-        return
-    if not there.exists():
-        raise InputError(f"{output}: holds no run to go on with (no run.yaml); leave --resume out to begin one")
-    before = _flat(asdict(check(RunConfig, read_yaml(read_text(there), str(there)), str(there))))
-    now = _flat(asdict(config))
-    for key in now | before:  # one without `lora` has no policy.lora.r, which the other one may have
-        theirs, mine = before.get(key), now.get(key)
-        if mine != theirs and not any(key == word or key.startswith(f"{word}.") for word in MAY_CHANGE):
-            raise InputError(
-                f"{output}: its run has {key}: {shown(theirs)}, not {shown(mine)}; "
-                "go on with the same, or name another folder by --output"
-            )
+def _said_before(parts: Parts, judges: Judges) -> list[str]:
+    counts = f"{len(parts.train)} prompts to train on, {len(parts.guard)} for the guard, {len(parts.test)} to test on"
+    said = [counts, *(f"warning: {line}" for line in doubtful(judges.roles, judges.training))]
+    if all(role.kind == "training" for role in judges.roles):
+        said.append(
+            "warning: no judge is held out, so that the numbers will be no evidence; name one in evaluation.judges"
+        )
+    if not any(role.used_for_selection for role in judges.roles):
+        said.append("warning: nothing guards the training: the last model is kept; name a judge in guard.judges")
+    return said
 
 
-def _flat(keys: dict[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in keys.items():
-        flat |= _flat(value, f"{prefix}{key}.") if isinstance(value, dict) else {f"{prefix}{key}": value}
-    return flat
+def _show(told: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], model: Path, is_seq2seq: bool) -> None:
+    """Print the numbers, three pairs of samples, the answer in words, and how to load the model."""
+    import sys
+
+    def say(*lines: str) -> None:
+        print(*lines, sep="\n", file=sys.stderr, flush=True)  # noqa: T201
+
+    say("")
+    print_figures(told)
+    say("", *pairs_of_samples(rows, 3))
+    say("", told["answer"], "", f"the model is in {model}; to load it:", "", *loading_lines(model, is_seq2seq))
+
+
+def loading_lines(model: Path, is_seq2seq: bool) -> list[str]:
+    """Return three lines of Python that load a model that was trained; an adapter with the model that it is of."""
+    auto = "AutoModelForSeq2SeqLM" if is_seq2seq else "AutoModelForCausalLM"
+    return [
+        f"from transformers import {auto}, AutoTokenizer",
+        f"model = {auto}.from_pretrained({str(model)!r})",
+        f"tokenizer = AutoTokenizer.from_pretrained({str(model)!r})",
+    ]
+
+
+@contextmanager
+def _kept(what: str) -> Iterator[Poll]:
+    """Say what is kept where a measurement ends early; the first signal ends it as soon as nothing can be lost."""
+    with Interruption() as interruption:
+        try:
+            yield interruption.poll
+        except InputError:
+            raise
+        except (RlaifError, KeyboardInterrupt) as error:
+            error.args = ("; ".join(filter(None, (str(error), what))),)
+            raise

@@ -1,0 +1,108 @@
+"""
+The measurement of a run: the same prompts, seeds and decoding before and after, by every judge there is.
+
+`samples.jsonl` holds what was answered and what was said of it, `evaluation.json` what follows from that.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from rlaif.batches import seed_of
+from rlaif.checkpoint import write_atomically
+from rlaif.data import Prompt
+from rlaif.evaluation.figures import Row, figures
+from rlaif.evaluation.measure import Measuring, Side, measure
+from rlaif.evaluation.roles import Role, doubtful, roles_of
+from rlaif.evaluation.words import answer
+from rlaif.measuring import finite
+from rlaif.policy.memory import memory
+from rlaif.training import Trainer
+
+__all__ = ["Evaluation", "Role", "doubtful", "roles_of"]
+
+
+class Evaluation:
+    """
+    Before and after.
+
+    Args:
+        prompts: of the test part.
+        roles: all judges, each with its part in the run.
+        completions_per_prompt: answers to each prompt.
+        folder: of the run.
+
+    """
+
+    def __init__(
+        self, prompts: Sequence[Prompt], roles: Sequence[Role], completions_per_prompt: int, folder: Path
+    ) -> None:
+        self._prompts = [prompt for prompt in prompts for _ in range(completions_per_prompt)]
+        self._roles = roles
+        self._per_prompt = completions_per_prompt
+        self._samples, self._told = folder / "samples.jsonl", folder / "evaluation.json"
+
+    def before(self, trainer: Trainer, poll: Callable[[], None]) -> None:
+        """Measure the model before training, unless an earlier start of the run has done so."""
+        if self._rows() is None:
+            trainer.view.say(f"measuring {len(self._prompts)} completions before training")
+            sides = self._measured(trainer, poll, as_reference=True)
+            self._write(trainer, sides, [None] * len(sides))
+
+    def after(self, trainer: Trainer, kept_step: int, poll: Callable[[], None]) -> dict[str, Any]:
+        """Measure the model that is kept, and return what evaluation.json says."""
+        rows = self._rows()
+        assert rows is not None, "nothing was measured before training"
+        trainer.view.say(f"measuring {len(self._prompts)} completions after training")
+        sides = self._measured(trainer, poll)
+        rows = self._write(trainer, [row["before"] for row in rows], sides)
+        told = figures(rows, self._roles)
+        told |= {"steps": trainer.progress.step, "kept_step": kept_step, "seed": trainer.args.seed}
+        told = {"answer": answer(told), **told}
+        if trainer.processes.is_main:
+            write_atomically(self._told, json.dumps(finite(told), indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+        return told
+
+    def rows(self) -> list[Row]:
+        """Return the lines of samples.jsonl."""
+        return self._rows() or []
+
+    def _measured(self, trainer: Trainer, poll: Callable[[], None], *, as_reference: bool = False) -> list[Side]:
+        args = trainer.args
+        how = Measuring(
+            trainer.sampling, seed_of(args.seed, "test"), len(trainer.share), args.micro_batch_tokens,
+            args.judge_patience, poll,
+        )  # fmt: skip
+        judges = [role.judge for role in self._roles]
+        with memory("measuring", "ppo.batch_size, generation.max_new_tokens or ppo.micro_batch_tokens"):
+            return measure(trainer.policy, self._prompts, judges, how, trainer.processes, as_reference=as_reference)
+
+    def _write(self, trainer: Trainer, before: Sequence[Side], after: Sequence[Side | None]) -> list[Row]:
+        rows: list[Row] = [
+            {"prompt": prompt.text, "index": i % self._per_prompt, "before": b, "after": a}
+            for i, (prompt, b, a) in enumerate(zip(self._prompts, before, after, strict=True))
+        ]
+        with trainer.processes.alike():
+            if trainer.processes.is_main:
+                write_atomically(self._samples, "".join(map(_line, rows)))
+        return rows
+
+    def _rows(self) -> list[Row] | None:
+        """Return what was measured of these prompts by these judges before, None where there is none."""
+        try:
+            rows = [json.loads(line) for line in self._samples.read_text(encoding="utf-8").split("\n") if line]
+        except (OSError, ValueError):
+            return None
+        wanted = {role.name for role in self._roles}
+        asked = [row["prompt"] for row in rows] == [prompt.text for prompt in self._prompts]
+        judged = all(wanted <= row["before"]["judgements"].keys() for row in rows)
+        return rows if asked and judged else None
+
+
+def _line(row: Mapping[str, Any]) -> str:
+    """Return a row as JSON: UTF-8 text as it is, lone surrogates escaped."""
+    text = json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n"
+    return text.encode(errors="backslashreplace").decode()
