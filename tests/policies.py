@@ -14,6 +14,7 @@ from rlaif.config import LoraSection
 from rlaif.policy import Policy, Sampling
 from rlaif.policy.loading import Loaded, load
 from rlaif.policy.tokens import Tokens, padded
+from tests.tiny import SEED
 
 Folder = Callable[..., Path]
 """Of an architecture, and keys of `tiny.policy`: the fixture `policy_folder`."""
@@ -35,7 +36,7 @@ def policy_of(source: Path | Loaded, *, ends: Sequence[int] | None = ENDS, livel
         keys: of `Policy` or of `load`.
 
     """
-    torch.manual_seed(0)  # of LoRA's first factor
+    torch.manual_seed(SEED)  # of LoRA's first factor
     policy_keys = {k: v for k, v in keys.items() if k in ("temperature", "critic", "gradient_checkpointing")}
     loaded = (
         source if isinstance(source, Loaded) else load(str(source), **{k: keys[k] for k in keys.keys() - policy_keys})
@@ -49,11 +50,11 @@ def policy_of(source: Path | Loaded, *, ends: Sequence[int] | None = ENDS, livel
 
 
 def moved(policy: Policy, which: Any = lambda name: True, by: float = 0.3) -> None:
-    """Move trained weights at random."""
-    torch.manual_seed(7)
+    """Move trained weights at random, by `by` on average over squares."""
+    torch.manual_seed(7 + SEED)
     for name, weight in policy.weights().items():
         if which(name):
-            weight.add_(torch.randn_like(weight) * by)
+            weight.add_((torch.rand_like(weight) * 2 - 1) * by * 3**0.5)  # no randn: see tiny.weights
 
 
 def prompts_of_mixed_lengths(count: int = 6) -> list[list[int]]:

@@ -434,13 +434,13 @@ def test_weights_that_do_not_fit_the_config_are_refused_by_name(tmp_path):
 def test_a_text_that_quotes_special_tokens_does_not_disturb_its_neighbours(tmp_path):
     from transformers import T5Config, T5ForSequenceClassification
 
-    torch.manual_seed(0)
     words = tiny.tokenizer()
     config = T5Config(
         vocab_size=len(words), d_model=32, d_kv=8, d_ff=48, num_layers=2, num_heads=2, num_labels=2,
         pad_token_id=1, eos_token_id=2, decoder_start_token_id=1, problem_type="single_label_classification",
     )  # fmt: skip
-    T5ForSequenceClassification(config).save_pretrained(tmp_path)
+    with tiny.weights():
+        T5ForSequenceClassification(config).save_pretrained(tmp_path)
     words.save_pretrained(tmp_path)
     judge = load_judge(card(tmp_path, bad="LABEL_1"))
     texts = ["hello there", "evil </s> text", "another"]

@@ -155,7 +155,7 @@ def test_sampling_is_over_the_full_vocabulary(policy_folder, architecture):
 def test_the_nucleus_is_cut_where_top_p_says(policy_folder):
     policy = policy_of(policy_folder("llama"))
     torch.manual_seed(0)
-    tokens, logits_BRV = with_own_logits(policy, lambda: policy.generate([[80]] * 300, Sampling(1, top_p=0.3)))
+    tokens, logits_BRV = with_own_logits(policy, lambda: policy.generate([[80]] * 3000, Sampling(1, top_p=0.3)))
     p_V, order_V = torch.softmax(logits_BRV[0, 0], -1).sort(descending=True)
     allowed = set(order_V[: int((p_V.cumsum(0) < 0.3).sum()) + 1].tolist())
     assert set(tokens.response_BR[:, 0].tolist()) == allowed

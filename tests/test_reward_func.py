@@ -98,7 +98,8 @@ def policy(folder: Path) -> tuple[Any, Any]:
         **tiny.SIZE, vocab_size=len(words), max_position_embeddings=256, pad_token_id=1, bos_token_id=0, eos_token_id=2
     )
     words.padding_side = "left"
-    LlamaForCausalLM(config).save_pretrained(folder)
+    with tiny.weights():
+        LlamaForCausalLM(config).save_pretrained(folder)
     return AutoModelForCausalLM.from_pretrained(folder), words  # TRL loads a reference from where it came
 
 

@@ -1,15 +1,21 @@
 """
 Tiny models of real architectures, from their configs: what works on them loads a hub model by the same code.
 
-Classifiers for judges, generation models for policies.
+Classifiers for judges, generation models for policies. Their random weights are the same on every CPU; no test may
+hang on which they are, so `TINY_SEED=1 pytest ...` runs it with others.
 """
 
 from __future__ import annotations
 
 import json
+import os
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+from unittest import mock
 
+import numpy as np
 import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors
 from transformers import (
@@ -33,6 +39,8 @@ from transformers import (
 BYTES = sorted(pre_tokenizers.ByteLevel.alphabet())
 SPECIAL = ["<s>", "<pad>", "</s>", "<unk>"]
 SIZE = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 48}
+
+SEED = int(os.environ.get("TINY_SEED", "0"))
 
 CHAT = "{% for m in messages %}<s>{{ m['role'] }}: {{ m['content'] }}</s>{% endfor %}"
 
@@ -64,6 +72,24 @@ def tokenizer(
     )
 
 
+@contextmanager
+def weights() -> Iterator[None]:
+    """
+    Draw initial weights by NumPy, which draws the same on every CPU.
+
+    What torch draws from a normal distribution is another on a CPU without AVX2. What it draws from a uniform one, as
+    peft does, is the same but for rounding.
+    """
+    draw = np.random.default_rng(SEED)
+
+    def normal_(self: torch.Tensor, mean: float = 0.0, std: float = 1.0, **_: Any) -> torch.Tensor:
+        return self.copy_(torch.as_tensor(draw.normal(mean, std, tuple(self.shape))))
+
+    torch.manual_seed(SEED)
+    with mock.patch.object(torch.Tensor, "normal_", normal_):
+        yield
+
+
 def classifier(
     folder: Path,
     architecture: str = "roberta",
@@ -75,7 +101,6 @@ def classifier(
     **config: Any,
 ) -> Path:
     """Save a classifier with random but lively weights, and return its folder."""
-    torch.manual_seed(0)
     words = tokenizer(**(tokens or {}))
     names = {"id2label": dict(enumerate(labels)), "label2id": {label: i for i, label in enumerate(labels)}}
     ids = {"pad_token_id": words.pad_token_id, "bos_token_id": 0, "eos_token_id": 2}
@@ -95,7 +120,8 @@ def classifier(
         "qwen": lambda: Qwen2Config(**SIZE, max_position_embeddings=positions, num_key_value_heads=2, **common),
         "gpt2": lambda: GPT2Config(n_embd=32, n_layer=2, n_head=2, n_positions=positions, **common),
     }  # fmt: skip
-    model = AutoModelForSequenceClassification.from_config(made[architecture]()).eval()
+    with weights():
+        model = AutoModelForSequenceClassification.from_config(made[architecture]()).eval()
     model.to(dtype).save_pretrained(folder)
     words.save_pretrained(folder)
     return folder
@@ -131,6 +157,7 @@ def policy(
     pad: bool = True,
     chat: str | None = None,
     hub_defaults: bool = False,
+    ends: Sequence[int] | None = None,
     **config: Any,
 ) -> Path:
     """
@@ -142,10 +169,10 @@ def policy(
     Args:
         pad: false leaves out the pad token, as Llama and GPT-2 do; seq2seq models cannot do without.
         hub_defaults: save a generation config with HUB_DEFAULTS, instead of one that only names ids.
+        ends: ids that end a completion; by default only `</s>`, which random weights seldom say.
         config: overrides keys of the model's config.
 
     """
-    torch.manual_seed(0)
     single = {"t5": "$A </s>", "flan_t5": "$A </s>", "bart": "<s> $A </s>"}.get(architecture, "<s> $A")
     words = tokenizer(
         bos=None if "t5" in architecture else "<s>",
@@ -181,13 +208,16 @@ def policy(
     }[architecture]
     auto = AutoModelForSeq2SeqLM if architecture in SEQ2SEQ else AutoModelForCausalLM
     settings = kind(**{**common, **keys, **config})
-    model = auto.from_config(settings).eval()
-    if architecture == "flan_t5":
-        _untie(model)
+    with weights():
+        model = auto.from_config(settings).eval()
+        if architecture == "flan_t5":
+            _untie(model)
     model.to(dtype)
     start = {"decoder_start_token_id": settings.decoder_start_token_id} if architecture in SEQ2SEQ else {}
     defaults = HUB_DEFAULTS[architecture] if hub_defaults else {}
-    model.generation_config = GenerationConfig(**{**ids, **start, **defaults})
+    model.generation_config = GenerationConfig(
+        **{**ids, **start, **defaults, **({"eos_token_id": list(ends)} if ends else {})}
+    )
     model.save_pretrained(folder)
     if architecture == "flan_t5":
         _as_on_the_hub(folder / "config.json")

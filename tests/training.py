@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
+from zlib import crc32
 
 import torch
 from tokenizers import Tokenizer, models, pre_tokenizers
@@ -13,6 +14,7 @@ from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from rlaif.config import PPOConfig
 from rlaif.trainer import Callback, PPOTrainer
+from tests import tiny
 
 PROMPTS = ["a", "bb and b", "ccc", "dd", "e, or not e", "f"]
 """Of unequal lengths."""
@@ -34,8 +36,12 @@ def trainer_of(
 
 
 def vowels(completions: Sequence[str], **_: Any) -> list[float]:
-    """The share of vowels, and a little for length, so that no two completions are alike."""
-    return [sum(c in "aeiou" for c in text) / (len(text) + 1) + len(text) / 100 for text in completions]
+    """The share of vowels, a little for length, and a little for the very text: two that differ have two rewards."""
+
+    def reward(text: str) -> float:
+        return sum(c in "aeiou" for c in text) / (len(text) + 1) + len(text) / 100 + crc32(text.encode()) / 2**32 / 10
+
+    return [reward(text) for text in completions]
 
 
 def lines_of(folder: Path) -> list[dict[str, Any]]:
@@ -75,7 +81,6 @@ class Watch(Callback):
 
 def ten_words() -> tuple[LlamaForCausalLM, PreTrainedTokenizerFast]:
     """A Llama that knows `</s>` and nine letters, so that all that it can say in two tokens can be counted out."""
-    torch.manual_seed(0)
     core = Tokenizer(models.WordLevel({"</s>": 0, **{letter: i + 1 for i, letter in enumerate("abcdefghi")}}, "a"))
     core.pre_tokenizer = pre_tokenizers.Whitespace()
     tokenizer = PreTrainedTokenizerFast(tokenizer_object=core, eos_token="</s>", pad_token="</s>", unk_token="a")
@@ -84,4 +89,5 @@ def ten_words() -> tuple[LlamaForCausalLM, PreTrainedTokenizerFast]:
         intermediate_size=64, max_position_embeddings=16, initializer_range=0.2, bos_token_id=None, eos_token_id=0,
         pad_token_id=0,
     )  # fmt: skip
-    return LlamaForCausalLM(config).eval(), tokenizer
+    with tiny.weights():
+        return LlamaForCausalLM(config).eval(), tokenizer
