@@ -49,7 +49,7 @@ def over_seeds(values: Sequence[float | None]) -> Spread:
 
 def holm(p_values: Sequence[float | None]) -> list[float | None]:
     """
-    Return p-values adjusted for their number: those below 0.05 are all true with probability 95 % (Holm 1979).
+    Return p-values adjusted for their number: with probability 95 % none below 0.05 is a false alarm (Holm 1979).
 
     Args:
         p_values: of independent or dependent tests, in any order; None, where nothing was tested, stays None and does

@@ -7,6 +7,7 @@ addition per prompt, however many completions it has. Work goes in blocks: memor
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass
@@ -52,7 +53,9 @@ def bootstrap_intervals(
     Return a confidence interval of `measure` for each level, by resampling G >= 2 prompts with all their pairs.
 
     BCa (Efron 1987, "Better bootstrap confidence intervals") by scipy; percentiles beyond `BCA_LIMIT` prompts and
-    where BCa is undefined, as without variance. None where a bound is not finite.
+    where BCa is undefined, as without variance. A bootstrap of few prompts is too narrow, so that the level is raised
+    until the interval of a mean is about as wide as Student's (Hesterberg 2015, arXiv 1411.5279; `ExpandProbs` of his
+    R package resample). None where a bound is not finite.
 
     Args:
         measure: what is computed from the sums over all prompts.
@@ -62,9 +65,13 @@ def bootstrap_intervals(
         seed: of the resamples.
 
     """
-    from scipy.stats import bootstrap
+    from scipy.stats import bootstrap, norm, t
 
     prompts = sums_KG.shape[1]
+
+    def raised(level: float) -> float:
+        quantile = math.sqrt(prompts / (prompts - 1)) * float(t.ppf((1 + level) / 2, prompts - 1))
+        return min(1 - 1e-9, 1 - 2 * float(norm.sf(quantile)))
 
     def of_sample(*columns: Floats, axis: int) -> Floats:
         return measure(np.stack([column.sum(axis=axis) for column in columns]))
@@ -72,7 +79,7 @@ def bootstrap_intervals(
     def interval(level: float, method: str, done: object = None) -> tuple[object, Floats]:
         result = bootstrap(
             tuple(sums_KG), of_sample, n_resamples=0 if done else draws, batch=max(1, BLOCK // prompts), paired=True,
-            vectorized=True, confidence_level=level, method=method, bootstrap_result=done,
+            vectorized=True, confidence_level=raised(level), method=method, bootstrap_result=done,
             rng=np.random.default_rng([seed, 0]),
         )  # fmt: skip
         return result, np.array(result.confidence_interval, dtype=np.float64)
