@@ -181,9 +181,8 @@ def test_columns_that_a_source_reads_have_to_be_there():
         return [0.0] * len(completions)
 
     rewards = Rewards(compare)
-    assert rewards.reads == {"reference"}
     rewards.refuse_lacking([Prompt("p", [1], {"reference": "r"})])
-    with pytest.raises(InputError, match="needs the column 'reference' of the data; there are: n"):
+    with pytest.raises(InputError, match="judge compare needs the column 'reference' of the data; there are: n"):
         rewards.refuse_lacking([Prompt("p", [1], {"reference": "r"}), Prompt("q", [2], {"n": 1})])
     with pytest.raises(InputError, match="there are: none beside the prompt"):
         rewards.refuse_lacking([Prompt("p", [1])])
