@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: quickstart test lint format benchmarks clean
+.PHONY: quickstart test lint format benchmarks benchmarks-training clean
 
 quickstart: .venv/base.stamp
 	$(BIN)/rlaif score -j lexicon -j length -j random \
@@ -28,6 +28,12 @@ benchmarks: .venv/test.stamp
 	$(BIN)/python benchmarks/streaming.py
 	HF_HUB_OFFLINE=1 $(BIN)/python benchmarks/classifier.py
 	$(BIN)/python benchmarks/remote.py
+
+# The last trains six models, and needs ../shared. benchmarks/ppo.py is not here: it needs environments of TRL's.
+benchmarks-training: .venv/test.stamp
+	HF_HUB_OFFLINE=1 $(BIN)/python -m benchmarks.overlap
+	HF_HUB_OFFLINE=1 $(BIN)/python -m benchmarks.scaling
+	HF_HUB_OFFLINE=1 $(BIN)/python -m benchmarks.detox
 
 .venv/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
