@@ -538,11 +538,12 @@ def test_intervals_hold_the_truth_as_often_as_they_say():
         keys = np.repeat(np.arange(prompts), sizes)
         shared = np.repeat(0.3 * (rng.exponential(1, prompts) - 1), sizes)
         differences = (truth + shared + 0.1 * rng.standard_normal(len(keys))).tolist()
-        for name, clusters in (("clustered", keys.tolist()), ("naive", None)):
+        ways = (("clustered", keys.tolist()), ("naive", None))
+        for name, clusters in ways[: 1 + (repeat < 100)]:
             found = paired_change([0.0] * len(keys), differences, clusters, draws=600, flips=1, seed=repeat)
             inside[name] += found.ci95[0] <= truth <= found.ci95[1]
     assert 0.90 <= inside["clustered"] / 200 <= 0.99
-    assert inside["naive"] / 200 < 0.85
+    assert inside["naive"] / 100 < 0.85
 
 
 def test_the_best_of_20_perturbed_copies_is_no_better_on_fresh_prompts():

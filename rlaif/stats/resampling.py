@@ -11,13 +11,14 @@ import math
 import warnings
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from rlaif.stats.pairs import Floats, Scores, pairs_of
 
-BLOCK = 2**18
-"""Numbers of a block: 2 MiB."""
+BLOCK = 2**15
+"""Numbers of a block: 256 KiB, which stay in the cache of a core."""
 
 BCA_LIMIT = 2000
 """Prompts up to which intervals are BCa: its jackknife is quadratic, and what it corrects fades with 1 / sqrt(G)."""
@@ -65,35 +66,38 @@ def bootstrap_intervals(
         seed: of the resamples.
 
     """
-    from scipy.stats import bootstrap, norm, t
+    from scipy.stats import bootstrap
 
     prompts = sums_KG.shape[1]
-
-    def raised(level: float) -> float:
-        quantile = math.sqrt(prompts / (prompts - 1)) * float(t.ppf((1 + level) / 2, prompts - 1))
-        return min(1 - 1e-9, 1 - 2 * float(norm.sf(quantile)))
+    methods = ("BCa", "percentile") if prompts <= BCA_LIMIT else ("percentile",)
 
     def of_sample(*columns: Floats, axis: int) -> Floats:
         return measure(np.stack([column.sum(axis=axis) for column in columns]))
 
-    def interval(level: float, method: str, done: object = None) -> tuple[object, Floats]:
-        result = bootstrap(
-            tuple(sums_KG), of_sample, n_resamples=0 if done else draws, batch=max(1, BLOCK // prompts), paired=True,
-            vectorized=True, confidence_level=raised(level), method=method, bootstrap_result=done,
-            rng=np.random.default_rng([seed, 0]),
-        )  # fmt: skip
-        return result, np.array(result.confidence_interval, dtype=np.float64)
-
+    done: Any = None
     found: list[Interval | None] = []
     with warnings.catch_warnings(), np.errstate(all="ignore"):
         warnings.simplefilter("ignore")  # scipy warns where BCa is undefined
-        done, _ = interval(levels[0], "percentile")
         for level in levels:
-            _, bounds = interval(level, "BCa", done) if prompts <= BCA_LIMIT else (None, np.array([np.nan]))
-            if not np.isfinite(bounds).all():
-                _, bounds = interval(level, "percentile", done)
-            found.append((float(bounds[0]), float(bounds[1])) if np.isfinite(bounds).all() else None)
+            for method in methods:
+                done = bootstrap(
+                    tuple(sums_KG), of_sample, n_resamples=0 if done else draws, batch=max(1, BLOCK // prompts),
+                    paired=True, vectorized=True, confidence_level=_raised(level, prompts), method=method,
+                    bootstrap_result=done, rng=np.random.default_rng([seed, 0]),
+                )  # fmt: skip
+                low, high = map(float, done.confidence_interval)
+                if math.isfinite(low) and math.isfinite(high):
+                    break
+            found.append((low, high) if math.isfinite(low) and math.isfinite(high) else None)
     return found
+
+
+def _raised(level: float, prompts: int) -> float:
+    """Return the level at which a normal interval of a bootstrap's width is as wide as Student's t at `level`."""
+    from scipy.special import ndtr, stdtrit
+
+    quantile = math.sqrt(prompts / (prompts - 1)) * stdtrit(prompts - 1, (1 + level) / 2)
+    return min(1 - 1e-9, 1 - 2 * float(ndtr(-quantile)))
 
 
 def swap_test(change: Measure, before_KG: Floats, after_KG: Floats, *, flips: int, seed: int) -> PValue:
