@@ -54,11 +54,9 @@ def assign(
         reduce: sums over processes.
 
     """
-    device = rollout.ended_B.device
-    judged_B = torch.tensor([reward is not None for reward in rewards], device=device)
-    rewards_B = torch.tensor([0.0 if reward is None else reward for reward in rewards], device=device)
+    rewards_B, judged_B = as_tensors(rewards, rollout.ended_B.device)
     mask_BR = rollout.tokens.mask_BR & judged_B.unsqueeze(1)
-    shaped_B = _shaped(rewards_B, judged_B, rollout.ended_B, config, moments, reduce)
+    shaped_B = shaped(rewards_B, judged_B, rollout.ended_B, config, moments, reduce)
     kl_BR = kl_estimate(rollout.old.logprobs, rollout.reference_BR, mask_BR, config.kl_estimator)
     advantages_BR, returns_BR = gae(
         token_rewards(shaped_B, kl_BR, mask_BR, kl_coef),
@@ -72,7 +70,13 @@ def assign(
     return Credit(advantages_BR, returns_BR, mask_BR, judged_B, rewards_B)
 
 
-def _shaped(
+def as_tensors(rewards: Sequence[float | None], device: torch.device) -> tuple[Tensor, Tensor]:
+    """Return rewards [B], 0 where a judge abstained, and whether there was a judgement [B]."""
+    judged_B = torch.tensor([reward is not None for reward in rewards], device=device)
+    return torch.tensor([0.0 if reward is None else reward for reward in rewards], device=device), judged_B
+
+
+def shaped(
     rewards_B: Tensor,
     judged_B: Tensor,
     ended_B: Tensor,

@@ -16,12 +16,12 @@ from rlaif.rollout import Rollout
 from rlaif.types import STATUSES, toxicity_of
 
 
-def of_rollout(rollout: Rollout, credit: Credit, reduce: Reduce) -> dict[str, Any]:
+def of_rollout(rollout: Rollout, rewards_B: Tensor, judged_B: Tensor, reduce: Reduce) -> dict[str, Any]:
     """Return what a rollout was like: rewards, distance from the reference, entropy, lengths."""
     mask_BR, old = rollout.tokens.mask_BR, rollout.old
-    everything_B = torch.ones_like(credit.judged_B)
-    mean, variance = masked_moments(credit.rewards_B, credit.judged_B, reduce)
-    count = float(reduce(credit.judged_B.sum().double()))
+    everything_B = torch.ones_like(judged_B)
+    mean, variance = masked_moments(rewards_B, judged_B, reduce)
+    count = float(reduce(judged_B.sum().double()))
 
     def per_completion(kind: Any) -> float:
         kl_BR = kl_estimate(old.logprobs, rollout.reference_BR, mask_BR, kind)
@@ -34,10 +34,14 @@ def of_rollout(rollout: Rollout, credit: Credit, reduce: Reduce) -> dict[str, An
         "kl": per_completion("k3"),
         "kl_k1": per_completion("k1"),
         "entropy": float(masked_mean(old.entropies, mask_BR, reduce)),
-        "explained_variance": float(explained_variance(old.values, credit.returns_BR, credit.mask_BR, reduce)),
         "length_tokens": float(masked_mean(mask_BR.sum(1).float(), everything_B, reduce)),
         "eos_rate": float(masked_mean(rollout.ended_B.float(), everything_B, reduce)),
     }
+
+
+def of_values(rollout: Rollout, credit: Credit, reduce: Reduce) -> float:
+    """Return the share of the returns' variance that the values of a rollout had foreseen."""
+    return float(explained_variance(rollout.old.values, credit.returns_BR, credit.mask_BR, reduce))
 
 
 def of_verdicts(

@@ -5,14 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from torch import Tensor
 
 from rlaif.checkpoint import State, newest
 from rlaif.config import PPOConfig
 from rlaif.errors import InputError
-from rlaif.learning import Learner
 from rlaif.policy import Policy
 from rlaif.ppo import AdaptiveKL, FixedKL, RunningMoments
 from rlaif.schema import shown
@@ -23,6 +22,18 @@ MAY_CHANGE = frozenset({
     "judge_patience",
 })  # fmt: skip
 """What a resumed run may have otherwise: nothing that has acted on the steps before."""
+
+
+class Learns(Protocol):
+    """What changes a policy, and has a state that a run goes on from."""
+
+    def state(self) -> Mapping[str, Tensor]:
+        """Return the state of the optimizer."""
+        ...
+
+    def load_state(self, state: Mapping[str, Tensor]) -> None:
+        """Put back what `state` returned."""
+        ...
 
 
 @dataclass
@@ -46,7 +57,7 @@ class Progress:
     window: Window = field(default_factory=list)
 
 
-def state_of(progress: Progress, policy: Policy, learner: Learner, args: PPOConfig, processes: int) -> State:
+def state_of(progress: Progress, policy: Policy, learner: Learns, args: PPOConfig, processes: int) -> State:
     """Return the state after the last whole step."""
     facts = {
         "args": asdict(args), "processes": processes, "kl_coef": progress.kl_coef.value, "spent": progress.spent,
@@ -55,7 +66,7 @@ def state_of(progress: Progress, policy: Policy, learner: Learner, args: PPOConf
     return State(progress.step, {"weights": policy.weights(), "optimizer": learner.state()}, facts)
 
 
-def restore(state: State, progress: Progress, policy: Policy, learner: Learner) -> None:
+def restore(state: State, progress: Progress, policy: Policy, learner: Learns) -> None:
     """Put a state back."""
     facts = state.facts
     progress.step, progress.spent, progress.kl_coef.value = state.step, facts["spent"], facts["kl_coef"]

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from rlaif.limits import Budget
-from rlaif.trainer import Callback, PPOTrainer
+from rlaif.training import Callback, Trainer
 
 
 class Spending(Callback):
@@ -33,7 +33,7 @@ class Spending(Callback):
         self._written = (0, 0.0)
 
     @contextmanager
-    def of(self, trainer: PPOTrainer) -> Iterator[None]:
+    def of(self, trainer: Trainer) -> Iterator[None]:
         """Watch a trainer; the first of several processes also has what cannot be shared evenly."""
         processes, budget, (calls, usd) = trainer.processes, self._budget, _spent(self._path)
         if budget.usd is not None:
@@ -48,7 +48,11 @@ class Spending(Callback):
             with suppress(OSError):  # a full disk has been told of by what ended the run
                 self.write(trainer.progress.step + 1)  # of a step that was not ended
 
-    def on_step(self, trainer: PPOTrainer, metrics: dict[str, Any]) -> None:
+    def on_begin(self, trainer: Trainer) -> None:
+        """Write what was spent before: on the measurement, and by a guard's first look."""
+        self.write(trainer.progress.step)
+
+    def on_step(self, trainer: Trainer, metrics: dict[str, Any]) -> None:
         """Write what the step took, and tell the calls of all processes."""
         calls = torch.tensor(float(self.write(metrics["step"])), dtype=torch.float64, device=trainer.processes.device)
         metrics["calls"] = int(trainer.processes.reduce(calls))
