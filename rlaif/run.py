@@ -85,7 +85,7 @@ def _before_and_after(
         evaluation.before(trainer, poll)
     trainer.train(resume_from_checkpoint=resume)
     model = output / "model"
-    with _kept(f"the trained model is in {model}; --resume measures it") as poll:
+    with _kept(f"the trained model is in {model}; --resume measures it", trainer.interruption.wished) as poll:
         told = evaluation.after(trainer, guard.best["step"] if guard else trainer.progress.step, poll)
     if trainer.processes.is_main:
         _show(told, evaluation.rows(), model, trainer.policy.is_seq2seq)
@@ -212,8 +212,13 @@ def _said_before(parts: Parts, judges: Judges) -> list[str]:
         said.append(
             "warning: no judge is held out, so that the numbers will be no evidence; name one in evaluation.judges"
         )
-    if not any(role.used_for_selection for role in judges.roles):
+    watching = [role for role in judges.roles if role.used_for_selection]
+    if not watching:
         said.append("warning: nothing guards the training: the last model is kept; name a judge in guard.judges")
+    elif all(role.kind == "training" for role in watching):
+        said.append(
+            "warning: no judge of the guard is held out: what fools the judge that is learned from fools the guard too"
+        )
     return said
 
 
@@ -241,9 +246,17 @@ def loading_lines(model: Path, is_seq2seq: bool) -> list[str]:
 
 
 @contextmanager
-def _kept(what: str) -> Iterator[Poll]:
-    """Say what is kept where a measurement ends early; the first signal ends it as soon as nothing can be lost."""
+def _kept(what: str, wished: bool = False) -> Iterator[Poll]:
+    """
+    Say what is kept where a measurement ends early; the first signal ends it as soon as nothing can be lost.
+
+    Args:
+        what: is kept.
+        wished: whether a signal has come before, when it could not end anything.
+
+    """
     with Interruption() as interruption:
+        interruption.wished = wished
         try:
             yield interruption.poll
         except InputError:

@@ -51,7 +51,8 @@ class PythonJudge:
 
     def __init__(self, card: PythonCard, function: Callable[..., Any]) -> None:
         self.name, self.measures = card.name, card.measures
-        self.identity: Hashable = ("python", card.function)
+        source, _, name = card.function.rpartition(":")
+        self.identity: Hashable = ("python", str(Path(source).resolve()) if source.endswith(".py") else source, name)
         self._function = RewardFunction(function, f"judge {card.name}: {card.function}")
         self._scale = card.scale or Scale(worst=0.0, best=1.0)
         self.reads = self._function.reads

@@ -48,7 +48,10 @@ def roles_of(training: Sequence[Judge], guards: Sequence[Judge], evaluating: Seq
         InputError: two different judges have one name.
 
     """
-    judges = list({(judge.identity, judge.name): judge for judge in (*training, *guards, *evaluating)}.values())
+    first: dict[Hashable, Judge] = {}  # the one that is learned from has its model in memory: no second one
+    for judge in (*training, *guards, *evaluating):
+        first.setdefault((judge.identity, judge.name), judge)
+    judges = list(first.values())
     refuse_equal_names(judges, "judge, guard.judges and evaluation.judges")
     learned_from = frozenset().union(*(ingredients(judge) for judge in training))
     selecting = frozenset(judge.identity for judge in guards)

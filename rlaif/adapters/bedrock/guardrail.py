@@ -38,6 +38,7 @@ class GuardrailJudge(RemoteJudge):
     def __init__(self, card: GuardrailCard, session: Session) -> None:
         self._endpoint = BedrockEndpoint(card)
         super().__init__(card, self._endpoint.endpoint, card.model, None, session, sorted(card.categories))
+        self.identity = (card.adapter, self._endpoint.endpoint, card.model, *sorted(card.categories))
         self.measures = card.measures
 
     def _verdict(self, sample: Sample, bill: Bill) -> Verdict:

@@ -40,7 +40,7 @@ class ClassifierJudge:
         self.reads = frozenset() if card.text == "completion" else frozenset({"prompt"})
         self.where = f"judge {card.name}"
         self.head = resolve_head(self._config, card, self.where)
-        self.identity: Hashable = ("classifier", card.model, card.revision, self.head.identity, card.text)
+        self.identity: Hashable = ("classifier", card.model, card.revision or "main", self.head.identity, card.text)
 
     def __call__(self, samples: Sequence[Sample]) -> list[Judgement]:
         """Judge a batch; equal texts are read once, and blank ones not at all."""

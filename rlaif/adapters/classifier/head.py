@@ -33,6 +33,8 @@ class Head:
     @property
     def identity(self) -> tuple[Any, ...]:
         """The question it answers: `bad: hate` and `good: nothate` are the same one where there is no third label."""
+        if self.kind == "one_logit":
+            return ("bad" if self.bad else "good",)
         if self.kind == "softmax" and self.good is not None and not self.bad:
             return ("bad", *(i for i in range(len(self.labels)) if i != self.good))
         return ("bad", *sorted(self.bad)) if self.bad else ("good", self.good)
