@@ -8,6 +8,7 @@ seeds, and compares with the look before training.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from statistics import fmean
@@ -22,6 +23,7 @@ from rlaif.errors import InputError, RlaifError
 from rlaif.evaluation.figures import completions, fluency, length, mean_score
 from rlaif.evaluation.measure import Measuring, Side, measure
 from rlaif.evaluation.roles import Role
+from rlaif.measuring import finite
 from rlaif.quality import distinct, word_count
 from rlaif.training import Callback, Trainer
 from rlaif.types import toxicity_of
@@ -68,7 +70,7 @@ class Guard(Callback):
                 cut_back(self._path, step)
         trainer.processes.wait()
         self.looks = _lines(self._path)
-        if step and not (self.looks and self.best["step"] in self._weights.steps()):
+        if step and not self._can_go_on():
             raise InputError(
                 f"{self._path}: what the guard saw before step {step}, or its weights in {self._path.parent / 'best'}, "
                 "is missing; the run cannot go on: begin another one in another folder"
@@ -77,7 +79,7 @@ class Guard(Callback):
             self.looks = []
             self._look(trainer, 0, as_reference=True)
         elif self._is_due(trainer) and self.looks[-1]["step"] < step:
-            self._look(trainer, step)  # what ended the run came before its look
+            self._tell(trainer, self._look(trainer, step))  # what ended the run came before its look
         else:
             self._act_on(trainer, self.looks[-1])  # a run that the guard had ended has ended
 
@@ -85,9 +87,7 @@ class Guard(Callback):
         """Look where it is time, and tell what was seen."""
         if not self._is_due(trainer):
             return
-        look = self._look(trainer, metrics["step"])
-        metrics["guard"] = {key: look[key] for key in ("judges", "score", "distinct_2", "length", "perplexity")}
-        metrics["alarms"] += look["alarms"]
+        _add(self._look(trainer, metrics["step"]), metrics)
 
     def on_end(self, trainer: Trainer) -> None:
         """Put the weights of the best look back: they are what is kept."""
@@ -100,9 +100,21 @@ class Guard(Callback):
                 else "kept: the model as it was before training: the guard saw none that was better within its bands"
             )
 
+    def _tell(self, trainer: Trainer, look: Look) -> None:
+        """Add a look to the line of its step, which was written without."""
+        path = trainer.output / "metrics.jsonl"
+        with trainer.processes.alike():
+            if trainer.processes.is_main:
+                *before, last = _lines(path)
+                _add(look, last)
+                write_atomically(path, "".join(map(_line, [*before, last])))
+
+    def _can_go_on(self) -> bool:
+        return any(look["fit"] for look in self.looks) and self.best["step"] in self._weights.steps()
+
     def _is_due(self, trainer: Trainer) -> bool:
         step = trainer.progress.step
-        is_last = step == trainer.args.steps or bool(trainer.stopped) or trainer.interruption.wished
+        is_last = step == trainer.args.steps or bool(trainer.stopped)
         return step > 0 and (step % self._section.every == 0 or is_last)
 
     # --- a look -----------------------------------------------------------------------------------------------------
@@ -209,25 +221,33 @@ class Guard(Callback):
             if trainer.processes.is_main:
                 if self.best is look:
                     self._weights.write(look["step"], trainer.policy.weights())
-                text = "".join(json.dumps(line, allow_nan=False) + "\n" for line in self.looks)
-                write_atomically(self._path, text)
+                write_atomically(self._path, "".join(map(_line, self.looks)))
                 self._weights.keep_only(self._needed(trainer))
 
     def _needed(self, trainer: Trainer) -> set[int]:
         """Name the steps whose weights may be wanted: the best, and the best as of a checkpoint to go on from."""
-        resumable = [int(path.name.removeprefix("step-")) for path in (trainer.output / "checkpoints").glob("step-*")]
-        needed = {self.best["step"], 0}
-        for step in resumable:
-            needed.add(_best([look for look in self.looks if look["step"] <= step])["step"])
-        return needed
+        places = (trainer.output / "checkpoints").glob("*step-*")  # those too that are being replaced
+        resumable = {int(found[1]) for path in places if (found := re.search(r"step-(\d+)", path.name))}
+        up_to = [[look for look in self.looks if look["step"] <= step] for step in resumable]
+        return {_best(looks)["step"] for looks in [self.looks, *up_to]}
 
 
 def _best(looks: Sequence[Look]) -> Look:
     return max((look for look in looks if look["fit"]), key=lambda look: look["score"])
 
 
-def _lines(path: Path) -> list[Look]:
+def _add(look: Look, metrics: dict[str, Any]) -> None:
+    """Add a look to the metrics of its step."""
+    metrics["guard"] = {key: look[key] for key in ("judges", "score", "distinct_2", "length", "perplexity")}
+    metrics["alarms"] += look["alarms"]
+
+
+def _lines(path: Path) -> list[dict[str, Any]]:
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.exists() else []
+
+
+def _line(row: Mapping[str, Any]) -> str:
+    return json.dumps(finite(dict(row)), allow_nan=False) + "\n"
 
 
 def _ratio(now: float | None, first: float | None) -> float | None:

@@ -49,4 +49,9 @@ def perplexity(logprobs: Iterable[float]) -> float | None:
 
     """
     every = list(logprobs)
-    return math.exp(-math.fsum(every) / len(every)) if every else None
+    if not every:
+        return None
+    try:
+        return math.exp(-math.fsum(every) / len(every))
+    except OverflowError:
+        return math.inf

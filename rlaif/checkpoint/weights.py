@@ -7,6 +7,7 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
 
 from rlaif.checkpoint.files import sync, what_to_do, write_file
 from rlaif.checkpoint.tensors import as_safetensors, read_tensors
@@ -54,6 +55,8 @@ class Weights:
             return read_tensors(place)
         except OSError as error:
             raise RlaifError(f"{place}: cannot be read: {reason_of(error)}; {what_to_do(error)}") from error
+        except SafetensorError as error:
+            raise RlaifError(f"{place}: is damaged: {reason_of(error)}") from error
 
     def steps(self) -> set[int]:
         """Return the steps of which there are weights."""

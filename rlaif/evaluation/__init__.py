@@ -19,7 +19,6 @@ from rlaif.evaluation.measure import Measuring, Side, measure
 from rlaif.evaluation.roles import Role, doubtful, roles_of
 from rlaif.evaluation.words import answer
 from rlaif.measuring import finite
-from rlaif.policy.memory import memory
 from rlaif.training import Trainer
 
 __all__ = ["Evaluation", "Role", "doubtful", "roles_of"]
@@ -77,8 +76,7 @@ class Evaluation:
             args.judge_patience, poll,
         )  # fmt: skip
         judges = [role.judge for role in self._roles]
-        with memory("measuring", "ppo.batch_size, generation.max_new_tokens or ppo.micro_batch_tokens"):
-            return measure(trainer.policy, self._prompts, judges, how, trainer.processes, as_reference=as_reference)
+        return measure(trainer.policy, self._prompts, judges, how, trainer.processes, as_reference=as_reference)
 
     def _write(self, trainer: Trainer, before: Sequence[Side], after: Sequence[Side | None]) -> list[Row]:
         rows: list[Row] = [

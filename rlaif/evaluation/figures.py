@@ -75,13 +75,11 @@ def _of_scores(scores: Sequence[float], measures: str) -> dict[str, Any]:
 def _change(
     before: Sequence[float], after: Sequence[float], prompts: Sequence[str], told: Mapping[str, Any]
 ) -> dict[str, Any]:
-    if not before:
-        return {"score_mean": None, "ci95": None, "p_value": None, "significant": False, "note": "no pair was judged on both sides"}
     change = paired_change(before, after, prompts)
     found: dict[str, Any] = {
         "score_mean": change.difference, "ci95": change.ci95 and list(change.ci95), "p_value": change.p_value,
         "p_resolution": change.p_resolution, "significant": change.significant, "effect_size": change.effect_size,
-        **({"note": change.note} if change.note else {}),
+        "note": change.note or None,
     }  # fmt: skip
     if "toxicity" in told["before"]:
         for key in ("mean", "std"):

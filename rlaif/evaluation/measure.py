@@ -13,6 +13,7 @@ from rlaif.data import Prompt
 from rlaif.errors import RlaifError
 from rlaif.evaluation.answers import answers
 from rlaif.policy import Policy, Sampling
+from rlaif.policy.memory import memory
 from rlaif.processes import Processes
 from rlaif.rewards import is_down
 from rlaif.scoring import judged, told
@@ -26,6 +27,9 @@ Poll = Callable[[], None]
 
 AT_ONCE = 8
 """Batches that wait for a remote judge at a time; how many calls it makes of them is the judge's own limit."""
+
+LOWER = ("measuring", "ppo.batch_size, generation.max_new_tokens or ppo.micro_batch_tokens")
+"""What is being done, and what to lower where memory runs out."""
 
 
 @dataclass(frozen=True)
@@ -64,13 +68,13 @@ def measure(
     Answer each prompt once, have all judges read it, and return a side for each prompt, on every process.
 
     Raises:
-        RlaifError: a judge stayed down, or the budget is spent.
+        RlaifError: a judge stayed down, the budget is spent, or memory ran out.
 
     """
     mine = range(processes.rank, len(prompts), processes.count)
     given = [prompts[i] for i in mine]
     sides: dict[int, Side] = {}
-    with processes.alike(), Reading(judges, how.patience, how.poll) as reading:
+    with processes.alike(), memory(*LOWER), Reading(judges, how.patience, how.poll) as reading:
         made = answers(
             policy, given, how.sampling, seed=how.seed + processes.rank, batch_size=how.batch_size,
             micro_batch_tokens=how.micro_batch_tokens, as_reference=as_reference, poll=how.poll,

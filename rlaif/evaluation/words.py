@@ -27,16 +27,15 @@ def _verdict(name: str, judge: Figures) -> str:
     by = f"by {name}" + (", held out" if judge["role"] == "held_out" else "")
     if change["score_mean"] is None:
         return f"nothing known {by}: {change['note']}"
-    size = f"{abs(change['score_mean']):.3f}"
-    if change["ci95"] is not None:
-        ends = sorted(abs(end) for end in change["ci95"])
-        low, high = ends if min(change["ci95"]) * max(change["ci95"]) >= 0 else change["ci95"]
-        size += f" ({low:.3f} to {high:.3f})"
     if change["p_value"] is None:
         return f"how sure a change of {change['score_mean']:+.3f} is {by} cannot be told: {change['note']}"
     if not change["significant"]:
         return f"no significant change {by} (p = {change['p_value']:.2g})"
     up = change["score_mean"] > 0
+    size = f"{abs(change['score_mean']):.3f}"
+    if change["ci95"] is not None:
+        low, high = sorted(end if up else -end for end in change["ci95"])
+        size += f" ({low:.3f} to {high:.3f})"
     if "toxicity" in judge["before"]:
         return f"{'less' if up else 'more'} toxic by {size} {by}"
     return f"{'better' if up else 'worse'} by {size} {by} ({judge['measures']})"
