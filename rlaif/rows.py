@@ -72,7 +72,7 @@ class Source:
 
     def samples(self) -> Iterator[Sample]:
         """Read the rows as samples; the first wrong one raises `InputError` with its line."""
-        return (self._sample(row, place) for place, row in self.rows())
+        return (self.sample(self.renamed(row, place), place) for place, row in self.rows())
 
     def check(self) -> int:
         """Read all rows without keeping any, and count them."""
@@ -81,13 +81,16 @@ class Source:
             raise InputError(f"{self.where}: has no rows")
         return count
 
-    def _sample(self, row: Row, place: str) -> Sample:
+    def renamed(self, row: Row, place: str) -> Row:
+        """Return a row with the columns' new names; all at once, so that two columns can change places."""
         for old in self.columns.values():
             if old not in row:
                 hint = did_you_mean(old, list(row))
                 raise InputError(f"{self.where}, {place}: has no column {old!r}{hint}; there are: {_names(row)}")
-        if self.columns:  # all at once, so that two columns can change places
-            row = {**row, **{new: row[old] for new, old in self.columns.items()}}
+        return {**row, **{new: row[old] for new, old in self.columns.items()}} if self.columns else row
+
+    def sample(self, row: Row, place: str) -> Sample:
+        """Make a sample of a row whose columns have their new names, or raise `InputError`."""
         key = next((key for key in ("completion", "text") if key in row), None)
         if key is None:
             raise InputError(
@@ -149,7 +152,7 @@ def in_memory(texts_or_samples: Iterable[Any]) -> list[Sample]:
         elif isinstance(item, str):
             samples.append(Sample(item))
         elif isinstance(item, Mapping):
-            samples.append(Source("the list")._sample(dict(item), f"item {i}"))
+            samples.append(Source("the list").sample(dict(item), f"item {i}"))
         else:
             raise InputError(f"item {i} should be a text, a mapping or a Sample, not {shown(item)}")
     return samples
