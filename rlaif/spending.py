@@ -10,6 +10,8 @@ from typing import Any
 
 import torch
 
+from rlaif.checkpoint import append
+from rlaif.errors import RlaifError
 from rlaif.limits import Budget
 from rlaif.training import Callback, Trainer
 
@@ -45,7 +47,7 @@ class Spending(Callback):
         try:
             yield
         finally:
-            with suppress(OSError):  # a full disk has been told of by what ended the run
+            with suppress(RlaifError):  # a full disk has been told of by what ended the run
                 self.write(trainer.progress.step + 1)  # of a step that was not ended
 
     def on_begin(self, trainer: Trainer) -> None:
@@ -63,8 +65,7 @@ class Spending(Callback):
         calls, usd = now[0] - self._written[0], now[1] - self._written[1]
         self._written = now
         if calls:
-            with self._path.open("a", encoding="utf-8") as file:
-                file.write(json.dumps({"step": step, "calls": calls, "usd": usd}) + "\n")
+            append(self._path, json.dumps({"step": step, "calls": calls, "usd": usd}))
         return calls
 
 

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from rlaif.batches import Batches, seed_of
-from rlaif.checkpoint import cut_back, save
+from rlaif.checkpoint import append, cut_back, save
 from rlaif.config import PPOConfig
 from rlaif.data import Prompt, prompts_of
 from rlaif.errors import InputError, RlaifError
@@ -133,7 +133,7 @@ class Trainer(ABC):
         """
         self._begin(resume_from_checkpoint)
         with self.interruption, self.view, self.processes.tracking(flat(asdict(self.args))):
-            with self._kept():
+            with self._kept(at_work=False):
                 for callback in self.callbacks:
                     callback.on_begin(self)
             self._steps()
@@ -208,12 +208,12 @@ class Trainer(ABC):
         progress.window = seen(progress.window, metrics, args.stop_window)
         if why := reason_to_stop(progress.window, args):
             self.stop(why)
-        try:
-            with self._kept():
+        with self._kept():
+            try:
                 for callback in self.callbacks:
                     callback.on_step(self, metrics)
-        finally:
-            self._write(metrics)
+            finally:
+                self._write(metrics)  # before its checkpoint, as always: a kill in between leaves no step without one
         self.view.step(metrics, progress.spent)
         wished = self.processes.any(self.interruption.wished)
         if progress.step % args.save_steps == 0 or wished or self.stopped or progress.step == args.steps:
@@ -224,8 +224,7 @@ class Trainer(ABC):
 
     def _write(self, metrics: dict[str, Any]) -> None:
         if self.processes.is_main:
-            with (self.output / "metrics.jsonl").open("a", encoding="utf-8") as file:
-                file.write(json.dumps(finite(metrics), allow_nan=False) + "\n")
+            append(self.output / "metrics.jsonl", json.dumps(finite(metrics), allow_nan=False))
         self.processes.log(flat(finite(metrics)), self.progress.step)
 
     # --- what is kept -----------------------------------------------------------------------------------------------
@@ -273,14 +272,14 @@ class Trainer(ABC):
                     raise InputError(f"{metrics}: cannot be written: {error.strerror}; name another folder") from None
 
     @contextmanager
-    def _kept(self) -> Iterator[None]:
+    def _kept(self, *, at_work: bool = True) -> Iterator[None]:
         """Write a checkpoint where something ends the run while the weights are those of the last step."""
         try:
             with self.processes.alike():
                 try:
                     yield
                 except InputError as error:
-                    if not self.progress.step:
+                    if not (at_work and self.progress.step):
                         raise
                     raise RlaifError(str(error)) from error  # it was right when work began: a key was revoked
         except InputError:

@@ -25,12 +25,12 @@ import torch
 from safetensors import SafetensorError
 
 from rlaif import __version__
-from rlaif.checkpoint.files import cut_back, sync, what_to_do, write_atomically, write_file
+from rlaif.checkpoint.files import append, cut_back, sync, what_to_do, write_atomically, write_file
 from rlaif.checkpoint.tensors import as_safetensors, read_tensors
 from rlaif.errors import RlaifError
 from rlaif.schema import reason_of, shown
 
-__all__ = ["State", "cut_back", "newest", "save", "write_atomically"]
+__all__ = ["State", "append", "cut_back", "newest", "save", "write_atomically"]
 
 log = logging.getLogger("rlaif")
 

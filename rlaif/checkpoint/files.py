@@ -38,6 +38,15 @@ def write_atomically(path: Path, data: bytes | str) -> None:
         ) from error
 
 
+def append(path: Path, line: str) -> None:
+    """Write a line at the end of a file, or raise `RlaifError`; `cut_back` removes what a full disk has torn."""
+    try:
+        with path.open("a", encoding="utf-8") as file:
+            file.write(f"{line}\n")
+    except OSError as error:
+        raise RlaifError(f"{path}: cannot be written: {reason_of(error)}; {what_to_do(error)}") from error
+
+
 def cut_back(path: Path, step: int) -> None:
     """
     Keep the lines of a `metrics.jsonl` whose `step` is not above this one, byte for byte.
