@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
+from math import inf
 from pathlib import Path
 from statistics import fmean
 from typing import Any
@@ -105,9 +106,11 @@ class Guard(Callback):
         path = trainer.output / "metrics.jsonl"
         with trainer.processes.alike():
             if trainer.processes.is_main:
-                *before, last = _lines(path)
-                _add(look, last)
-                write_atomically(path, "".join(map(_line, [*before, last])))
+                rows = _lines(path)
+                for row in rows:
+                    if row["step"] == look["step"]:
+                        _add(look, row)
+                write_atomically(path, "".join(map(_line, rows)))
 
     def _can_go_on(self) -> bool:
         return any(look["fit"] for look in self.looks) and self.best["step"] in self._weights.steps()
@@ -165,10 +168,10 @@ class Guard(Callback):
         watching = [look["judges"][role.name]["score_mean"] for role in self._watching]
         look["score"] = None if None in watching else fmean(watching)
         words = min(word_count(texts), word_count(first["completions"] if first else texts))
-        now, then = distinct(texts, 2, words), distinct(first["completions"], 2, words) if first else None
-        look["distinct_2"] = _ratio(now, then) if first else 1.0
-        look["length"] = _ratio(look["tokens"], first["tokens"]) if first else 1.0
-        look["perplexity"] = _ratio(look["fluency"], first["fluency"]) if first else 1.0
+        now, then = distinct(texts, 2, words), distinct(first["completions"] if first else texts, 2, words)
+        look["distinct_2"] = _ratio(now, then)
+        look["length"] = _ratio(look["tokens"], (first or look)["tokens"])
+        look["perplexity"] = _ratio(look["fluency"], (first or look)["fluency"])
         faults = self._faults(look) if first else []
         risen = first is not None and self._gain(look) > RISEN
         look["alarms"] = [
@@ -193,11 +196,12 @@ class Guard(Callback):
                 faults.append(f"the score of {role.name} fell to {now:.3f}, from {best:.3f}")
             elif gain >= FOLLOWS and now - first < section.follow * gain:
                 faults.append(f"that of {role.name} did not follow: {first:.3f}, now {now:.3f}")
-        if (ratio := look["distinct_2"]) is None or ratio < section.distinct_2:
-            faults.append(f"distinct-2 is {_times(ratio)} of before (band: {section.distinct_2:g} and more)")
-        for name, (low, high) in (("length", section.length), ("perplexity", section.perplexity)):
-            if (ratio := look[name]) is None or not low <= ratio <= high:
-                faults.append(f"{name} is {_times(ratio)} of before (band: {low:g} to {high:g})")
+        bands = {"distinct_2": (section.distinct_2, inf), "length": section.length, "perplexity": section.perplexity}
+        for name, (low, high) in bands.items():
+            measurable = self.looks[0][name] is not None  # one-word answers have no distinct-2 to lose
+            if measurable and ((ratio := look[name]) is None or not low <= ratio <= high):
+                band = f"{low:g} and more" if high == inf else f"{low:g} to {high:g}"
+                faults.append(f"{name.replace('_', '-')} is {_times(ratio)} of before (band: {band})")
         return faults
 
     def _gain(self, look: Look) -> float:
