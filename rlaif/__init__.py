@@ -12,8 +12,10 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from rlaif.adapters import load_judge
-    from rlaif.config import PPOConfig
+    from rlaif.benchmark import bench
+    from rlaif.config import GroupConfig, PPOConfig
     from rlaif.errors import InputError, JudgeBug, RlaifError
+    from rlaif.group import GroupTrainer
     from rlaif.reward_func import as_reward_func
     from rlaif.scoring import score
     from rlaif.trainer import PPOTrainer
@@ -23,10 +25,13 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "load_judge": "adapters",
+    "bench": "benchmark",
+    "GroupConfig": "config",
     "PPOConfig": "config",
     "InputError": "errors",
     "JudgeBug": "errors",
     "RlaifError": "errors",
+    "GroupTrainer": "group",
     "as_reward_func": "reward_func",
     "score": "scoring",
     "PPOTrainer": "trainer",
@@ -38,6 +43,8 @@ _HOMES = {
 }
 
 __all__ = [
+    "GroupConfig",
+    "GroupTrainer",
     "InputError",
     "Judge",
     "JudgeBug",
@@ -50,6 +57,7 @@ __all__ = [
     "Usage",
     "__version__",
     "as_reward_func",
+    "bench",
     "load_judge",
     "score",
 ]

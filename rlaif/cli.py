@@ -32,13 +32,17 @@ def _set_option(what: str) -> Options:
 
 def _data_options(command: Callable[..., Any]) -> Callable[..., Any]:
     sources = "jsonl, csv, parquet, txt, a hub id, or - for standard input. Columns: completion (or text), prompt."
+    command = click.option("--data", metavar="FILE", help=sources)(command)
+    return _reading_options(command)
+
+
+def _reading_options(command: Callable[..., Any]) -> Callable[..., Any]:
     for option in (
         click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Read no more than N rows."),
         click.option("--split", metavar="NAME", help="Of a hub data set. Default: train, or the only one."),
         click.option(
             "--column", "columns", multiple=True, metavar="NEW=OLD", help="Rename a column: completion=tweet."
         ),
-        click.option("--data", metavar="FILE", help=sources),
     ):
         command = option(command)
     return command
@@ -64,7 +68,7 @@ def rlaif() -> None:
 @click.option("--output", metavar="DIR", help="Folder of the run. Default: runs/NAME of the run file.")
 def train(run: str, sets: tuple[str, ...], resume: bool, output: str | None) -> None:
     """
-    Fine-tune a causal or seq2seq model by PPO against a judge.
+    Fine-tune a causal or seq2seq model by PPO against a judge. RUN.yaml may be the name of a recipe.
 
     The folder of the run gets run.yaml, metrics.jsonl, checkpoints/ and model/, and spending.jsonl where the judge is
     remote. Ctrl-C writes a checkpoint, and so does what ends a run: a judge that stays down, a budget that is spent.
@@ -82,16 +86,30 @@ def train(run: str, sets: tuple[str, ...], resume: bool, output: str | None) -> 
     run_train(run, sets, resume, output)
 
 
+def _spending_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    for option in (
+        click.option(
+            "--dry-run", is_flag=True, help="Check everything, print calls, tokens and USD at most, and stop."
+        ),
+        click.option("--fresh", is_flag=True, help="Ask again what is in the verdict store; write it all the same."),
+        click.option(
+            "--budget-calls", type=click.IntRange(min=0), metavar="N", help="Make no more calls to remote judges."
+        ),
+        click.option(
+            "--budget-usd", type=click.FloatRange(min=0), metavar="USD", help="Spend no more on remote judges."
+        ),
+    ):
+        command = option(command)
+    return command
+
+
 @rlaif.command()
 @_judge_option(required=True)
 @click.option("-t", "--text", "texts", multiple=True, metavar="TEXT", help="A text to score. May be repeated.")
 @_data_options
 @click.option("-o", "--output", metavar="OUT.jsonl", help="Write a line per text and judge; overwrites.")
 @_set_option("a key of a card (toxicity.device=cpu)")
-@click.option("--budget-usd", type=click.FloatRange(min=0), metavar="USD", help="Spend no more on remote judges.")
-@click.option("--budget-calls", type=click.IntRange(min=0), metavar="N", help="Make no more calls to remote judges.")
-@click.option("--fresh", is_flag=True, help="Ask again what is in the verdict store; write it all the same.")
-@click.option("--dry-run", is_flag=True, help="Check everything, print calls, tokens and USD at most, and stop.")
+@_spending_options
 def score(**options: Any) -> None:
     """
     Score texts by one judge or several.
@@ -105,6 +123,53 @@ def score(**options: Any) -> None:
     from rlaif.commands.score import run
 
     run(**options)
+
+
+@rlaif.command()
+@_judge_option(required=True)
+@click.option(
+    "--data",
+    multiple=True,
+    required=True,
+    metavar="FILE",
+    help="Labelled texts (completion, label) or pairs (prompt, chosen, rejected). May be repeated: a table for each.",
+)
+@click.option("--bad", multiple=True, metavar="VALUE", help="A label of bad texts; the others are good.")
+@click.option("--good", multiple=True, metavar="VALUE", help="A label of good texts; the others are bad.")
+@click.option("--graded", is_flag=True, help="Labels are numbers, higher = better.")
+@click.option("--group", "groups", multiple=True, metavar="COLUMN", help="Tell numbers apart by a column.")
+@_reading_options
+@click.option("-o", "--output", metavar="DIR", help="Keep scores and numbers in a folder; goes on where it was.")
+@_set_option("a key of a card (toxicity.device=cpu)")
+@click.option(
+    "--retest",
+    type=click.IntRange(min=0),
+    default=0,
+    metavar="K",
+    help="Ask again K times, past the store: how far do scores move? 500 rows of a file at most.",
+)
+@click.option("--probes", is_flag=True, help="Ask about planted instructions and degenerate texts as well.")
+@click.option("--policy", metavar="MODEL", help="Let judges pick the best of n completions of this model.")
+@click.option("--best-of", type=click.IntRange(min=2, max=1024), metavar="N", help="n is 1 to N. Default: 16.")
+@click.option("--prompts", metavar="FILE", help="Prompts for --policy. Default: those of the data.")
+@click.option("--template", metavar="NAME", help="Of prompts/policy/, into which the prompts are put.")
+@_spending_options
+def bench(**options: Any) -> int:
+    """
+    Benchmark judges against what people said, and against each other.
+
+    Prints a table for each file on a terminal and bench.json into a pipe. With -o, scores.jsonl holds each judgement
+    as it arrives, and bench.json and bench.csv all numbers. The baselines constant, random and length are always there.
+
+    \b
+    rlaif bench -j toxicity --data comments.jsonl --bad toxic
+    rlaif bench -j toxicity -j toxicity_claude --data comments.jsonl --bad toxic --probes --retest 2 -o bench
+    rlaif bench -j hhh_claude --data pairs.jsonl --dry-run
+    rlaif bench -j toxicity -j toxicity_general --data pairs.jsonl --policy google/flan-t5-base --best-of 16
+    """
+    from rlaif.commands.bench import run
+
+    return run(**options)
 
 
 @rlaif.command()
@@ -126,9 +191,13 @@ def judges(name: str | None) -> None:
 @click.argument("run", required=False, type=click.Path(path_type=Path), metavar="[RUN.yaml]")
 @_judge_option(required=False)
 @_set_option("a key of the run file (ppo.steps=20), or without one of a card (toxicity.device=cpu)")
+@click.option("--quick", is_flag=True, help="Make no step of a run, so that its policy is not loaded.")
 def check(run: Path | None, **options: Any) -> int:
     """
-    Check a run file and judges: every key, then one probe of each judge.
+    Check judges, or a run file or recipe: every key, the prompts, one probe of each judge; then what the run will take.
+
+    That is calls, tokens and USD of remote judges beside the budget, memory beside what is free, and time, from one
+    step that is made and thrown away. Nothing is written. A probe of a remote judge costs a call, the step none.
 
     \b
     rlaif check -j toxicity -j ./mine.yaml
@@ -151,11 +220,13 @@ def check(run: Path | None, **options: Any) -> int:
 )
 def init(recipe: str | None, output: str) -> None:
     """
-    Write a run file for `rlaif train`, with every key, its default and what it means. No recipe is shipped yet.
+    Write a run file for `rlaif train`: with every key, its default and what it means, or a recipe's.
+
+    The recipes are quickstart, flan-t5-hh, llama-lora-hh and neo-rtp; `rlaif train NAME` runs one as it is.
 
     \b
     rlaif init
-    rlaif init -o detox.yaml
+    rlaif init neo-rtp -o mine.yaml
     """
     from rlaif.commands.init import run
 

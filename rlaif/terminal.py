@@ -96,7 +96,7 @@ class Progress:
     """A bar on a terminal, a plain line every ten seconds elsewhere; nothing for work that is short."""
 
     def __init__(self, what: str, total: int | None) -> None:
-        self._what, self._total, self._done = what, total, 0
+        self._what, self._total, self._done, self._skipped = what, total, 0, 0
         self._start = self._last = time.monotonic()
         self._bar: Any = None
 
@@ -109,6 +109,11 @@ class Progress:
         if self._bar is not None:
             self._bar.stop()
 
+    def skip(self, count: int) -> None:
+        """Say that `count` were done before: they took no time now."""
+        self._done += count
+        self._skipped += count
+
     def advance(self, count: int) -> None:
         """Say that `count` more are done."""
         self._done += count
@@ -120,7 +125,7 @@ class Progress:
                 self._bar.update(0, completed=self._done)
         elif now - self._last > 10:
             self._last = now
-            rate = self._done / (now - self._start)
+            rate = (self._done - self._skipped) / (now - self._start)
             left = f" of {self._total}, {(self._total - self._done) / rate:.0f} s left" if self._total else ""
             print(f"{self._what}: {self._done}{left}, {rate:.0f}/s", file=sys.stderr, flush=True)  # noqa: T201
 
@@ -136,5 +141,5 @@ class Progress:
             transient=True,
         )
         bar.start()
-        bar.add_task(self._what, total=self._total)
+        bar.add_task(self._what, total=self._total, completed=self._skipped)
         return bar

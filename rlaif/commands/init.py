@@ -1,4 +1,4 @@
-"""`rlaif init`: the commented run file."""
+"""`rlaif init`: a commented run file, of all keys or of a recipe."""
 
 from __future__ import annotations
 
@@ -8,21 +8,21 @@ from dataclasses import MISSING, Field, fields, is_dataclass
 from pathlib import Path
 from typing import Any, get_type_hints
 
+from rlaif import recipes
 from rlaif.config import RunConfig
 from rlaif.errors import InputError
-from rlaif.schema import reason_of, shown
+from rlaif.schema import read_text, reason_of
 from rlaif.terminal import is_stdout
 
 
 def run(recipe: str | None, output: str) -> None:
-    """Write the run file; one that exists is left alone, but for the one that a shell just made of our output."""
-    if recipe:
-        raise InputError(f"there is no recipe {shown(recipe)}; none is shipped yet: leave it out for all defaults")
+    """Write a recipe as it is, or all keys; what exists is left alone, unless a shell has just made it for us."""
     name = "run.yaml" if output == "-" else output
     text = (
-        "# A run of rlaif: every key with its default. Only policy.model, data.dataset and judge have none.\n"
+        read_text(recipes.path_of(recipe))
+        if recipe
+        else "# A run of rlaif: every key with its default. Only policy.model, data.dataset and judge have none.\n"
         f"# `rlaif check {name}` checks it. `rlaif train {name}` trains.\n"
-        "# Not here yet: other algorithms than ppo, and what the judges of guard and evaluation will do.\n"
         f"{commented()}"
     )
     if output == "-" or is_stdout(Path(output)):

@@ -51,7 +51,7 @@ def run(
     needed: frozenset[str] = frozenset().union(*(judge.reads for judge in panel))
     if texts and needed:
         raise InputError(f"the judge needs the column {min(needed)!r}, which --text cannot give; use --data FILE")
-    source = Source("--text" if data is None else data, _renamed(columns), limit, split, needed)
+    source = Source("--text" if data is None else data, renamed(columns), limit, split, needed)
     samples = [Sample(text) for text in texts] if texts else source.samples()
     total = len(texts) if texts else source.check() if source.rereadable else None
     if dry_run:
@@ -99,16 +99,17 @@ def _score(samples: Iterable[Sample], panel: Sequence[Judge], output: str | None
     return tallies
 
 
-def _renamed(columns: Sequence[str]) -> dict[str, str]:
-    renamed: dict[str, str] = {}
+def renamed(columns: Sequence[str]) -> dict[str, str]:
+    """Read `--column NEW=OLD`."""
+    names: dict[str, str] = {}
     for text in columns:
         new, equals, old = text.partition("=")
         if not equals or not new or not old:
             raise InputError(f"--column {shown(text)}: should be NEW=OLD, as in completion=tweet")
-        if new in renamed:
-            raise InputError(f"--column: {new!r} is named twice: {renamed[new]} and {old}")
-        renamed[new] = old
-    return renamed
+        if new in names:
+            raise InputError(f"--column: {new!r} is named twice: {names[new]} and {old}")
+        names[new] = old
+    return names
 
 
 def _refuse_output(output: str | None, data: str | None) -> None:

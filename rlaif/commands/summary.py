@@ -68,19 +68,18 @@ def print_estimate(samples: Iterable[Sample], panel: Sequence[Judge]) -> int:
     for chunk in chunks(samples):
         count += len(chunk)
         estimates = [estimate + estimate_of(judge, chunk) for judge, estimate in zip(panel, estimates, strict=True)]
+    print_estimates(zip((judge.name for judge in panel), estimates, strict=True), count)
+    return count
+
+
+def print_estimates(estimates: Iterable[tuple[str, Estimate]], count: int) -> None:
+    """Print what each judge would take at most for so many texts."""
     rows = [
-        (
-            judge.name,
-            str(e.calls),
-            str(e.input_tokens),
-            str(e.output_tokens),
-            "unknown" if e.usd is None else f"{e.usd:.4f}",
-        )
-        for judge, e in zip(panel, estimates, strict=True)
+        (name, str(e.calls), str(e.input_tokens), str(e.output_tokens), "unknown" if e.usd is None else f"{e.usd:.4f}")
+        for name, e in estimates
     ]
     print_table(("judge", "calls ≤", "tokens in ~", "tokens out ≤", "USD ≤"), rows)
     say(f"{count} texts; nothing was asked")
-    return count
 
 
 def print_rows(rows: Iterable[tuple[Sample, list[Judgement]]], panel: Sequence[Judge], count: int) -> None:

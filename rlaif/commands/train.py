@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import sys
 from contextlib import redirect_stdout
-from pathlib import Path
 
+from rlaif import recipes
 from rlaif.errors import InputError
 
 
 def run(path: str, sets: tuple[str, ...], resume: bool, output: str | None) -> None:
-    """Train by a run file, changed by `--set` and `--output`."""
-    if not Path(path).is_file():
-        raise InputError(f"{path}: there is no such run file; `rlaif init` writes one")
+    """Train by a run file or a recipe's name, changed by `--set` and `--output`."""
+    file = recipes.found(path)
+    if not file.is_file():
+        raise InputError(
+            f"{path}: there is no such run file; `rlaif init` writes one, and recipes are: {recipes.listed()}"
+        )
     from rlaif.run import train
 
     with redirect_stdout(sys.stderr):  # what a user's module prints is no result
-        train(path, [*sets, *([f"output={output}"] if output else [])], resume=resume)
+        train(file, [*sets, *([f"output={output}"] if output else [])], resume=resume)

@@ -1,0 +1,86 @@
+"""How far judges agree with each other, and the texts that they disagree on most: those are worth reading."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+import numpy as np
+
+from rlaif.benchmark.agreement import kendall, spearman
+from rlaif.benchmark.columns import Floats, Texts
+from rlaif.benchmark.ledger import Line
+
+DISAGREEMENTS = 20
+READ = 2000
+"""Characters of a text that bench.json shows; scores.jsonl has all."""
+
+Matrix = dict[str, dict[str, dict[str, float | None]]]
+
+
+def agreement(texts: Texts, names: Sequence[str]) -> Matrix:
+    """Return the rank correlations of every two judges over the texts that both have a score of."""
+    matrix: Matrix = {name: {} for name in names}
+    for i, a in enumerate(names):
+        for b in names[i:]:
+            a_T, b_T = texts.said[a].score_T, texts.said[b].score_T
+            both_T = np.isfinite(a_T) & np.isfinite(b_T)
+            known = both_T.sum() > 1
+            told = {
+                "spearman": spearman(a_T[both_T], b_T[both_T]) if known else None,
+                "kendall": kendall(a_T[both_T], b_T[both_T]) if known else None,
+            }
+            matrix[a][b] = matrix[b][a] = told
+    return matrix
+
+
+def most_disputed(texts: Texts, names: Sequence[str], count: int = DISAGREEMENTS) -> dict[int, float]:
+    """
+    Return the texts on which judges are furthest apart, with the distance.
+
+    Judges use their scales differently, so that not scores are compared but ranks: the share of all texts that a judge
+    puts below this one. Equal texts count once.
+    """
+    if len(names) < 2:
+        return {}
+    rank_JT = np.stack([_ranks(texts.said[name].score_T) for name in names])
+    several_T = np.isfinite(rank_JT).sum(axis=0) > 1
+    apart_T = np.zeros(len(texts))
+    apart_T[several_T] = np.nanmax(rank_JT[:, several_T], axis=0) - np.nanmin(rank_JT[:, several_T], axis=0)
+    found: dict[int, float] = {}
+    seen = set()
+    for i in np.argsort(-apart_T, kind="stable").tolist():
+        if len(found) == count or not apart_T[i]:
+            break
+        if texts.text_T[i] not in seen:
+            seen.add(texts.text_T[i])
+            found[i] = float(apart_T[i])
+    return found
+
+
+def disputed(lines: Iterable[Line], wanted: dict[int, float], names: Sequence[str]) -> list[dict[str, Any]]:
+    """Read the disputed texts with what the judges say of them, the most disputed first."""
+    found = {}
+    for i, line in enumerate(lines):
+        if i in wanted:
+            said = line["judgements"]
+            found[i] = {
+                **{name: line[name] for name in ("file", "row", "side", "label", "groups")},
+                "prompt": line["prompt"][-READ:],
+                "completion": line["completion"][:READ],
+                "distance": wanted[i],
+                "scores": {name: said[name]["score"] for name in names},
+                "reasons": {name: said[name]["reason"] for name in names if said[name]["reason"]},
+            }
+    return [found[i] for i in wanted]
+
+
+def _ranks(score_T: Floats) -> Floats:
+    """Return the share of texts below each, those that are equal counted half; NaN where there is no score."""
+    known = np.sort(score_T[np.isfinite(score_T)])
+    rank_T = np.full(len(score_T), np.nan)
+    if len(known):
+        of_known = np.isfinite(score_T)
+        values = score_T[of_known]
+        rank_T[of_known] = (np.searchsorted(known, values) + np.searchsorted(known, values, side="right")) / 2
+    return rank_T / max(1, len(known))

@@ -1,0 +1,142 @@
+"""What a policy answers to each prompt, n times, kept as it comes: for the best of n."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from rlaif.benchmark.labelled import Asked, Labelled
+from rlaif.errors import InputError
+from rlaif.rows import Row, Source
+from rlaif.terminal import Progress
+from rlaif.types import Sample
+
+PROMPTS = 200
+"""At most: a curve over so many has an interval of about 0.03."""
+
+BATCH, MAX_NEW_TOKENS, MAX_PROMPT_TOKENS = 64, 64, 256
+"""Completions at once, and how long completions and prompts may be: as a run file's defaults."""
+
+
+@dataclass(frozen=True)
+class Policy:
+    """
+    Who answers what.
+
+    Args:
+        model: folder or hub id.
+        n: completions of each prompt.
+        rows: with a column `prompt`.
+        template: of `prompts/policy/`, into which prompts are put.
+        seed: of the sampling.
+
+    """
+
+    model: str
+    n: int
+    rows: Sequence[Row]
+    template: str | None
+    seed: int
+
+    @property
+    def texts(self) -> int:
+        """How many completions there are."""
+        return self.n * len(self.rows)
+
+
+def prompts_of_data(source: Source | None, tables: Sequence[Labelled], seed: int) -> list[Row]:
+    """Choose different prompts at random: of a file of prompts, or else of the labelled data."""
+    if source is not None:
+        found = {str(row.get("prompt") or ""): row for _, row in source.rows()}
+        where = source.where
+    else:
+        found = {}
+        for table in tables:
+            for _, sample in table.asked():
+                found.setdefault(sample.prompt, {**sample.columns, "prompt": sample.prompt})
+        where = "the data"
+    rows = [row for prompt, row in found.items() if prompt.strip()]
+    if not rows:
+        raise InputError(f"--best-of: {where} has no prompts; name a file with a column 'prompt' by --prompts FILE")
+    order = np.random.default_rng(seed).permutation(len(rows))[:PROMPTS]
+    return [rows[i] for i in sorted(order.tolist())]
+
+
+def completed(path: Path, policy: Policy, progress: Progress) -> list[Asked]:
+    """
+    Return completions as texts to judge: those of the file, and after them what is still to be sampled.
+
+    Each batch has a seed of its own, so that what is sampled does not depend on where an earlier start was killed.
+
+    Args:
+        path: of the file; that of another policy, or of other prompts, is begun anew.
+        policy: who answers what.
+        progress: told how many are done.
+
+    """
+    head = {"policy": policy.model, "n": policy.n, "template": policy.template, "seed": policy.seed,
+            "prompts": blake2b(json.dumps([row["prompt"] for row in policy.rows]).encode()).hexdigest()}  # fmt: skip
+    known = _known(path, head)
+    progress.skip(len(known))
+    if len(known) < policy.texts:
+        with path.open("w", encoding="utf-8", errors="surrogatepass") as file:
+            for line in (head, *known):
+                file.write(json.dumps(line) + "\n")
+            for batch in _sampled(policy, len(known)):
+                file.writelines(json.dumps(line) + "\n" for line in batch)
+                file.flush()
+                known += batch
+                progress.advance(len(batch))
+    return [
+        Asked({"file": None, "row": line["row"], "side": None, "label": None, "target": None, "groups": {},
+               "index": line["index"]}, Sample(line["completion"], line["prompt"], policy.rows[line["row"]]))
+        for line in known
+    ]  # fmt: skip
+
+
+def _known(path: Path, head: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Read the whole batches of an earlier start."""
+    try:
+        lines = [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line.endswith("}")]
+    except (OSError, ValueError):
+        return []
+    if not lines or lines[0] != head:
+        return []
+    return lines[1:]
+
+
+def _sampled(policy: Policy, known: int) -> Iterator[list[dict[str, Any]]]:
+    """Sample what is missing, batch by batch; a batch that is there in part is sampled whole, and its end is taken."""
+    import torch
+
+    from rlaif.batches import seed_of
+    from rlaif.data import prompts_of
+    from rlaif.policy import Policy as Model
+    from rlaif.policy import Sampling
+    from rlaif.policy.loading import load
+    from rlaif.policy.memory import memory
+
+    device = torch.accelerator.current_accelerator(check_available=True) or torch.device("cpu")
+    model = Model(load(policy.model, device=device, where="--policy"), where="--policy").to(device)
+    prompts, _ = prompts_of(
+        policy.rows, model.tokenizer, template=policy.template, max_prompt_tokens=MAX_PROMPT_TOKENS, where="--prompts"
+    )
+    model.refuse_unfit([len(prompt.ids) for prompt in prompts], MAX_NEW_TOKENS)
+    places = [(row, index) for row in range(len(prompts)) for index in range(policy.n)]
+    for start in range(known // BATCH * BATCH, len(places), BATCH):
+        batch = places[start : start + BATCH]
+        torch.manual_seed(seed_of(policy.seed, "best of n", start))
+        with memory("sampling completions", "--best-of"):
+            tokens = model.generate([list(prompts[row].ids) for row, _ in batch], Sampling(MAX_NEW_TOKENS, 1))
+        lines = []
+        for i, (row, index) in enumerate(batch):
+            ids = tokens.response_BR[i][tokens.mask_BR[i]]
+            text = model.tokenizer.decode(ids, skip_special_tokens=True)
+            lines.append({"row": row, "index": index, "prompt": prompts[row].text, "completion": text})
+        yield lines[max(0, known - start) :]

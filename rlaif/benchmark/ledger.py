@@ -1,0 +1,161 @@
+"""Judgements on disk, a line a text, as they arrive: a killed benchmark goes on where it was."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import time
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from rlaif.benchmark.labelled import Asked
+from rlaif.errors import RlaifError
+from rlaif.schema import reason_of
+from rlaif.scoring import CHUNK_CHARACTERS, CHUNK_ROWS, judged, told
+from rlaif.terminal import Progress
+from rlaif.threads import side_by_side
+from rlaif.types import Judge, Judgement, Sample
+
+Line = dict[str, Any]
+"""
+file, row, side, label, target, groups; prompt, completion; and judgements: by judge what `rlaif score` writes, with
+`wall`, this text's share of the time that the judge took, in seconds.
+"""
+
+PASSING = frozenset({"over_budget", "unavailable", "timeout"})
+"""Statuses that say nothing of the text: the judge is asked again when a benchmark goes on."""
+
+FIRST_CHUNK, LONG = 64, 5.0
+"""Texts of the first chunk; they double until a chunk takes so many seconds, and no more than that can be lost."""
+
+
+class Ledger:
+    """
+    A file of judgements.
+
+    Args:
+        path: of the file; what is there stays.
+        judges: who judge each text, side by side.
+
+    """
+
+    def __init__(self, path: Path, judges: Sequence[Judge]) -> None:
+        self.path, self._judges = path, judges
+
+    def __iter__(self) -> Iterator[Line]:
+        """Read the whole lines."""
+        return (line for line, _ in self._lines())
+
+    def fill(self, asked: Callable[[], Iterable[Asked]], progress: Progress) -> None:
+        """
+        Judge what has not been judged yet, chunk by chunk.
+
+        Args:
+            asked: reads all texts, each time in the same order.
+            progress: told how many are done.
+
+        Raises:
+            RlaifError: the file cannot be written, as on a full disk; what is in it stays.
+
+        """
+        known = self._cut_back(asked())
+        if known:
+            self._mend(asked())
+            progress.skip(known)
+        rest, size = itertools.islice(asked(), known, None), FIRST_CHUNK
+        with self._opened("ab", self.path) as file:
+            while chunk := _chunk(rest, size):
+                start = time.monotonic()
+                lines: list[Line] = [
+                    {**key, "prompt": sample.prompt, "completion": sample.completion, "judgements": {}}
+                    for key, sample in chunk
+                ]
+                self._judge([sample for _, sample in chunk], lines, self._judges)
+                file.write(b"".join(map(_encoded, lines)))
+                file.flush()
+                progress.advance(len(chunk))
+                if time.monotonic() - start < LONG:
+                    size = min(2 * size, CHUNK_ROWS)
+
+    def _judge(self, samples: Sequence[Sample], lines: Sequence[Line], judges: Sequence[Judge]) -> None:
+        """Ask judges of the same texts side by side, and put what they say into the lines."""
+
+        def ask(judge: Judge) -> tuple[list[Judgement], float]:
+            start = time.perf_counter()
+            said = judged(judge, samples)
+            return said, (time.perf_counter() - start) / len(samples)
+
+        for judge, (said, wall) in zip(judges, side_by_side(ask, judges), strict=True):
+            for line, judgement in zip(lines, said, strict=True):
+                line["judgements"][judge.name] = {**told(judgement), "wall": wall}
+
+    # --- going on -------------------------------------------------------------------------------------------------
+
+    def _lines(self) -> Iterator[tuple[Line, int]]:
+        """Read the whole lines, each with where it ends; a line that a killed process left torn is none."""
+        if not self.path.exists():
+            return
+        end = 0
+        with self.path.open("rb") as file:
+            for line in file:
+                end += len(line)
+                if line.endswith(b"\n"):
+                    yield json.loads(line), end
+
+    def _cut_back(self, asked: Iterable[Asked]) -> int:
+        """Count the lines of what is asked now, in order, and cut off what comes after them."""
+        names, known, end = {judge.name for judge in self._judges}, 0, 0
+        for (line, its_end), (key, sample) in zip(self._lines(), asked, strict=False):
+            same = (line["prompt"], line["completion"]) == (sample.prompt, sample.completion)
+            if not same or line["judgements"].keys() != names or any(line[name] != key[name] for name in key):
+                break
+            known, end = known + 1, its_end
+        if self.path.exists() and self.path.stat().st_size > end:
+            with self._opened("r+b", self.path) as file:
+                file.truncate(end)
+        return known
+
+    def _mend(self, asked: Iterable[Asked]) -> None:
+        """Ask again where a judge could not be reached, or was not paid for, and write the file anew."""
+        if not any(_failed(line, judge) for line in self for judge in self._judges):
+            return
+        anew = self.path.with_name(f".{self.path.name}.writing")
+        rows = zip(self, asked, strict=False)
+        with self._opened("wb", anew) as file:
+            while chunk := list(itertools.islice(rows, CHUNK_ROWS)):
+                for judge in self._judges:
+                    if failed := [(line, item.sample) for line, item in chunk if _failed(line, judge)]:
+                        self._judge([sample for _, sample in failed], [line for line, _ in failed], [judge])
+                file.write(b"".join(_encoded(line) for line, _ in chunk))
+        anew.replace(self.path)
+
+    @contextmanager
+    def _opened(self, mode: str, path: Path) -> Iterator[BinaryIO]:
+        try:
+            with path.open(mode) as file:
+                yield file  # type: ignore[misc]
+        except OSError as error:
+            raise RlaifError(f"{path}: cannot be written: {reason_of(error)}") from error
+
+
+def _failed(line: Line, judge: Judge) -> bool:
+    return line["judgements"][judge.name]["status"] in PASSING
+
+
+def _encoded(line: Line) -> bytes:
+    """Return a line as JSON: UTF-8 text as it is, lone surrogates escaped."""
+    return json.dumps(line, ensure_ascii=False, allow_nan=False).encode(errors="backslashreplace") + b"\n"
+
+
+def _chunk(asked: Iterator[Asked], size: int) -> list[Asked]:
+    """Take the next texts: so many, and of a bounded number of characters."""
+    chunk: list[Asked] = []
+    characters = 0
+    for item in asked:
+        chunk.append(item)
+        characters += len(item.sample.prompt) + len(item.sample.completion)
+        if len(chunk) >= size or characters >= CHUNK_CHARACTERS:
+            break
+    return chunk

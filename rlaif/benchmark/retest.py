@@ -1,0 +1,98 @@
+"""Asked the same again: how far a judge's score moves, and how often its verdict turns."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+
+from rlaif.benchmark.labelled import Asked, Kind, Labelled
+from rlaif.benchmark.ledger import Line
+
+ROWS = 500
+"""Of a file that are asked again at most: enough for two digits, and a bound on what it costs."""
+
+ROUNDING = 1e-20
+"""Squares of what a mean of equal scores differs from them."""
+
+Answers = dict[str | None, float | None]
+"""A judge's score of a row, by side: of a pair there are two."""
+
+
+def asked_again(tables: Sequence[Labelled], times: int, seed: int) -> Iterator[Asked]:
+    """Read the rows that are asked again, chosen at random, `times` times over."""
+    chosen = [
+        set(np.random.default_rng([seed, i]).choice(table.n, min(ROWS, table.n), replace=False).tolist())
+        for i, table in enumerate(tables)
+    ]
+    for repeat in range(1, times + 1):
+        for table, rows in zip(tables, chosen, strict=True):
+            for key, sample in table.asked():
+                if key["row"] in rows:
+                    yield Asked({**key, "repeat": repeat}, sample)
+
+
+def count_again(tables: Sequence[Labelled], times: int) -> int:
+    """Return how many texts that is."""
+    return times * sum(min(ROWS, table.n) * table.texts // table.n for table in tables)
+
+
+class Retests:
+    """
+    What judges said of the same rows several times.
+
+    Args:
+        first: the lines of scores.jsonl.
+        again: the lines of retest.jsonl.
+
+    """
+
+    def __init__(self, first: Iterable[Line], again: Iterable[Line]) -> None:
+        self._lines: dict[tuple[str, int], dict[int, list[Line]]] = {}
+        for line in again:
+            repeats = self._lines.setdefault((line["file"], line["row"]), {})
+            repeats.setdefault(line["repeat"], []).append(line)
+        for line in first:
+            if known := self._lines.get((line["file"], line["row"])):
+                known.setdefault(0, []).append(line)
+
+    def figures(self, judge: str, kind: Kind | None, files: set[str]) -> dict[str, Any]:
+        """
+        Return a judge's deviation and flip rate over some files.
+
+        `retest_sd` is the standard deviation of the scores of one text, pooled over texts, each of which costs a
+        degree of freedom. `flip_rate` is the share of retests that turn the first verdict around: the score is on the
+        other side of 0.5, or of a pair another answer is preferred. Abstentions have no part in either.
+        """
+        squares, freedom, flips, compared = 0.0, 0, 0, 0
+        for (file, _), repeats in self._lines.items():
+            if file not in files:
+                continue
+            answers = [_answers(repeats[repeat], judge) for repeat in sorted(repeats)]
+            for side in answers[0]:
+                scores = np.array([answer[side] for answer in answers if answer[side] is not None], dtype=np.float64)
+                if len(scores) > 1:
+                    squares += float(((scores - scores.mean()) ** 2).sum())
+                    freedom += len(scores) - 1
+            first, *others = (_verdict(answer, kind) for answer in answers)
+            turned = [other != first for other in others if None not in (first, other)]
+            flips, compared = flips + sum(turned), compared + len(turned)
+        return {
+            "retest_sd": (squares / freedom if squares > ROUNDING else 0.0) ** 0.5 if freedom else None,
+            "flip_rate": flips / compared if compared else None,
+        }
+
+
+def _answers(lines: Iterable[Line], judge: str) -> Answers:
+    return {line["side"]: line["judgements"][judge]["score"] for line in lines}
+
+
+def _verdict(answers: Answers, kind: Kind | None) -> float | None:
+    """Return what the answers say: which of a pair is better, or whether a text is good."""
+    if None in answers.values():
+        return None
+    if kind == "pairs":
+        return float(np.sign((answers["chosen"] or 0.0) - (answers["rejected"] or 0.0)))
+    (score,) = answers.values()
+    return float((score or 0.0) >= 0.5)

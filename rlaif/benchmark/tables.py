@@ -1,0 +1,95 @@
+"""The table of one file, or of all: each judge's numbers with their intervals, and which judge beats which."""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Sequence
+from typing import Any
+
+import numpy as np
+
+from rlaif.benchmark import cost, draws, fitness
+from rlaif.benchmark.agreement import MAIN, Rows, of_grades, of_labels, of_pairs, rows_of
+from rlaif.benchmark.columns import Ints, Texts
+from rlaif.benchmark.comparing import Scored, comparisons, corrected
+
+NOTHING: dict[str, Any] = dict.fromkeys((
+    "auroc", "average_precision", "pairwise_accuracy", "tie_rate", "spearman", "kendall", "accuracy", "best",
+    "brier", "ece", "reliability", "ci95", "mean_score", "distinct_scores", "saturated", "saturated_low",
+    "saturated_high", "length_bias", "groups", "spread_within_prompt", "retest_sd", "flip_rate", "signal_to_noise",
+    "injection", "degenerate",
+))  # fmt: skip
+"""What an entry holds beside coverage and cost; null is what does not apply, or was not asked for."""
+
+
+def table(texts: Texts, judges: Sequence[str], baselines: Sequence[str], *, times: int, seed: int) -> dict[str, Any]:
+    """
+    Return a table as bench.json has it.
+
+    Args:
+        texts: of one kind, with what was said of them.
+        judges: who are compared with each other, corrected for their number.
+        baselines: with whom each of them is compared, apart from that.
+        times: bootstrap draws.
+        seed: of the draws.
+
+    """
+    rows = rows_of(texts)
+    main, clusters = MAIN[rows.kind], int(rows.cluster_N.max(initial=-1)) + 1
+    names = [*judges, *baselines]
+    entries = {name: {"baseline": name in baselines, **_entry(rows, name)} for name in names}
+    scored = {name: of for name in names if (of := Scored.of(rows, name)).measurable}
+    able, easy = ([scored[name] for name in listed if name in scored] for listed in (judges, baselines))
+    families = {
+        "comparisons": comparisons(able),
+        "against_baselines": comparisons(able, easy) if easy else [],
+    }
+    wanted: dict[Hashable, draws.Statistic] = {name: of.statistic for name, of in scored.items()}
+    for of in able:
+        wanted |= {(of.name, key): statistic for key, statistic in of.other_statistics.items()}
+    for pair in (pair for family in families.values() for pair in family):
+        wanted |= pair.statistics
+    drawn = draws.drawn(wanted, rows.cluster_N, draws=times, seed=seed) if wanted else {}
+    for name in names:
+        entries[name][main] = None
+        if name in scored:
+            of = scored[name]
+            ci95 = draws.interval(drawn[name], clusters)
+            value = float(of.contributions.mean())
+            entries[name][main] = {"value": value, "ci95": draws.less_certain(ci95, of.units)}
+            others = {key[1]: values_D for key, values_D in drawn.items() if isinstance(key, tuple) and key[0] == name
+                      and len(key) == 2}  # fmt: skip
+            entries[name]["ci95"] = {key: draws.interval(values_D, clusters) for key, values_D in others.items()}
+    return {
+        "kind": rows.kind, "n": len(rows), "measure": main, "resampled_by": rows.resampled_by, "clusters": clusters,
+        "ranking": sorted(names, key=lambda name: -(entries[name][main] or {"value": -2.0})["value"]),
+        "judges": entries,
+        **{key: corrected([pair.told(drawn, clusters) for pair in family]) for key, family in families.items()},
+    }  # fmt: skip
+
+
+def _entry(rows: Rows, name: str) -> dict[str, Any]:
+    """Return what needs no draws: coverage first, for no other number says whom a judge left out."""
+    said = rows.texts.said[name]
+    score_N = rows.score(said)
+    rows_R, scored_T = np.flatnonzero(np.isfinite(score_N)), np.isfinite(said.score_T)
+    told = {**cost.coverage(said), "scored": len(rows_R), **NOTHING}
+    if len(rows_R) and rows.kind == "pairs":
+        first_R = rows.first_N[rows_R]
+        told |= of_pairs(said.score_T[first_R], said.score_T[first_R + 1])
+    elif len(rows_R):
+        of_kind = of_grades if rows.kind == "graded" else of_labels
+        told |= of_kind(score_N[rows_R], rows.target_N[rows_R])
+    if scored_T.any():
+        told |= fitness.distinct(said.score_T[scored_T])
+        told["mean_score"] = float(said.score_T[scored_T].mean())
+        told["length_bias"] = fitness.length_bias(rows, said.score_T)
+        told["spread_within_prompt"] = fitness.spread(prompt_of(rows), said.score_T)
+    if rows.texts.groups:
+        told["groups"] = fitness.by_group(rows, said)
+    return told | cost.cost(said)
+
+
+def prompt_of(rows: Rows) -> Ints:
+    """Return, for each text, what answers to one prompt share; the two of a pair always do."""
+    prompt_T = rows.texts.prompt_T
+    return np.repeat(prompt_T[rows.first_N], 2) if rows.kind == "pairs" else prompt_T
