@@ -97,12 +97,13 @@ class View:
             f"{abstained} abstained" if abstained else "",
             f"{spent:.4f} USD" if spent else "",
             f"{per_step / pace:.1f} samples/s",
-            f"{_duration(pace * (self._steps - step))} left",
+            f"{duration(pace * (self._steps - step))} left",
         ]
         return "  ".join(filter(None, parts))
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
+    """Show a time in its two largest units."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours} h {minutes:02} min" if hours else f"{minutes} min {rest:02} s" if minutes else f"{rest} s"

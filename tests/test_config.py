@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import json
+from collections.abc import Callable, Iterator
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
@@ -235,12 +236,20 @@ def test_init_overwrites_nothing(main: Command, tmp_path: Path, output: str, say
 # --- rlaif check ----------------------------------------------------------------------------------------------
 
 
-def test_check_probes_each_judge_of_a_run_file(main: Command, run_file: Path) -> None:
+@pytest.fixture
+def whole(tmp_path: Path, policy_folder: Callable[[str], Path]) -> str:
+    """The shortest run file of a model and prompts that are there."""
+    rows = (json.dumps({"prompt": f"Why {i}?"}) + "\n" for i in range(40))
+    (tmp_path / "prompts.jsonl").write_text("".join(rows))
+    return f"policy: {{model: {policy_folder('llama')}}}\ndata: {{dataset: {tmp_path}/prompts.jsonl}}\njudge: length\n"
+
+
+def test_check_probes_each_judge_of_a_run_file(main: Command, run_file: Path, whole: str) -> None:
     judges = "guard: {judges: [lexicon]}\nevaluation: {judges: [{adapter: constant, value: 0.25, name: low}]}\n"
-    run_file.write_text(SHORTEST + judges)
-    done = main("check", str(run_file))
+    run_file.write_text(whole + judges)
+    done = main("check", str(run_file), "--quick")
     assert done.returncode == 0, done.stderr
-    rows = [line.split() for line in done.stdout.splitlines()[1:]]
+    rows = [line.split() for line in done.stdout.partition("\n\n")[0].splitlines()[1:]]
     assert [(row[0], row[1], row[-1]) for row in rows] == [
         ("length", "length", "ok"), ("lexicon", "toxicity", "ok"), ("low", "quality", "ok"),
     ]  # fmt: skip
@@ -248,23 +257,24 @@ def test_check_probes_each_judge_of_a_run_file(main: Command, run_file: Path) ->
     assert rows[2][2] == "0.250"
 
 
-def test_check_reads_an_inline_card_relative_to_the_run_file(main: Command, tmp_path: Path) -> None:
+def test_check_reads_an_inline_card_relative_to_the_run_file(main: Command, tmp_path: Path, whole: str) -> None:
     (tmp_path / "there").mkdir()
     (tmp_path / "there" / "words.txt").write_text("weather\n")
     inline = "judge: {adapter: lexicon, file: words.txt}"
-    (tmp_path / "there" / "run.yaml").write_text(SHORTEST.replace("judge: length", inline))
-    done = main("check", "there/run.yaml")
+    (tmp_path / "there" / "run.yaml").write_text(whole.replace("judge: length", inline))
+    done = main("check", "there/run.yaml", "--quick")
     assert done.returncode == 0, done.stdout
     assert "0.500" in done.stdout
 
 
-def test_check_tells_of_all_judges_also_where_one_is_wrong(main: Command, run_file: Path) -> None:
-    run_file.write_text(SHORTEST + "guard: {judges: [{adapter: constant, value: 2, name: high}]}\n")
+def test_check_tells_of_all_judges_also_where_one_is_wrong(main: Command, run_file: Path, whole: str) -> None:
+    run_file.write_text(whole + "guard: {judges: [{adapter: constant, value: 2, name: high}]}\n")
     done = main("check", str(run_file))
     assert done.returncode == 2
     assert "the inline card 'high': value: should be less than or equal to 1, not 2" in one_line(done)
-    assert [line.split()[0] for line in done.stdout.splitlines()[1:]] == ["length", "high"]
-    assert done.stdout.split()[-1] == "failed"
+    judges = done.stdout.partition("\n\n")[0]
+    assert [line.split()[0] for line in judges.splitlines()[1:]] == ["length", "high"]
+    assert judges.split()[-1] == "failed"
 
 
 def test_check_of_nothing_and_of_a_file_that_is_not_there_is_one_line(main: Command) -> None:

@@ -599,14 +599,16 @@ def test_check_refuses_what_is_wrong(main, here, arguments, words):
     assert words in one_line(done)
 
 
-def test_check_reads_a_run_file_and_its_judges(main, here):
+def test_check_reads_a_run_file_and_its_judges(main, here, policy_folder):
     Path("runs").mkdir()
     Path("runs/words.txt").write_text("weather\n")
+    Path("prompts.txt").write_text("".join(f"Why {i}?\n" for i in range(40)))
     Path("runs/run.yaml").write_text(
-        "policy: {model: google/flan-t5-small}\ndata: {dataset: x}\n"
+        f"policy: {{model: {policy_folder('llama')}}}\ndata: {{dataset: prompts.txt}}\n"
         "judge: {name: mine, adapter: lexicon, file: ./words.txt}\nguard: {judges: [length]}\n"
     )
-    done = main("check", "runs/run.yaml", "--set", "ppo.steps=3")
+    done = main("check", "runs/run.yaml", "--quick", "--set", "ppo.steps=3")
     assert done.returncode == 0, done.stderr
-    assert [row.split()[0] for row in done.stdout.splitlines()] == ["judge", "mine", "length"]
+    judges = done.stdout.partition("\n\n")[0]
+    assert [row.split()[0] for row in judges.splitlines()] == ["judge", "mine", "length"]
     assert main("check", "runs/run.yaml", "--set", "ppo.stps=3").returncode == 2

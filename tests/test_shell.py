@@ -76,11 +76,13 @@ def test_two_judges_of_one_name_are_not_checked(main):
     assert "two judges are named 'a'" in one_line(done)
 
 
-def test_a_run_file_may_name_one_judge_twice_but_not_two_of_one_name(main, tmp_path):
-    run = "policy: {model: m}\ndata: {dataset: d}\njudge: length\nguard: {judges: [%s]}\n"
+def test_a_run_file_may_name_one_judge_twice_but_not_two_of_one_name(main, tmp_path, policy_folder):
+    Path("prompts.txt").write_text("".join(f"Why {i}?\n" for i in range(40)))
+    run = f"policy: {{model: {policy_folder('llama')}}}\ndata: {{dataset: prompts.txt}}\njudge: length\n"
+    run += "guard: {judges: [%s]}\n"
     Path("same.yaml").write_text(run % "length")
     Path("other.yaml").write_text(run % "{adapter: constant, name: length}")
-    assert main("check", "same.yaml").returncode == 0
+    assert main("check", "same.yaml", "--quick").returncode == 0
     assert "two judges are named 'length'" in one_line(main("check", "other.yaml"))
 
 

@@ -70,20 +70,20 @@ def load(
         InputError: there is no such model, it does not generate text, or its tokenizer lacks what is needed.
 
     """
-    base, adapter = _base_of(source, revision, where)
+    base, adapter = base_of(source, revision, where)
     if adapter and lora is not None:
         raise InputError(f"{where}: {source} is a LoRA adapter already, and is trained on; leave lora out")
     if load_in_4bit and importlib.util.find_spec("bitsandbytes") is None:
         raise InputError(f"{where}: load_in_4bit needs a package that is not there: pip install bitsandbytes")
     tokenizer = tokenizer or _tokenizer(source if adapter else base, base, None if adapter else revision, where)
-    config = _config(base, None if adapter else revision, where)
+    config = config_of(base, None if adapter else revision, where)
     compute = compute_dtype(dtype, getattr(config, "dtype", None), device or torch.device("cpu"))
     frozen_base = adapter or lora is not None
     quantised = {"quantization_config": _four_bit(compute)} if load_in_4bit else {}
     model = _model(
         base, config, compute if frozen_base else torch.float32, revision if not adapter else None, quantised, where
     )
-    model, base_is_reference = _with_adapter(model, source if adapter else None, revision, lora, where)
+    model, base_is_reference = with_adapter(model, source if adapter else None, revision, lora, where)
     refuse_mismatch(model, tokenizer, where)
     return Loaded(model, tokenizer, compute, base_is_reference)
 
@@ -118,7 +118,7 @@ def prepared(model: Any, tokenizer: Any | None, *, dtype: DTypeName, lora: Any |
     if lora is None and not is_adapter:
         model = model.float()
         model.requires_grad_(True)
-    model, base_is_reference = _with_adapter(model, None, None, lora, "peft_config")
+    model, base_is_reference = with_adapter(model, None, None, lora, "peft_config")
     if not any(parameter.requires_grad for parameter in model.parameters()):
         raise InputError("model: no weight of it is trainable; load the adapter with is_trainable=True")
     for parameter in model.parameters():
@@ -153,7 +153,7 @@ def refuse_mismatch(model: Any, tokenizer: Any, where: str) -> None:
         )
 
 
-def _base_of(source: str, revision: str | None, where: str) -> tuple[str, bool]:
+def base_of(source: str, revision: str | None, where: str) -> tuple[str, bool]:
     """Return the model to load, and whether `source` is an adapter of it."""
     from transformers.utils import find_adapter_config_file
 
@@ -170,7 +170,8 @@ def _base_of(source: str, revision: str | None, where: str) -> tuple[str, bool]:
     return base, True
 
 
-def _config(source: str, revision: str | None, where: str) -> Any:
+def config_of(source: str, revision: str | None, where: str) -> Any:
+    """Read the config of a model."""
     from transformers import AutoConfig
 
     try:
@@ -223,7 +224,7 @@ def without_bars() -> Iterator[None]:
 
 def read_tokenizer(source: str, revision: str | None = None, where: str = "policy.model") -> Any:
     """Load the tokenizer of a model or of an adapter, before the model itself."""
-    base, adapter = _base_of(source, revision, where)
+    base, adapter = base_of(source, revision, where)
     return _tokenizer(source, base, revision, where) if adapter else _tokenizer(base, base, revision, where)
 
 
@@ -251,7 +252,7 @@ def _four_bit(compute: torch.dtype) -> Any:
     )
 
 
-def _with_adapter(
+def with_adapter(
     model: Any, adapter: str | None, revision: str | None, lora: Any | None, where: str
 ) -> tuple[Any, bool]:
     """Put a LoRA adapter onto the model: an old one to be trained on, or a new one, whose reference is the base."""
