@@ -1,0 +1,80 @@
+"""What tests of the benchmark share: judgements as arrays, labelled files, and judges that do as they are told."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from rlaif.benchmark.columns import Grouping, Said, Texts
+from rlaif.benchmark.labelled import Kind
+from rlaif.types import STATUSES
+
+
+def said_of(scores: Sequence[float | None], **arrays: Any) -> Said:
+    """What a judge said: None is an abstention."""
+    score = np.array([np.nan if score is None else score for score in scores], dtype=float)
+    count = len(score)
+    known = {
+        "score_T": score,
+        "status_T": np.where(np.isnan(score), STATUSES.index("declined"), STATUSES.index("ok")),
+        "asked_T": np.ones(count, dtype=bool),
+        "stored_T": np.zeros(count, dtype=bool),
+        "seconds_T": np.full(count, 0.001),
+        "wall_T": np.full(count, 0.001),
+        "tokens_T2": np.zeros((count, 2)),
+        "usd_T": np.zeros(count),
+        "attempts_T": np.ones(count),
+    }
+    return Said(**{**known, **arrays})
+
+
+def texts_of(
+    kind: Kind,
+    target: Sequence[float],
+    said: Mapping[str, Sequence[float | None]],
+    *,
+    prompts: Sequence[int] | None = None,
+    words: Sequence[float] | None = None,
+    groups: Mapping[str, Sequence[str]] | None = None,
+) -> Texts:
+    """Texts that have a target and scores; of pairs the chosen one and the rejected one in turn."""
+    count = len(target)
+    numbers = np.arange(count)
+    grouping = {}
+    for name, values in (groups or {}).items():
+        known = list(dict.fromkeys(values))
+        grouping[name] = Grouping(known, np.array([known.index(value) for value in values]))
+    return Texts(
+        kind=kind,
+        file_T=np.zeros(count, dtype=np.int64),
+        row_T=numbers // (2 if kind == "pairs" else 1),
+        chosen_T=(numbers % 2 == 0) & (kind == "pairs"),
+        target_T=np.array(target, dtype=float),
+        prompt_T=numbers if prompts is None else np.array(prompts),
+        text_T=numbers,
+        words_T=np.array(words if words is not None else np.ones(count), dtype=float),
+        groups=grouping,
+        said={name: said_of(scores) for name, scores in said.items()},
+    )
+
+
+def write_rows(path: Path | str, rows: Iterable[Mapping[str, Any]]) -> str:
+    Path(path).write_text("".join(json.dumps(row) + "\n" for row in rows))
+    return str(path)
+
+
+def labelled(count: int, *, bad_every: int = 2) -> list[dict[str, Any]]:
+    """Texts of which each so many-th is bad, and says so."""
+    return [
+        {"completion": f"text {i} is {'bad' if i % bad_every == 0 else 'fine'}",
+         "label": "toxic" if i % bad_every == 0 else "neutral", "topic": f"t{i % 3}"}
+        for i in range(count)
+    ]  # fmt: skip
+
+
+def pairs(count: int) -> list[dict[str, Any]]:
+    return [{"prompt": f"q{i}?", "chosen": f"fine answer {i}", "rejected": f"bad answer {i}"} for i in range(count)]
