@@ -6,7 +6,6 @@ import json
 import math
 import threading
 from collections.abc import Sequence
-from pathlib import Path
 from statistics import fmean, stdev
 from typing import Any
 from zlib import crc32
@@ -329,7 +328,7 @@ def test_columns_and_prompts_reach_the_judges(policy_folder, tmp_path):
 
 # --- texts that bite ----------------------------------------------------------------------------------------------
 
-HOSTILE = "a\u2028b\u0085c\x00d\ud800e\x1b[2J\u202ef\r\n\x1d\\\"g"
+HOSTILE = 'a\u2028b\u0085c\x00d\ud800e\x1b[2J\u202ef\r\n\x1d\\"g'
 
 
 def test_any_text_survives_the_file_and_is_harmless_on_a_terminal(policy_folder, tmp_path, monkeypatch, capsys):
@@ -401,8 +400,10 @@ def test_a_judge_that_runs_here_reads_all_at_once_where_it_can_sort_them(policy_
     assert sizes == [6]
 
 
-def sides(trainer: PPOTrainer, *judges: Any, patience: float = 0.0, poll: Any = never) -> list[dict[str, Any]]:
-    how = Measuring(trainer.sampling, 3, 2, 4096, patience, poll)
+def sides(
+    trainer: PPOTrainer, *judges: Any, patience: float = 0.0, poll: Any = never, batch_size: int = 2
+) -> list[dict[str, Any]]:
+    how = Measuring(trainer.sampling, 3, batch_size, 4096, patience, poll)
     return measure(trainer.policy, trainer.prompts, judges, how, trainer.processes)
 
 
@@ -418,7 +419,7 @@ def test_a_judge_that_is_down_is_waited_for_and_asked_again_for_what_it_had_not_
         return "ok" if len(seen) > 8 else "error_503"
 
     server.behaviour = down_at_first
-    made = sides(trainer, judge, patience=30.0)
+    made = sides(trainer, judge, patience=30.0, batch_size=1)
     assert {said["status"] for one in made for said in one["judgements"].values()} <= {"ok", "empty"}
 
 
@@ -471,9 +472,9 @@ def test_where_memory_runs_out_it_says_what_to_lower(policy_folder, tmp_path, mo
 
 
 def told(kind: str = "held_out", before: float = 0.2, after: float = 0.6, count: int = 30, **of: Any) -> dict[str, Any]:
-    rows = rows_of(*[
-        (side("a b c d", own=before + i % 3 / 100), side("a b c d", own=after + i % 2 / 100)) for i in range(count)
-    ])
+    rows = rows_of(
+        *[(side("a b c d", own=before + i % 3 / 100), side("a b c d", own=after + i % 2 / 100)) for i in range(count)]
+    )
     return figures(rows, [role(kind=kind, **of)])
 
 
