@@ -29,7 +29,7 @@ import torch
 from rlaif import PPOConfig, PPOTrainer
 from rlaif.policy import Scored
 from rlaif.rollout import Rollout
-import rlaif.trainer as t
+import rlaif.training as t
 
 rank, world = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
 told = {}
@@ -253,7 +253,7 @@ def test_a_disk_that_is_full_for_the_first_rank_stops_both_in_one_line(made, out
     full = """
 import resource
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-import rlaif.trainer as t
+import rlaif.training as t
 def full(*_): resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
 before(t, 'save', full, 1)"""
     done = together(made, "--output", output, rank0=full)
@@ -325,6 +325,13 @@ def far(made: Place, file: str, *arguments: str, env: dict[str, str], count: int
     return ended_all([Run(made.folder, ["train", file, *arguments], {**rank, **env}, "") for rank in given])
 
 
+def measured(made: Place, output: str) -> int:
+    """The completions that the judge has read before and after training."""
+    rows = [json.loads(row) for row in (made.folder / output / "samples.jsonl").read_text().splitlines()]
+    sides = [side for row in rows for side in (row["before"], row["after"]) if side]
+    return sum(side["judgements"]["far"]["status"] == "ok" for side in sides)
+
+
 def test_a_remote_judge_is_asked_once_for_each_sample_of_all_ranks(made, output, server):
     file, env = remote(made, server, output)
     done = far(made, file, "--output", output, "--set", "ppo.steps=3", env=env)
@@ -333,7 +340,7 @@ def test_a_remote_judge_is_asked_once_for_each_sample_of_all_ranks(made, output,
     asked = [line["judges"]["far"]["statuses"].get("ok", 0) for line in metrics]
     assert sum(asked) >= 10  # but for blank ones
     assert [line["calls"] for line in metrics] == asked
-    assert len(server.calls) == sum(asked)
+    assert len(server.calls) == sum(asked) + measured(made, output)
 
 
 @pytest.mark.parametrize("count", [1, 2])
@@ -350,7 +357,7 @@ def test_a_budget_of_calls_holds_over_all_ranks_and_all_resumptions(count, made,
     done = far(made, file, "--resume", "--output", output, "--set", "budget.calls=30", env=env, count=count)
     assert {one.returncode for one in done} == {0}, [one.stderr for one in done]
     blank = sum(line["judges"]["far"]["abstained"] for line in made.metrics(output))
-    assert len(server.calls) == 24 - blank  # nothing was paid twice
+    assert len(server.calls) == 24 - blank + measured(made, output)  # nothing was paid twice
 
 
 def test_a_budget_in_usd_is_shared_by_the_ranks_and_counts_what_was_spent_before_a_kill(made, output, server):
@@ -359,12 +366,12 @@ def test_a_budget_in_usd_is_shared_by_the_ranks_and_counts_what_was_spent_before
     done = far(made, file, "--output", output, "--set", "ppo.steps=1", env=env)
     assert {one.returncode for one in done} == {0}, [one.stderr for one in done]
     (line,) = made.metrics(output)
-    one_step, calls = line["usd"], len(server.calls)
-    assert one_step > 0
+    calls = len(server.calls)
     spent = [json.loads(row) for row in (made.folder / output / "spending.jsonl").read_text().splitlines()]
-    assert sum(row["usd"] for row in spent) == pytest.approx(one_step)
+    usd = sum(row["usd"] for row in spent)
+    assert usd >= line["usd"] > 0
     assert sum(row["calls"] for row in spent) == calls
-    done = far(made, file, "--resume", "--output", output, "--set", f"budget.usd={one_step}", env=env)
+    done = far(made, file, "--resume", "--output", output, "--set", f"budget.usd={usd}", env=env)
     assert {one.returncode for one in done} == {1}
     assert "the budget is spent" in lines_of(done)[0]
     assert len(server.calls) == calls

@@ -81,7 +81,7 @@ MOMENTS = {
     "after the judge has answered": "from rlaif.rewards import JudgeSource; after(JudgeSource, 'ask', die, 4)",
     "between two optimizer steps": "import torch; after(torch.optim.AdamW, 'step', die, 14)",
     "in a backward pass": "import torch; before(torch.autograd, 'backward', die, 19)",
-    "before the line of metrics": "import rlaif.trainer as t; before(t, 'finite', die, 4)",
+    "before the line of metrics": "import rlaif.training as t; before(t, 'finite', die, 5)",
     "between the line of metrics and the checkpoint":
         "from rlaif.trainer import PPOTrainer; before(PPOTrainer, 'save_checkpoint', die, 2)",
     "in the middle of a file of a checkpoint": """
@@ -330,10 +330,10 @@ def test_a_run_interrupted_while_it_waits_for_a_judge_ends_soon_and_ends_as_the_
     assert started("--output", expected).ended().returncode == 0
     shutil.rmtree(env["RLAIF_HOME"])
     server.clear()
-    server.behaviour = lambda _: "hang" if len(server.calls) > 4 else "ok"
+    server.behaviour = lambda _: "hang" if len(server.calls) > 5 else "ok"  # one is of the measurement before
     run = started("--output", output)
     deadline = time.monotonic() + 30
-    while len(server.calls) < 5 and time.monotonic() < deadline:
+    while len(server.calls) < 6 and time.monotonic() < deadline:
         time.sleep(0.01)
     run.signal(number)
     begun = time.monotonic()
@@ -352,7 +352,7 @@ def test_a_judge_that_goes_down_is_waited_for_then_the_run_stops_with_a_checkpoi
     env = environment(causal.folder / f"home-{output}")
     card = card_of(server, timeout=1.0, total_timeout=0.5)
     causal.write("down.yaml", judge={**card, "name": "far"}, ppo={"steps": 3, "judge_patience": 1.5})
-    server.behaviour = lambda _: "error_503" if len(server.calls) > 8 else "ok"
+    server.behaviour = lambda _: "error_503" if len(server.calls) > 9 else "ok"
     done = Run(causal.folder, ["train", "down.yaml", "--output", output], env, "").ended()
     assert done.returncode == 1, done.stderr
     (line,) = [line for line in done.stderr.splitlines() if line.startswith("rlaif: ")]

@@ -236,7 +236,7 @@ def test_a_full_disk_in_a_checkpoint_is_one_line_keeps_the_earlier_ones_and_can_
     full = """
 import resource
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-import rlaif.trainer as t
+import rlaif.training as t
 def full(*_): resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
 before(t, 'save', full, 2)"""
     done = made.train("--output", output, "--set", "checkpoints.every=1", meddle=full)
