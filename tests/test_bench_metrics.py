@@ -52,7 +52,7 @@ def test_numbers_of_labels_are_those_of_scikit_learn(ties, duplicates):
 
 
 def test_calibration_by_hand():
-    # Bins 0.0-0.1: scores 0.02 and 0.04, one of two good: |0.03 - 0.5|. Bin 0.9-1.0: 0.95 and 1.0, both good: |0.975 - 1|.
+    # From 0 to 0.1: 0.02 and 0.04, one of two good: |0.03 - 0.5|. From 0.9: 0.95 and 1.0, both good: |0.975 - 1|.
     made = of_labels(np.array([0.02, 0.04, 0.95, 1.0]), np.array([0.0, 1.0, 1.0, 1.0]))
     assert made["ece"] == pytest.approx(0.5 * 0.47 + 0.5 * 0.025)
     first, last = made["reliability"]
@@ -164,7 +164,7 @@ def test_a_draw_without_one_of_the_classes_has_no_auroc():
         drawn = draws.auroc(np.array([0.1, 0.2, 0.9]), np.array([False, False, True]), np.arange(3))(times)
     assert np.isnan(drawn[:2]).all()
     assert drawn[2] == 1
-    assert draws.interval(drawn, 3) == (1, 1)
+    assert draws.interval(drawn, np.arange(3)) == (1, 1)
 
 
 def test_rows_of_a_cluster_are_drawn_together_and_draws_do_not_depend_on_what_else_is_drawn():
@@ -187,7 +187,7 @@ def test_rows_of_a_cluster_are_drawn_together_and_draws_do_not_depend_on_what_el
 def test_an_interval_of_a_mean_is_about_as_wide_as_students():
     x = np.random.default_rng(5).normal(size=12)
     drawn = draws.drawn({0: draws.mean(x, np.arange(12))}, np.arange(12), draws=4000)[0]
-    low, high = draws.interval(drawn, 12)
+    low, high = draws.interval(drawn, np.arange(12))
     assert (high - low) / 2 == pytest.approx(2.201 * x.std(ddof=1) / math.sqrt(12), rel=0.12)
 
 
@@ -322,7 +322,7 @@ def test_a_planted_judge_lies_within_its_interval_and_beats_a_worse_one(kind):
         rows = np.arange(len(target))
         judges = [Scored(name, kind, score, target, rows, rows) for name, score in scores.items()]
         drawn = draws.drawn({"better": judges[0].statistic}, rows, draws=400, seed=seed)["better"]
-        low, high = draws.interval(drawn, len(rows))
+        low, high = draws.interval(drawn, rows, judges[0].contributions.mean(), judges[0].contributions)
         inside += low <= truth(kind, better) <= high
         ahead += judges[0].contributions.mean() > judges[1].contributions.mean()
         (pair,) = comparisons(judges)

@@ -72,15 +72,17 @@ class Scored:
         return draws.auroc(self.score_R, self.target_R > 0, self.rows_R)
 
     @property
-    def other_statistics(self) -> dict[str, draws.Statistic]:
-        """What has an interval beside the main number."""
-        if self.kind != "labels":
-            return {}
+    def average_precision(self) -> draws.Statistic:
+        """The average precision of labels as a function of draws."""
+        return draws.average_precision(self.score_R, self.target_R > 0, self.rows_R)
+
+    @property
+    def means(self) -> dict[str, Floats]:
+        """What is a mean over rows of labels, beside the main number."""
         good_R = self.target_R > 0
         return {
-            "average_precision": draws.average_precision(self.score_R, good_R, self.rows_R),
-            "accuracy": draws.mean(((self.score_R >= 0.5) == good_R).astype(np.float64), self.rows_R),
-            "brier": draws.mean((self.score_R - good_R) ** 2, self.rows_R),
+            "accuracy": ((self.score_R >= 0.5) == good_R).astype(np.float64),
+            "brier": (self.score_R - good_R) ** 2,
         }
 
     @cached_property
@@ -119,19 +121,21 @@ class Comparison:
         """What has to be drawn beside the judges' own numbers."""
         return {} if self.whole else dict(zip(self._keys, (self.a.statistic, self.b.statistic), strict=True))
 
-    def told(self, drawn: Mapping[Hashable, Floats], clusters: int) -> dict[str, Any]:
+    def told(self, drawn: Mapping[Hashable, Floats]) -> dict[str, Any]:
         """Return which one is better, by how much, and how sure that is; `a` is the better one."""
         difference_R = self.a.contributions - self.b.contributions
         difference_D = drawn[self._keys[0]] - drawn[self._keys[1]]
-        sign = -1 if difference_R.mean() < 0 else 1
-        names = (self.a.name, self.b.name)[::sign]
+        names = self.a.name, self.b.name
+        if difference_R.mean() < 0:
+            difference_R, difference_D, names = -difference_R, -difference_D, names[::-1]
+        difference, cluster_R = float(difference_R.mean()), self.a.cluster_R
         return {
             "a": names[0],
             "b": names[1],
             "n": len(difference_R),
-            "difference": float(sign * difference_R.mean()),
-            "ci95": draws.interval(sign * difference_D, clusters),
-            "p_value": influence.p_value(difference_R, self.a.cluster_R),
+            "difference": difference,
+            "ci95": draws.interval(difference_D, cluster_R, difference, difference_R),
+            "p_value": influence.p_value(difference_R, cluster_R),
         }
 
 

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 
 from rlaif.benchmark import cost, draws, fitness
 from rlaif.benchmark.agreement import MAIN, Rows, of_grades, of_labels, of_pairs, rows_of
-from rlaif.benchmark.columns import Ints, Texts
+from rlaif.benchmark.columns import Floats, Ints, Texts
 from rlaif.benchmark.comparing import Scored, comparisons, corrected
 
 NOTHING: dict[str, Any] = dict.fromkeys((
@@ -44,27 +44,38 @@ def table(texts: Texts, judges: Sequence[str], baselines: Sequence[str], *, time
         "against_baselines": comparisons(able, easy) if easy else [],
     }
     wanted: dict[Hashable, draws.Statistic] = {name: of.statistic for name, of in scored.items()}
-    for of in able:
-        wanted |= {(of.name, key): statistic for key, statistic in of.other_statistics.items()}
+    labels = able if rows.kind == "labels" else []
+    for of in labels:
+        wanted[of.name, "average_precision"] = of.average_precision
+        wanted |= {(of.name, key): draws.mean(x_R, of.rows_R) for key, x_R in of.means.items()}
     for pair in (pair for family in families.values() for pair in family):
         wanted |= pair.statistics
     drawn = draws.drawn(wanted, rows.cluster_N, draws=times, seed=seed) if wanted else {}
     for name in names:
-        entries[name][main] = None
-        if name in scored:
-            of = scored[name]
-            ci95 = draws.interval(drawn[name], clusters)
-            value = float(of.contributions.mean())
-            entries[name][main] = {"value": value, "ci95": draws.less_certain(ci95, of.units)}
-            others = {key[1]: values_D for key, values_D in drawn.items() if isinstance(key, tuple) and key[0] == name
-                      and len(key) == 2}  # fmt: skip
-            entries[name]["ci95"] = {key: draws.interval(values_D, clusters) for key, values_D in others.items()}
+        entries[name][main] = _main(scored[name], drawn[name]) if name in scored else None
+    for of in labels:
+        entries[of.name]["ci95"] = _other_intervals(of, drawn)
     return {
         "kind": rows.kind, "n": len(rows), "measure": main, "resampled_by": rows.resampled_by, "clusters": clusters,
         "ranking": sorted(names, key=lambda name: -(entries[name][main] or {"value": -2.0})["value"]),
         "judges": entries,
-        **{key: corrected([pair.told(drawn, clusters) for pair in family]) for key, family in families.items()},
+        **{key: corrected([pair.told(drawn) for pair in family]) for key, family in families.items()},
     }  # fmt: skip
+
+
+def _main(of: Scored, values_D: Floats) -> dict[str, Any]:
+    """Return the main number with its interval."""
+    value = float(of.contributions.mean())
+    ci95 = draws.interval(values_D, of.cluster_R, value, of.contributions)
+    return {"value": value, "ci95": draws.less_certain(ci95, of.units)}
+
+
+def _other_intervals(of: Scored, drawn: Mapping[Hashable, Floats]) -> dict[str, Any]:
+    """Return the intervals of the numbers of labels that are told beside the main one."""
+    told = {"average_precision": draws.interval(drawn[of.name, "average_precision"], of.cluster_R)}
+    for key, x_R in of.means.items():
+        told[key] = draws.interval(drawn[of.name, key], of.cluster_R, float(x_R.mean()), x_R)
+    return told
 
 
 def _entry(rows: Rows, name: str) -> dict[str, Any]:
