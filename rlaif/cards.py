@@ -23,6 +23,9 @@ from rlaif.schema import Checked, check, did_you_mean, read_text, read_yaml, sho
 Kind = Literal["judges", "prompts"]
 _SUFFIXES: dict[Kind, tuple[str, ...]] = {"judges": (".yaml", ".yml"), "prompts": (".md",)}
 
+QUICKSTART = "quickstart:"
+"""Begins the name of a model that `rlaif.quickstart` makes; it becomes a folder before a card is read."""
+
 
 # --- the locator ----------------------------------------------------------------------------------------------
 
@@ -99,6 +102,8 @@ def exists(path: Path, what: Literal["file", "folder"]) -> bool:
 
 def _model_source(value: str, info: ValidationInfo) -> str:
     """Make a model folder absolute (relative to the card, then to the working directory); leave a hub id alone."""
+    if value.startswith(QUICKSTART):
+        return value
     for candidate in (on_disk(value, folder := _folder_of(info)), Path(value)):
         if value and exists(candidate, "folder"):
             return str(candidate.resolve())
