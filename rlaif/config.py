@@ -154,6 +154,13 @@ class PPOSection(Checked):
 
 
 @dataclass(frozen=True, kw_only=True)
+class GroupSection(Checked):
+    """GRPO (Shao et al. 2024) and RLOO (Ahmadian et al. 2024), beside what `ppo` says; PPO makes nothing of it."""
+
+    num_generations: Annotated[int, Ge(2)] = knob(8, "completions of each prompt in a batch, compared with each other")
+
+
+@dataclass(frozen=True, kw_only=True)
 class StopSection(Checked):
     """When to stop before the last step."""
 
@@ -246,6 +253,24 @@ class PPOConfig(GenerationSection, PPOSection):
 
 
 @dataclass(frozen=True, kw_only=True)
+class GroupConfig(GroupSection, PPOConfig):
+    """What `GroupTrainer` takes as `args`: what `PPOTrainer` takes, and how completions of one prompt are compared."""
+
+    algorithm: Literal["grpo", "rloo"] = knob("grpo", "which trainer of TRL's learns")
+
+    def __post_init__(self) -> None:
+        PPOConfig.__post_init__(self)
+        with suppress(TypeError, ZeroDivisionError):  # of a value of the wrong kind
+            refuse_split_groups(self.batch_size, self.num_generations)
+
+
+def refuse_split_groups(batch_size: int, num_generations: int) -> None:
+    """Raise `ValueError` where a batch does not hold whole groups."""
+    if batch_size % num_generations:
+        raise ValueError(f"batch_size ({batch_size}) should be a multiple of num_generations ({num_generations})")
+
+
+@dataclass(frozen=True, kw_only=True)
 class RunConfig(Checked):
     """A run file."""
 
@@ -258,6 +283,7 @@ class RunConfig(Checked):
     algorithm: Literal["ppo", "grpo", "rloo"] = knob("ppo", "the trainer; the last two are TRL's")
     generation: GenerationSection = knob(GenerationSection(), "how the policy answers")
     ppo: PPOSection = knob(PPOSection(), "how it learns")
+    group: GroupSection = knob(GroupSection(), "how grpo and rloo learn, beside the keys of ppo")
     stop: StopSection = knob(StopSection(), "when to stop before the last step")
     guard: GuardSection = knob(GuardSection(), "held-out judges that watch and choose the checkpoint")
     evaluation: EvaluationSection = knob(EvaluationSection(), "before and after")
@@ -266,6 +292,10 @@ class RunConfig(Checked):
     trackers: list[str] = knob([], "wandb, tensorboard, ... through accelerate")
     seed: int = knob(0, "of everything that is random")
     output: str | None = knob(None, "folder of the run; null: runs/NAME of this file")
+
+    def __post_init__(self) -> None:
+        if self.algorithm != "ppo":
+            refuse_split_groups(self.ppo.batch_size, self.group.num_generations)
 
 
 def read_run(path: Path, sets: Iterable[str] = ()) -> RunConfig:

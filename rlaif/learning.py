@@ -146,19 +146,11 @@ class Learner:
 
     def state(self) -> dict[str, Tensor]:
         """Return Adam's moments by name, in the order of the parameters."""
-        return {
-            f"{i}.{name}": tensor
-            for i, parameter in enumerate(self._parameters)
-            for name, tensor in self._optimizer.state.get(parameter, {}).items()
-        }
+        return moments_of(self._optimizer, self._parameters)
 
     def load_state(self, state: Mapping[str, Tensor]) -> None:
         """Put back what `state` returned."""
-        self._optimizer.state.clear()
-        for key, tensor in state.items():
-            i, name = key.split(".")
-            parameter = self._parameters[int(i)]
-            self._optimizer.state[parameter][name] = tensor.to(parameter.device).clone()
+        load_moments(state, self._optimizer, self._parameters)
 
 
 class Tally:
@@ -200,6 +192,24 @@ class Tally:
             "optimizer_steps": len(self._norms),
             "skipped_updates": self._skipped,
         }
+
+
+def moments_of(optimizer: torch.optim.Optimizer, parameters: Sequence[Tensor]) -> dict[str, Tensor]:
+    """Return Adam's moments, named by the place of their parameter."""
+    return {
+        f"{i}.{name}": tensor
+        for i, parameter in enumerate(parameters)
+        for name, tensor in optimizer.state.get(parameter, {}).items()
+    }
+
+
+def load_moments(state: Mapping[str, Tensor], optimizer: torch.optim.Optimizer, parameters: Sequence[Tensor]) -> None:
+    """Put back what `moments_of` returned."""
+    optimizer.state.clear()
+    for key, tensor in state.items():
+        i, name = key.split(".")
+        parameter = parameters[int(i)]
+        optimizer.state[parameter][name] = tensor.to(parameter.device).clone()
 
 
 def rate_factor(config: PPOSection, step: int) -> float:

@@ -182,6 +182,12 @@ def refuse_misfit(batch: int = 0) -> None:
         )
 
 
+def refuse_several(what: str) -> None:
+    """Raise `InputError` where several processes were started for what runs in one."""
+    if _started() > 1:
+        raise InputError(f"{what} runs in one process, and {_started()} were started; leave out the launcher")
+
+
 def refuse_unknown_trackers(names: Sequence[str]) -> None:
     """Raise `InputError` for a tracker that accelerate does not know or whose package is not there."""
     from accelerate import tracking

@@ -11,11 +11,12 @@ from typing import Any
 from rlaif import folder
 from rlaif.adapters import load_judge, settled
 from rlaif.checkpoint import write_atomically
-from rlaif.config import GenerationSection, JudgeRef, PPOConfig, PPOSection, RunConfig, read_run
+from rlaif.config import GenerationSection, GroupConfig, JudgeRef, PPOConfig, PPOSection, RunConfig, read_run
 from rlaif.data import Parts, load_parts, refuse_missing
 from rlaif.errors import InputError, RlaifError
 from rlaif.evaluation import Evaluation, Role, doubtful, roles_of
 from rlaif.evaluation.words import pairs_of_samples, print_figures
+from rlaif.group import GroupTrainer, refuse_unfit
 from rlaif.guard import Guard
 from rlaif.interrupt import Interruption
 from rlaif.limits import Budget
@@ -56,6 +57,8 @@ def train(run: str | Path | RunConfig, sets: Iterable[str] = (), *, resume: bool
     # From the cheap to the dear: what is wrong with a card or the data is told before a model loads.
     folder.refuse_output(config, output, resume)
     refuse_misfit(config.ppo.batch_size)
+    if isinstance(args := args_of(config), GroupConfig):
+        refuse_unfit(args, config.policy.model, config.policy.revision)
     refuse_missing(config.data)
     judges = judges_of(config, Session(budget))
     if config.trackers:
@@ -148,8 +151,6 @@ def parts_of(config: RunConfig, tokenizer: Any, judges: Judges) -> Parts:
 
 def trainer_of(config: RunConfig, rewards: Rewards, tokenizer: Any, prompts: list[Any]) -> Trainer:
     """Make the trainer of a run."""
-    if config.algorithm != "ppo":
-        raise InputError(f"algorithm: {config.algorithm} is not here yet; take ppo")
     policy = config.policy
     loaded = load(
         policy.model,
@@ -160,7 +161,8 @@ def trainer_of(config: RunConfig, rewards: Rewards, tokenizer: Any, prompts: lis
         device=computes_on(),
         tokenizer=tokenizer,
     )
-    return PPOTrainer(loaded, rewards, args_of(config), prompts, merge=policy.merge)
+    kind = PPOTrainer if config.algorithm == "ppo" else GroupTrainer
+    return kind(loaded, rewards, args_of(config), prompts, merge=policy.merge)
 
 
 def args_of(config: RunConfig) -> PPOConfig:
@@ -170,7 +172,9 @@ def args_of(config: RunConfig) -> PPOConfig:
         for section, kind in ((config.ppo, PPOSection), (config.generation, GenerationSection))
         for field in fields(kind)
     }
-    return PPOConfig(
+    if config.algorithm != "ppo":
+        sections |= {"algorithm": config.algorithm, "num_generations": config.group.num_generations}
+    return (PPOConfig if config.algorithm == "ppo" else GroupConfig)(
         **sections,
         output_dir=str(config.output),
         seed=config.seed,

@@ -86,6 +86,7 @@ class Trainer(ABC):
         merge: bool = False,
     ) -> None:
         self.args = args = _checked(args, self.settings)
+        self._refuse(model)
         self.callbacks = _callbacks(callbacks)
         self.output = Path(args.output_dir)
         self.rewards = (
@@ -105,7 +106,7 @@ class Trainer(ABC):
         self.prompts, self.notes = _prompts(train_dataset, self.policy.tokenizer, args.max_prompt_tokens)
         self.rewards.refuse_lacking(self.prompts)
         self.policy.refuse_unfit([len(prompt.ids) for prompt in self.prompts], args.max_new_tokens)
-        self.batches = Batches(len(self.prompts), args.batch_size, args.seed)
+        self.batches = Batches(len(self.prompts), self.prompts_a_step, args.seed)
         self.learner = self._learner()
         self.progress = Progress(
             AdaptiveKL(args.kl_coef, args.target, args.horizon) if args.adap_kl_ctrl else FixedKL(args.kl_coef)
@@ -139,6 +140,9 @@ class Trainer(ABC):
             self._steps()
             self._end()
 
+    def _refuse(self, model: Any) -> None:  # noqa: B027, most refuse nothing
+        """Raise `InputError` where this trainer cannot do what is asked of it, before a model loads."""
+
     @abstractmethod
     def _learner(self) -> Learns:
         """Make what learns from the policy's completions."""
@@ -147,11 +151,20 @@ class Trainer(ABC):
     def _steps(self) -> None:
         """Make the steps that are left, each ended by `_end_of_step`."""
 
+    @property
+    def prompts_a_step(self) -> int:
+        """Different prompts that a step completes, over all processes."""
+        return self.args.batch_size
+
+    def rows(self, step: int) -> list[int]:
+        """Return the places in `prompts` of what this process completes in a step."""
+        return self.batches.at(step, self.share)
+
     # --- a step -----------------------------------------------------------------------------------------------------
 
     def act(self, step: int) -> tuple[Rollout, Pending]:
         """Complete the prompts of a step; its seed differs by step and process, so that no two sample alike."""
-        prompts = [self.prompts[i] for i in self.batches.at(step, self.share)]
+        prompts = [self.prompts[row] for row in self.rows(step)]
         torch.manual_seed(seed_of(self.args.seed, step, self.processes.rank))
         with memory("acting", "ppo.batch_size, generation.max_new_tokens or ppo.micro_batch_tokens"):
             return act(

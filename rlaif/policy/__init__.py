@@ -244,8 +244,9 @@ class Policy(nn.Module):
             parameter.data.copy_(weights[name])
 
     def save(self, folder: Path, *, merge: bool = False) -> None:
-        """Write the model so that transformers, or peft for an adapter, loads it alone; the value head lies apart."""
-        save(self.model, self.tokenizer, self.value_head, folder, merge=merge)
+        """Write the model so that transformers, or peft for an adapter, loads it alone; a trained head lies apart."""
+        head = self.value_head if self.value_head.weight.requires_grad else None
+        save(self.model, self.tokenizer, head, folder, merge=merge)
 
     # --- small print ----------------------------------------------------------------------------------------------
 

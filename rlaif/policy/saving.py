@@ -12,14 +12,14 @@ from rlaif.policy.loading import without_bars
 from rlaif.policy.parts import inner
 
 
-def save(model: Any, tokenizer: Any, value_head: nn.Module, folder: Path, *, merge: bool) -> None:
+def save(model: Any, tokenizer: Any, value_head: nn.Module | None, folder: Path, *, merge: bool) -> None:
     """
     Write a model with its tokenizer and generation settings, and apart from it the value head.
 
     Args:
         model: of transformers, or of peft: only its adapter is written then.
         tokenizer: the policy's.
-        value_head: goes to `value_head.safetensors`.
+        value_head: goes to `value_head.safetensors`; None where there is no critic.
         folder: made if need be.
         merge: write a peft model as the whole model that it amounts to, in float32.
 
@@ -38,5 +38,6 @@ def save(model: Any, tokenizer: Any, value_head: nn.Module, folder: Path, *, mer
         inner(model).generation_config = settings
     settings.to_json_file(folder / "generation_config.json", use_diff=True, keys_to_pop=["compile_config"])
     tokenizer.save_pretrained(folder)
-    head = {name: tensor.contiguous().cpu() for name, tensor in value_head.state_dict().items()}
-    save_file(head, folder / "value_head.safetensors")
+    if value_head is not None:
+        head = {name: tensor.contiguous().cpu() for name, tensor in value_head.state_dict().items()}
+        save_file(head, folder / "value_head.safetensors")
