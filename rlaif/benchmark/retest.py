@@ -20,22 +20,19 @@ Answers = dict[str | None, float | None]
 """A judge's score of a row, by side: of a pair there are two."""
 
 
-def asked_again(tables: Sequence[Labelled], times: int, seed: int) -> Iterator[Asked]:
-    """Read the rows that are asked again, chosen at random, `times` times over."""
-    chosen = [
-        set(np.random.default_rng([seed, i]).choice(table.n, min(ROWS, table.n), replace=False).tolist())
-        for i, table in enumerate(tables)
-    ]
-    for repeat in range(1, times + 1):
-        for table, rows in zip(tables, chosen, strict=True):
-            for key, sample in table.asked():
-                if key["row"] in rows:
-                    yield Asked({**key, "repeat": repeat}, sample)
+def asked_again(tables: Sequence[Labelled], seed: int) -> Iterator[Asked]:
+    """Read the rows that are asked again, chosen at random."""
+    for i, table in enumerate(tables):
+        rng = np.random.default_rng([seed, i])
+        rows = set(rng.choice(table.n, min(ROWS, table.n), replace=False).tolist())
+        for key, sample in table.asked():
+            if key["row"] in rows:
+                yield Asked(key, sample)
 
 
-def count_again(tables: Sequence[Labelled], times: int) -> int:
+def count_again(tables: Sequence[Labelled]) -> int:
     """Return how many texts that is."""
-    return times * sum(min(ROWS, table.n) * table.texts // table.n for table in tables)
+    return sum(min(ROWS, table.n) * table.texts // table.n for table in tables)
 
 
 class Retests:
@@ -44,18 +41,19 @@ class Retests:
 
     Args:
         first: the lines of scores.jsonl.
-        again: the lines of retest.jsonl.
+        again: the lines of each retest.
 
     """
 
-    def __init__(self, first: Iterable[Line], again: Iterable[Line]) -> None:
-        self._lines: dict[tuple[str, int], dict[int, list[Line]]] = {}
-        for line in again:
-            repeats = self._lines.setdefault((line["file"], line["row"]), {})
-            repeats.setdefault(line["repeat"], []).append(line)
+    def __init__(self, first: Iterable[Line], again: Sequence[Iterable[Line]]) -> None:
+        self._lines: dict[tuple[str, int], list[list[Line]]] = {}
+        for repeat, lines in enumerate(again, start=1):
+            for line in lines:
+                repeats = self._lines.setdefault((line["file"], line["row"]), [[] for _ in range(len(again) + 1)])
+                repeats[repeat].append(line)
         for line in first:
             if known := self._lines.get((line["file"], line["row"])):
-                known.setdefault(0, []).append(line)
+                known[0].append(line)
 
     def figures(self, judge: str, kind: Kind | None, files: set[str]) -> dict[str, Any]:
         """
@@ -69,7 +67,7 @@ class Retests:
         for (file, _), repeats in self._lines.items():
             if file not in files:
                 continue
-            answers = [_answers(repeats[repeat], judge) for repeat in sorted(repeats)]
+            answers = [_answers(lines, judge) for lines in repeats]
             for side in answers[0]:
                 scores = np.array([answer[side] for answer in answers if answer[side] is not None], dtype=np.float64)
                 if len(scores) > 1:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
@@ -29,8 +29,6 @@ from rlaif.scoring import CHUNK_ROWS, judged
 from rlaif.session import Session
 from rlaif.terminal import Progress
 from rlaif.types import Estimate, Judge, Sample, estimate_of
-
-LEDGERS = ("scores.jsonl", "retest.jsonl", "probes.jsonl", "best_of.jsonl")
 
 BASELINES = ("constant", "random", "length")
 """What a real judge has to beat; always there."""
@@ -65,6 +63,11 @@ class Options:
     def __post_init__(self) -> None:
         if self.policy is None and (self.best_of or self.prompts or self.template):
             raise InputError("--best-of, --prompts and --template need a model that answers; name it by --policy MODEL")
+
+    @property
+    def retests(self) -> list[str]:
+        """The files of retests."""
+        return [f"retest-{number}.jsonl" for number in range(1, self.retest + 1)]
 
 
 class Benchmark:
@@ -139,9 +142,8 @@ class Benchmark:
         options = self.options
         longest = "word " * completions.MAX_NEW_TOKENS
         stages: list[tuple[Iterable[Sample], bool]] = [((sample for _, sample in self._texts()), False)]
-        if options.retest:
-            again = asked_again(self.tables, options.retest, options.seed)
-            stages.append(((sample for _, sample in again), True))
+        for _ in range(options.retest):  # one by one: what is asked twice at once is asked once
+            stages.append(((sample for _, sample in asked_again(self.tables, options.seed)), True))
         if options.probes:
             stages.append(((sample for _, sample in asked_probes(self.tables, options.seed)), False))
         if self._policy:
@@ -172,10 +174,9 @@ class Benchmark:
         tables, options = self.tables, self.options
         with Progress("scored", self.texts) as progress:
             Ledger(folder / "scores.jsonl", self.all).fill(self._texts, progress)
-        if options.retest:
-            again: Callable[[], Iterable[Asked]] = partial(asked_again, tables, options.retest, options.seed)
-            with self._fresh(), Progress("asked again", count_again(tables, options.retest)) as progress:
-                Ledger(folder / "retest.jsonl", self.all).fill(again, progress)
+        with self._fresh(), Progress("asked again", options.retest * count_again(tables)) as progress:
+            for name in options.retests:  # one by one: what is asked twice at once is asked once
+                Ledger(folder / name, self.all).fill(partial(asked_again, tables, options.seed), progress)
         if options.probes:
             with Progress("probes", None) as progress:
                 Ledger(folder / "probes.jsonl", self.all).fill(partial(asked_probes, tables, options.seed), progress)
@@ -231,11 +232,16 @@ class Benchmark:
         write_whole(folder / "bench.csv", as_csv(told))
         return told
 
+    def _ledgers(self) -> list[str]:
+        options = self.options
+        more = ["probes.jsonl"] * options.probes + ["best_of.jsonl"] * (self._policy is not None)
+        return ["scores.jsonl", *options.retests, *more]
+
     def _over_budget(self, folder: Path) -> int:
         """Count what was not asked because the budget was spent."""
         return sum(
             said["status"] == "over_budget"
-            for name in LEDGERS
+            for name in self._ledgers()
             for line in Ledger(folder / name, self.all)
             for said in line["judgements"].values()
         )
@@ -268,7 +274,7 @@ class _More:
         def ledger(name: str) -> Ledger:
             return Ledger(folder / name, judges)
 
-        self._retests = Retests(scores, ledger("retest.jsonl")) if options.retest else None
+        self._retests = Retests(scores, [*map(ledger, options.retests)]) if options.retest else None
         self._probes = Probes(scores, ledger("probes.jsonl")) if options.probes else None
 
     def figures(self, judge: str, texts: Texts, files: set[str], entry: dict[str, Any]) -> dict[str, Any]:
