@@ -70,8 +70,9 @@ def train(run: str, sets: tuple[str, ...], resume: bool, output: str | None) -> 
     """
     Fine-tune a causal or seq2seq model by PPO against a judge. RUN.yaml may be the name of a recipe.
 
-    The folder of the run gets run.yaml, metrics.jsonl, checkpoints/ and model/, and spending.jsonl where the judge is
-    remote. Ctrl-C writes a checkpoint, and so does what ends a run: a judge that stays down, a budget that is spent.
+    The model is measured before and after by all judges of the run, and the best by the held-out judges of `guard` is
+    kept. The folder of the run gets run.yaml, metrics.jsonl, samples.jsonl, evaluation.json, checkpoints/ and model/.
+    Ctrl-C writes a checkpoint, and so does what ends a run: a judge that stays down, a budget that is spent.
 
     \b
     rlaif train run.yaml

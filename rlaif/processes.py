@@ -146,11 +146,11 @@ class Processes:
                 raise
             failure = error
         failed = torch.zeros(self.count, device=self.device)
-        failed[self.rank] = failure is not None
+        failed[self.rank] = failure is not None and not isinstance(failure, SaidElsewhere)  # that one has its teller
         first = self.reduce(failed).nonzero().flatten().tolist()[:1]
         if first == [self.rank] and failure is not None:
             raise failure
-        if first:
+        if first or failure is not None:
             raise SaidElsewhere
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from safetensors import SafetensorError
 from torch import Tensor
 
 from rlaif.batches import Batches, seed_of
@@ -29,7 +30,7 @@ from rlaif.processes import Processes
 from rlaif.resuming import Learns, Progress, restore, state_of, state_to_resume
 from rlaif.rewards import Pending, Rewards, Verdict, is_down
 from rlaif.rollout import Rollout, act
-from rlaif.schema import check, shown
+from rlaif.schema import check, reason_of, shown
 from rlaif.stopping import reason_to_stop, seen
 from rlaif.view import View
 
@@ -253,7 +254,11 @@ class Trainer(ABC):
         """Write the policy so that transformers or peft loads it alone."""
         with self.processes.alike():
             if self.processes.is_main:
-                self.policy.save(Path(folder), merge=self.merge)
+                try:
+                    self.policy.save(Path(folder), merge=self.merge)
+                except (OSError, SafetensorError) as error:
+                    said = f"{folder}: the model cannot be written: {reason_of(error)}; {self._where_kept()}"
+                    raise RlaifError(said) from error
 
     def _begin(self, resume: bool | str | Path | None) -> None:
         """Make the output folder, or go on from what lies there."""

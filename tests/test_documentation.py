@@ -44,6 +44,9 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, nobody: None, server
     assert shown == (ROOT / "judges/toxicity.yaml").read_text().split("\n", 2)[2].join(["# judges/toxicity.yaml\n", ""])
     # The hub's model is out of reach here: one of the same architecture takes its place.
     (tmp_path / "judges/toxicity.yaml").write_text(re.sub(r"model: .*", f"model: {model}", shown))
+    general = tiny.classifier(tmp_path / "general", labels=("neutral", "toxic"))
+    shown = (ROOT / "judges/toxicity_general.yaml").read_text()
+    (tmp_path / "judges/toxicity_general.yaml").write_text(re.sub(r"model: .*", f"model: {general}", shown))
     # So do servers of others: one on this machine speaks for all of them.
     for path in (ROOT / "judges").glob("*_*.yaml"):
         if (keys := yaml.safe_load(path.read_text()))["adapter"] in ("openai", "bedrock"):
