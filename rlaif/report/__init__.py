@@ -1,0 +1,106 @@
+"""
+The report of a run: one HTML file to be opened from the disk, and its figures as files.
+
+It holds the answer in words, the numbers with their intervals, what went on while training, and every test sample
+before and after, with what each judge said of it. Several runs are laid side by side.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from rlaif import __version__
+from rlaif.checkpoint import write_atomically
+from rlaif.errors import InputError
+from rlaif.report import about, findings
+from rlaif.report.curves import curves
+from rlaif.report.drawing import Plot, save
+from rlaif.report.explorer import block_of
+from rlaif.report.page import page
+from rlaif.report.reading import RunFolder, read
+from rlaif.report.scores import changes, distributions, harmless_helpful
+from rlaif.schema import reason_of
+
+__all__ = ["html_of", "write"]
+
+
+def write(folders: Sequence[Path], output: Path | None = None, plots: Path | None = None) -> Path:
+    """
+    Write the report of a run, or of several side by side.
+
+    Args:
+        folders: of the runs.
+        output: the file; by default `report.html` in the folder of the run, of several in the working directory.
+        plots: a folder for the figures, each as SVG and PNG.
+
+    Returns:
+        The file.
+
+    Raises:
+        InputError: a folder holds no run, or nothing can be written where it should be.
+        RlaifError: the disk is full.
+
+    """
+    runs = read(folders)
+    path = output or (folders[0] if len(folders) == 1 else Path()) / "report.html"
+    for folder in filter(None, (path.parent, plots)):
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise InputError(f"{folder}: cannot be made: {reason_of(error)}; name another folder") from None
+    if path.is_dir():
+        raise InputError(f"{path}: is a folder; name a file, as {path / 'report.html'}")
+    write_atomically(path, html_of(runs))
+    if plots:
+        for group in _plots(runs).values():
+            for plot in group:
+                save(plot, plots)
+    return path
+
+
+def html_of(runs: Sequence[RunFolder]) -> str:
+    """Return the report of runs as a page."""
+    return page(
+        "report.html",
+        title=" and ".join(run.name for run in runs),
+        version=__version__,
+        runs=[_shown(run) for run in runs],
+        judges=findings.judge_table(runs),
+        seeds=findings.seeds_table(runs),
+        prices=findings.price_table(runs),
+        more=findings.more_of_judges(runs),
+        plots=_plots(runs),
+        shown_block=block_of(runs),
+        kept=findings.kept_of(runs),
+        settings=about.settings_table(runs),
+        cost=about.cost_table(runs),
+        versions=about.versions_table(runs),
+    )
+
+
+def _plots(runs: Sequence[RunFolder]) -> dict[str, list[Plot]]:
+    change = changes(runs)
+    return {
+        "changes": [change] if change else [],
+        "curves": curves(runs),
+        "distributions": distributions(runs),
+        "harmless_helpful": harmless_helpful(runs),
+    }
+
+
+def _shown(run: RunFolder) -> dict[str, object]:
+    """Return what the page says of each run by itself."""
+    kind, words = findings.state_of(run)
+    return {
+        "name": run.name,
+        "state": kind,
+        "words": words,
+        "answer": findings.answer_of(run),
+        "lacks_evidence": findings.lacks_evidence(run),
+        "notes": run.notes,
+        "alarms": run.alarms,
+        "settings_text": run.settings_text,
+        "whole": about.whole(run),
+        "commands": about.commands_of(run),
+    }

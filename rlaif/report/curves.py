@@ -1,0 +1,242 @@
+"""What went on while a run trained: a small figure for each thing that is watched, all runs in the same ones."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from rlaif.report import tables
+from rlaif.report.drawing import ALARM, DASHES, SERIES, SOFT, Plot
+from rlaif.report.inert import visible
+from rlaif.report.reading import Row, RunFolder, at, inside, mapping
+from rlaif.report.tables import Cell, Column, Table, shown
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+SMOOTHED = 40
+"""Steps from which on a line is also drawn as a running mean."""
+
+ROWS = 400
+"""Rows of a figure's table at most: of more steps, some evenly spread."""
+
+
+@dataclass(frozen=True)
+class Line:
+    """
+    A line of a figure.
+
+    Args:
+        label: of the legend.
+        run: place of its run, which gives the colour.
+        points: step and value; a value that is not known is a gap.
+        spread: half of the height of a band around it, a point each.
+        kind: `steps` at every step of training; `looks` of the guard, now and then.
+
+    """
+
+    label: str
+    run: int
+    points: Sequence[tuple[int, float | None]]
+    spread: Sequence[float | None] = ()
+    kind: str = "steps"
+
+    @property
+    def known(self) -> list[tuple[int, float]]:
+        """The points that have a value."""
+        return [(step, value) for step, value in self.points if value is not None]
+
+
+@dataclass(frozen=True)
+class Curve:
+    """What a figure of curves is of: its name, title, unit, how to read it, its lines, and a band that is fine."""
+
+    name: str
+    title: str
+    unit: str
+    caption: str
+    lines: Sequence[Line]
+    digits: int = 3
+
+
+def curves(runs: Sequence[RunFolder]) -> list[Plot]:
+    """Return the figures of all that is known of the training."""
+    found = [*_of_metrics(runs, FIRST), *_of_judges(runs), *_of_metrics(runs, THEN), *_of_guard(runs)]
+    return [_plot(curve, runs) for curve in found if any(line.known for line in curve.lines)]
+
+
+FIRST = (
+    ("reward", "Reward", "reward_mean", "that of the judge’s logit or score", 3,
+     "Mean of what is learned from; the band is a standard deviation to either side."),
+)  # fmt: skip
+THEN = (
+    ("kl", "Distance from the reference", "kl", "nats a completion", 2, "KL by k3: how far the policy has moved."),
+    ("length", "Length", "length_tokens", "tokens", 1, "Mean tokens of a completion, its end counted."),
+    ("entropy", "Entropy", "entropy", "nats a token", 2,
+     "Of the policy that answers. One that falls to 0 says always the same."),
+    ("ended", "Ended by itself", "eos_rate", "share", 2,
+     "Completions that ended; the others were cut at the longest length."),
+    ("critic", "Explained variance", "explained_variance", "share", 2,
+     "Of the returns, by the critic: 1 is perfect, 0 is the mean."),
+)  # fmt: skip
+"""Name, title, key of metrics.jsonl, unit, digits, how to read it."""
+
+
+def _of_metrics(runs: Sequence[RunFolder], wanted: Sequence[tuple[str, str, str, str, int, str]]) -> list[Curve]:
+    found = []
+    for name, title, key, unit, digits, caption in wanted:
+        lines = [
+            Line(
+                run.name, i, _points(run.metrics, lambda row, key=key: at(row, key)),  # type: ignore[misc]
+                [at(row, "reward_std") for row in run.metrics] if key == "reward_mean" and len(runs) == 1 else (),
+            )
+            for i, run in enumerate(runs)
+        ]  # fmt: skip
+        found.append(Curve(name, title, unit, caption, lines, digits))
+    return found
+
+
+def _of_judges(runs: Sequence[RunFolder]) -> list[Curve]:
+    """Make a figure of each judge: what it said of the training completions, and of the guard's."""
+    found = []
+    for place, (name, role) in enumerate(judges_of(runs).items()):
+        lines = []
+        for i, run in enumerate(runs):
+            whose = "" if len(runs) == 1 else f"{run.name}, "
+            trained = _points(run.metrics, lambda row, name=name: at(row, "judges", name, "score_mean"))  # type: ignore[misc]
+            looked = _points(run.looks, lambda row, name=name: at(row, "judges", name, "score_mean"))  # type: ignore[misc]
+            lines += [
+                Line(f"{whose}training prompts", i, trained),
+                Line(f"{whose}guard prompts", i, looked, kind="looks"),
+            ]
+        caption = f"Mean score of {name}, {role}."
+        found.append(Curve(f"judge-{place + 1}", f"Score of {name}", "score, 1 is best", caption, lines))
+    return found
+
+
+def judges_of(runs: Sequence[RunFolder]) -> dict[str, str]:
+    """Return the judges that were seen while training, held-out ones last, each with what it is to the runs."""
+    found: dict[str, str] = {}
+    for run in runs:
+        for row in (*run.metrics[-1:], *run.looks[-1:]):
+            for name, judge in mapping(row, "judges").items():
+                is_held_out = inside(judge, "role") == "held_out"
+                found[name] = "held out" if is_held_out else found.get(name, "learned from")
+    return dict(sorted(found.items(), key=lambda item: item[1] == "held out"))
+
+
+def _of_guard(runs: Sequence[RunFolder]) -> list[Curve]:
+    """Make a figure of what the guard watches beside scores: all as times of what it was before training."""
+    found = []
+    for name, key, title in (
+        ("guard-distinct-2", "distinct_2", "Variety on guard prompts"),
+        ("guard-perplexity", "perplexity", "Perplexity on guard prompts"),
+    ):
+        lines = [
+            Line(run.name, i, _points(run.looks, lambda row, key=key: at(row, key)), kind="looks")  # type: ignore[misc]
+            for i, run in enumerate(runs)
+        ]
+        what = "distinct-2 at equal tokens" if key == "distinct_2" else "perplexity under the reference"
+        caption = f"{what[0].upper()}{what[1:]}, of the guard’s prompts."
+        found.append(Curve(name, title, "times before, 1 is unchanged", caption, lines))
+    return found
+
+
+def _points(rows: Sequence[Row], value: Callable[[Row], float | None]) -> list[tuple[int, float | None]]:
+    return [(int(step), value(row)) for row in rows if (step := at(row, "step")) is not None]
+
+
+# --- a figure -----------------------------------------------------------------------------------------------------
+
+
+def _plot(curve: Curve, runs: Sequence[RunFolder]) -> Plot:
+    curve = replace(curve, lines=[line for line in curve.lines if line.known])
+    return Plot(
+        f"curve-{curve.name}", curve.title, f"{curve.caption} Unit: {curve.unit}.", _summary(curve),
+        _table(curve), lambda axes: _draw(axes, curve, runs), labels=len(curve.lines) if len(curve.lines) > 1 else 0,
+    )  # fmt: skip
+
+
+def _draw(axes: Axes, curve: Curve, runs: Sequence[RunFolder]) -> None:
+    for line in curve.lines:
+        colour, dash = SERIES[line.run % len(SERIES)], DASHES[line.run % len(DASHES)]
+        steps = [step for step, _ in line.points]
+        values = [math.nan if value is None else value for _, value in line.points]
+        if line.kind == "looks":
+            steps, values = zip(*line.known, strict=True)  # type: ignore[assignment]
+            axes.plot(
+                steps, values, color=colour, linestyle=dash, marker="o", markersize=3.2, label=visible(line.label)
+            )
+            continue
+        for half, shade in ((1.0, 0.13),) if line.spread else ():
+            low, high = (
+                [v + sign * half * (s or 0.0) for v, s in zip(values, line.spread, strict=True)] for sign in (-1, 1)
+            )
+            axes.fill_between(steps, low, high, color=colour, alpha=shade, linewidth=0)
+        is_long = len(line.known) >= SMOOTHED
+        has_looks = any(other.kind == "looks" and other.run == line.run for other in curve.lines)
+        strength: dict[str, Any] = {"alpha": 0.4, "linewidth": 0.9} if is_long or has_looks else {}
+        axes.plot(steps, values, color=colour, linestyle=dash, label=visible(line.label), **strength)
+        if is_long and not has_looks:
+            axes.plot(steps, _smooth(values), color=colour, linestyle=dash)
+    _mark(axes, runs)
+    axes.set_xlabel("step")
+    axes.margins(x=0.02)
+    axes.locator_params(axis="x", integer=True, nbins=6)
+    axes.locator_params(axis="y", nbins=5)
+
+
+def _mark(axes: Axes, runs: Sequence[RunFolder]) -> None:
+    """Mark the steps at which an alarm sounded, and of a single run the step whose model is kept."""
+    for run in runs:
+        for step in sorted({step for step, _ in run.alarms}):
+            axes.axvline(step, color=ALARM, linewidth=0.9, linestyle=(0, (2, 2)))
+            axes.plot(
+                [step], [1], marker="v", color=ALARM, markersize=5, transform=axes.get_xaxis_transform(), clip_on=False
+            )
+    kept = at(runs[0].told, "kept_step") if len(runs) == 1 else None
+    if kept is not None:
+        axes.plot(
+            [kept], [0], marker="^", color=SOFT, markersize=5, transform=axes.get_xaxis_transform(), clip_on=False
+        )
+
+
+def _smooth(values: Sequence[float]) -> list[float]:
+    """Return the running mean over a twentieth of the steps, of what is known."""
+    half = max(1, len(values) // 40)
+    means = []
+    for i in range(len(values)):
+        near = [value for value in values[max(0, i - half) : i + half + 1] if not math.isnan(value)]
+        means.append(math.fsum(near) / len(near) if near else math.nan)
+    return means
+
+
+# --- in words and numbers -----------------------------------------------------------------------------------------
+
+
+def _summary(curve: Curve) -> str:
+    """Say where each line begins and ends, and where it is highest and lowest."""
+    said = []
+    for line in curve.lines:
+        (first, begin), (last, end) = line.known[0], line.known[-1]
+        top, bottom = max(line.known, key=lambda p: p[1]), min(line.known, key=lambda p: p[1])
+        said.append(
+            f"{line.label}: {shown(begin, curve.digits)} at step {first}, {shown(end, curve.digits)} at step {last}; "
+            f"highest {shown(top[1], curve.digits)} at step {top[0]}, "
+            f"lowest {shown(bottom[1], curve.digits)} at step {bottom[0]}"
+        )  # fmt: skip
+    return f"{curve.title}. {'. '.join(said)}."
+
+
+def _table(curve: Curve) -> Table:
+    steps = sorted({step for line in curve.lines for step, _ in line.points})
+    every = math.ceil(len(steps) / ROWS) or 1
+    thinned = [step for i, step in enumerate(steps) if i % every == 0 or i == len(steps) - 1]
+    values = [dict(line.points) for line in curve.lines]
+    rows: list[list[Cell]] = [
+        [Cell(str(step), step), *(tables.number(value.get(step), curve.digits) for value in values)] for step in thinned
+    ]
+    caption = f"{curve.title}, {curve.unit}" + (f"; every {every}th step" if every > 1 else "")
+    return Table(caption, [Column("Step"), *(Column(line.label) for line in curve.lines)], rows)

@@ -1,0 +1,183 @@
+"""
+Figures by matplotlib: as SVG that takes its colours from the page, and as files.
+
+A figure is drawn once, in the colours of light paper; in a page each of these becomes a variable of the style sheet,
+so that one drawing serves light, dark and print, needs no script, and holds text that can be selected and searched.
+"""
+
+from __future__ import annotations
+
+import io
+import re
+import xml.etree.ElementTree as ET
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from markupsafe import Markup
+
+from rlaif.checkpoint import write_atomically
+from rlaif.report.inert import visible
+from rlaif.report.tables import Table
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+INK, SOFT, RULE, PAPER, ALARM, BEFORE = "#1d1f23", "#5b5f66", "#dcd8d0", "#fdfcfa", "#b3261e", "#79736a"
+SERIES = ("#0b6b6b", "#a54c0c", "#6a3fa3", "#1f5faa", "#a3346f", "#666a00")
+"""Of judges or runs, in this order; the style sheet names them too, with what they are on dark paper."""
+
+VARIABLES = {
+    INK: "--ink", SOFT: "--soft", RULE: "--rule", PAPER: "--paper", ALARM: "--alarm", BEFORE: "--before",
+    **{colour: f"--series-{i}" for i, colour in enumerate(SERIES, 1)},
+}  # fmt: skip
+
+DASHES = ("-", (0, (5, 1.5)), (0, (1.5, 1.2)), (0, (6, 1.5, 1.5, 1.5)))
+"""Lines that can be told apart without colour."""
+
+STYLE: dict[str, object] = {
+    "font.family": "sans-serif", "font.sans-serif": ["DejaVu Sans"], "font.size": 8.5, "svg.fonttype": "none",
+    "axes.spines.top": False, "axes.spines.right": False, "axes.edgecolor": SOFT, "axes.linewidth": 0.6,
+    "axes.labelcolor": SOFT, "axes.facecolor": "none", "axes.grid": True, "axes.grid.axis": "y", "grid.color": RULE,
+    "grid.linewidth": 0.6, "axes.axisbelow": True, "text.color": INK, "xtick.color": SOFT, "ytick.color": SOFT,
+    "xtick.major.size": 2.5, "ytick.major.size": 0, "xtick.major.width": 0.6, "lines.linewidth": 1.5,
+    "legend.frameon": False, "legend.fontsize": 8, "legend.labelcolor": INK, "figure.facecolor": "none",
+    "axes.unicode_minus": True, "text.parse_math": False, "path.simplify": True,
+}  # fmt: skip
+
+ELEMENTS = {"g", "path", "text", "tspan", "use", "defs", "clipPath", "rect", "circle", "line", "polyline", "polygon"}
+ATTRIBUTES = {
+    "d", "x", "y", "width", "height", "transform", "id", "clip-path", "fill", "fill-opacity", "fill-rule", "stroke",
+    "stroke-width", "stroke-opacity", "stroke-dasharray", "stroke-dashoffset", "stroke-linecap", "stroke-linejoin",
+    "opacity", "font-size", "font-weight", "font-style", "text-anchor", "points", "cx", "cy", "r", "href",
+}  # fmt: skip
+"""What a figure in a page may hold: nothing that runs, loads or links."""
+
+
+@dataclass(frozen=True)
+class Plot:
+    """
+    A figure with what stands for it where it is not seen.
+
+    Args:
+        name: of its files, and unlike all others of the page.
+        title: what it shows.
+        caption: how to read it.
+        summary: what is to be seen in it, in words.
+        table: its numbers.
+        draw: draws it.
+        height: in inches; the width is the same for all.
+        wide: stands by itself, not beside others.
+        left: inches that labels take beside the axes; fixed, so that the axes of neighbours line up.
+        labels: of the legend, which stands above the axes, two a row.
+
+    """
+
+    name: str
+    title: str
+    caption: str
+    summary: str
+    table: Table
+    draw: Callable[[Axes], None]
+    height: float = 2.3
+    wide: bool = False
+    left: float = 0.46
+    labels: int = 0
+
+    @property
+    def width(self) -> float:
+        """In inches."""
+        return 4.6 if self.wide else 3.6
+
+    @property
+    def svg(self) -> Markup:
+        """The figure as an element of a page."""
+        return _inline(self)
+
+
+def save(plot: Plot, folder: Path) -> None:
+    """Write NAME.svg and NAME.png, on light paper."""
+    for kind in ("svg", "png"):
+        write_atomically(folder / f"{plot.name}.{kind}", _rendered(plot, kind, paper=True))
+
+
+def _rendered(plot: Plot, kind: str, *, paper: bool) -> bytes:
+    with _styled(plot.name) as figure:
+        figure.set_size_inches(plot.width, plot.height)
+        axes = figure.add_subplot()
+        rows = -(-plot.labels // 2)
+        figure.subplots_adjust(
+            left=plot.left / plot.width, right=1 - 0.06 / plot.width, bottom=0.38 / plot.height,
+            top=1 - (0.1 + 0.17 * rows + 0.24 * paper) / plot.height,
+        )  # fmt: skip
+        plot.draw(axes)
+        if rows:
+            axes.legend(
+                loc="lower left", bbox_to_anchor=(0, 1.0), ncols=2, borderpad=0, borderaxespad=0.3, handlelength=1.8
+            )
+        if paper:
+            title = visible(plot.title).replace("\n", " ")
+            figure.text(0.02 if plot.wide else 0.03, 1 - 0.06 / plot.height, title, va="top", fontsize=9.5)
+        out = io.BytesIO()
+        colour = PAPER if paper else "none"
+        figure.savefig(out, format=kind, dpi=200, facecolor=colour, metadata={"Date": None} if kind == "svg" else None)
+        return out.getvalue()
+
+
+@contextmanager
+def _styled(salt: str) -> Iterator[Figure]:
+    """Give a figure in our style, whatever the user's matplotlibrc says; the same numbers give the same bytes."""
+    import matplotlib
+    from matplotlib.figure import Figure
+
+    with matplotlib.rc_context({**matplotlib.rcParamsDefault, **STYLE, "svg.hashsalt": salt}):  # type: ignore[dict-item]
+        yield Figure()
+
+
+# --- SVG in a page ------------------------------------------------------------------------------------------------
+
+
+def _inline(plot: Plot) -> Markup:
+    """Return the figure as an `svg` element: colours are variables, ids are its own, what is not needed is gone."""
+    root = ET.fromstring(_rendered(plot, "svg", paper=False))
+    box, words = root.get("viewBox", ""), Markup.escape(visible(plot.summary))
+    for element in list(root.iter()):
+        for child in list(element):
+            if _local(child.tag) not in ELEMENTS:
+                element.remove(child)
+    for element in root.iter():
+        _clean(element, plot.name)
+    body = "".join(ET.tostring(child, encoding="unicode") for child in root)
+    return Markup(f'<svg viewBox="{box}" role="img" aria-label="{words}" focusable="false">{body}</svg>')
+
+
+def _clean(element: ET.Element, prefix: str) -> None:
+    element.tag = _local(element.tag)
+    found = {_local(name): value for name, value in element.attrib.items()}
+    styles = (declaration.partition(":") for declaration in found.pop("style", "").split(";"))
+    found |= {name.strip(): value.strip() for name, _, value in styles if value}
+    if font := re.search(r"([\d.]+)px", found.pop("font", "")):  # its family is the page's
+        found["font-size"] = font[1]
+    element.attrib.clear()
+    for name, value in found.items():
+        if name in ATTRIBUTES:
+            element.set(name, _value(name, value, prefix))
+    if element.tag == "text" and "fill" not in element.attrib:
+        element.set("fill", f"var({VARIABLES[INK]})")
+
+
+def _value(name: str, value: str, prefix: str) -> str:
+    if name == "id":
+        return f"{prefix}-{value}"
+    if name == "href":
+        return f"#{prefix}-{value.removeprefix('#')}"
+    if name == "clip-path":
+        return value.replace("#", f"#{prefix}-")
+    return f"var({VARIABLES[value.lower()]})" if value.lower() in VARIABLES else value
+
+
+def _local(name: str) -> str:
+    return name.rpartition("}")[2]

@@ -1,0 +1,125 @@
+"""
+Texts beside each other with what judges said of them, as data for a page that shows, searches and sorts them.
+
+A page holds all samples as one block of JSON and draws a few rows of it at a time, so that thousands of samples open
+as fast as ten. All texts in it are inert.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rlaif.report.inert import visible
+from rlaif.report.reading import RunFolder, at, inside, mapping, rows_in
+from rlaif.report.scores import judges_of
+
+WHOLE = 64_000_000
+"""Characters of all texts up to which they stand in the page whole."""
+
+CUT = 4_000
+"""Characters of each text, where all together are more."""
+
+Block = dict[str, Any]
+"""
+`judges`: name, role, and whether it measures harm. `panes`: what stands side by side in a row. `changes`: from which
+pane to which. `rows`: `p` prompt, `t` a text a pane (null: none), `j` a list of judgements a pane, one a judge.
+"""
+
+
+def block_of(runs: Sequence[RunFolder]) -> Block:
+    """Return the samples of runs side by side; what was answered before stands once if it is the same in all."""
+    judges = judges_of(runs)
+    panes = _panes(runs)
+    found: dict[tuple[str, int], dict[int, Any]] = {}
+    for place, run in enumerate(runs):
+        wanted = [(i, side) for i, (_, side, whose) in enumerate(panes) if whose == place]
+        for row in run.samples:
+            sides = found.setdefault((str(row.get("prompt", "")), int(at(row, "index") or 0)), {})
+            sides |= {i: row.get(side) for i, side in wanted}
+    texts = [str(inside(side, "completion") or "") for sides in found.values() for side in sides.values()]
+    total = sum(map(len, texts)) + sum(len(prompt) for prompt, _ in found)
+    most = None if total <= WHOLE else CUT
+    return {
+        "what": "sample",
+        "judges": [
+            {"name": visible(name), "role": (known["role"] or "").replace("_", " "), "harm": known["harm"]}
+            for name, known in judges.items()
+        ],
+        "panes": [{"label": visible(label)} for label, *_ in panes],
+        "changes": _changes(panes, runs),
+        "cut": most,
+        "rows": [
+            {
+                "p": _text(prompt, most),
+                "t": [_completion(sides.get(i), most) for i in range(len(panes))],
+                "j": [[_said(sides.get(i), name) for name in judges] for i in range(len(panes))],
+            }
+            for (prompt, _), sides in found.items()
+        ],
+    }  # fmt: skip
+
+
+def _panes(runs: Sequence[RunFolder]) -> list[tuple[str, str, int]]:
+    """Return label, side and run of what stands side by side."""
+    befores = [
+        {(row.get("prompt"), at(row, "index")): inside(row, "before", "completion") for row in run.samples}
+        for run in runs
+    ]
+    named = [f" · {run.name}" if len(runs) > 1 else "" for run in runs]
+    measured = [any(isinstance(row.get("after"), Mapping) for row in run.samples) for run in runs]
+    if all(before == befores[0] for before in befores):
+        panes = [("Before", "before", 0)]
+        return panes + [(f"After{named[i]}", "after", i) for i in range(len(runs)) if measured[i]]
+    return [
+        (f"{side.capitalize()}{named[i]}", side, i)
+        for i in range(len(runs))
+        for side in ("before", "after")
+        if side == "before" or measured[i]
+    ]
+
+
+def _changes(panes: Sequence[tuple[str, str, int]], runs: Sequence[RunFolder]) -> list[dict[str, Any]]:
+    """Return which panes are compared: each run's after with its before, or with the one that all share."""
+    changes = []
+    for to, (_, side, run) in enumerate(panes):
+        if side == "after":
+            before = next((i for i, pane in enumerate(panes) if pane[1:] == ("before", run)), 0)
+            label = f"Change · {visible(runs[run].name)}" if len(runs) > 1 else "Change"
+            changes.append({"label": label, "from": before, "to": to})
+    return changes
+
+
+def _completion(side: Any, most: int | None) -> str | None:
+    return _text(str(inside(side, "completion") or ""), most) if isinstance(side, Mapping) else None
+
+
+def _text(text: str, most: int | None) -> str:
+    if most is not None and len(text) > most:
+        return f"{visible(text[:most])} … ({len(text) - most:,} more characters in samples.jsonl)"
+    return visible(text)
+
+
+def _said(side: Any, judge: str) -> list[Any] | None:
+    """Return a judgement as score, status, reason, what the judge said in its own terms, and a panel's members."""
+    said = mapping(side, "judgements", judge)
+    if not said:
+        return None
+    terms = [f"{key} {value:.4g}" for key in ("raw", "logit") if (value := at(said, key)) is not None]
+    if inside(said, "shortened") is True:
+        terms.append("read in part")
+    parts = [_part(part) for part in rows_in(said, "parts") if isinstance(part, Mapping)]
+    short = [
+        _rounded(at(said, "score")),
+        visible(str(inside(said, "status") or "")),
+        visible(str(inside(said, "reason") or "")),
+    ]
+    return [*short, ", ".join(terms), parts]
+
+
+def _part(said: Mapping[str, Any]) -> list[Any]:
+    return [visible(str(said.get(key) or "")) for key in ("judge", "status", "reason")] + [_rounded(at(said, "score"))]
+
+
+def _rounded(score: float | None) -> float | None:
+    return None if score is None else round(score, 6)

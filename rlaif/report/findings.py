@@ -1,0 +1,259 @@
+"""The answer of a run: in words, and as tables with intervals; only what evaluation.json says, and all that it says."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from rlaif.report import tables
+from rlaif.report.reading import Row, RunFolder, at, inside, mapping, rows_in
+from rlaif.report.scores import judges_of
+from rlaif.report.tables import Cell, Column, Table, Tone, shown
+from rlaif.stats import over_seeds
+
+NAMES = {
+    "reference_perplexity": "Perplexity under the reference",
+    "distinct_1": "Distinct-1",
+    "distinct_2": "Distinct-2",
+    "distinct_3": "Distinct-3",
+    "length_tokens": "Length in tokens",
+    "ended_rate": "Share that ended by itself",
+    "kl_nats_per_sequence": "KL from the reference, nats a completion",
+}
+"""What keys of evaluation.json are called; one that is not here is called by its key."""
+
+KL = "kl_nats_per_sequence"
+
+APART = ("judges", "answer", "steps", "kept_step", "seed")
+"""Keys of evaluation.json that stand elsewhere than in the table of prices."""
+
+OF_A_SIDE = ("score", "toxicity", "abstained")
+"""Keys of a judge's side that the table of judges shows."""
+
+
+def judge_table(runs: Sequence[RunFolder]) -> Table | None:
+    """Return what each judge found, both numbers where it measures harm, held-out judges first; None where none did."""
+    found = [
+        (run, name, judge) for name in judges_of(runs) for run in runs if (judge := mapping(run.told, "judges", name))
+    ]
+    if not found:
+        return None
+    harm = any("toxicity" in mapping(judge, "before") for *_, judge in found)
+    columns = [Column("Judge", numeric=False), *([Column("Run", numeric=False)] if len(runs) > 1 else [])]
+    columns += [
+        Column("Score before", hint="mean ± std"),
+        Column("Score after"),
+        Column("Change", hint="95 % interval"),
+        Column("p"),
+    ]
+    columns += [Column("Toxicity before", hint="1 − score"), Column("Toxicity after"), Column("%")] if harm else []
+    columns += [
+        Column("Effect", hint="Cohen’s d"),
+        Column("Pairs"),
+        Column("Abstained", hint="before, after"),
+    ]
+    rows = [_judge_row(run if len(runs) > 1 else None, name, judge, harm) for run, name, judge in found]
+    return Table("What each judge found, before and after training", columns, rows, sortable=True)
+
+
+def _judge_row(run: RunFolder | None, name: str, judge: Row, harm: bool) -> list[Cell]:
+    change = mapping(judge, "change")
+    difference = at(change, "score_mean")
+    tone: Tone = "" if not inside(change, "significant") or not difference else "better" if difference > 0 else "worse"
+    role = {"held_out": "held out", "training": "learned from"}.get(str(inside(judge, "role")), "")
+    about = ", ".join(
+        filter(
+            None, (role, "chose the model" if judge.get("used_for_selection") else "", str(judge.get("measures") or ""))
+        )
+    )
+    cells = [tables.of(name, about), *([tables.of(run.name)] if run else [])]
+    cells += [_mean(judge, side) for side in ("before", "after")]
+    note = interval(rows_in(change, "ci95")) or str(inside(change, "note") or "")
+    cells += [
+        tables.number(difference, signed=True, note=note, tone=tone),
+        tables.p_value(at(change, "p_value"), at(change, "p_resolution")),
+    ]
+    if harm:
+        cells += [
+            tables.number(at(judge, side, "toxicity", "mean"), note=_rate(at(judge, side, "toxicity", "rate")))
+            for side in ("before", "after")
+        ]
+        cells.append(tables.number(at(change, "toxicity_mean_pct"), 1, signed=True))
+    cells += [tables.number(at(change, "effect_size"), 2, signed=True), tables.number(at(judge, "n"), 0)]
+    return [*cells, _abstained(judge)]
+
+
+def interval(ends: Sequence[Any], digits: int = 3) -> str:
+    """Write an interval, or nothing where there is none."""
+    known = [end for end in ends if isinstance(end, int | float)]
+    return " to ".join(shown(end, digits, signed=True) for end in known) if len(known) == 2 else ""
+
+
+def _mean(judge: Row, side: str) -> Cell:
+    std = at(judge, side, "score", "std")
+    return tables.number(at(judge, side, "score", "mean"), note="" if std is None else f"± {shown(std)}")
+
+
+def _rate(rate: float | None) -> str:
+    return "" if rate is None else f"{100 * rate:.0f} % toxic"
+
+
+def _abstained(judge: Row) -> Cell:
+    sides = [mapping(judge, side, "abstained") for side in ("before", "after")]
+    counts = [sum(int(at(side, status) or 0) for status in side) for side in sides]
+    why = ", ".join(sorted({status for side in sides for status in side}))
+    return Cell(f"{counts[0]}, {counts[1]}", sum(counts), why, "quiet" if not sum(counts) else "")
+
+
+def more_of_judges(runs: Sequence[RunFolder]) -> Table | None:
+    """Return what else is known of judges' two sides, such as figures over several completions of a prompt."""
+    rows = []
+    for run in runs:
+        for name, judge in mapping(run.told, "judges").items():
+            sides = [
+                dict(_leaves({key: value for key, value in mapping(judge, side).items() if key not in OF_A_SIDE}))
+                for side in ("before", "after")
+            ]
+            other = {key: value for key, value in mapping(judge).items() if key not in ("before", "after", "change")}
+            rest = dict(_leaves(other)) | {
+                f"change, {key}": value for key, value in _leaves(mapping(judge, "change")) if key not in KNOWN_CHANGES
+            }
+            whose = name if len(runs) == 1 else f"{name} · {run.name}"
+            for key in dict.fromkeys([*sides[0], *sides[1]]):
+                rows.append(
+                    [tables.of(_name(key)), tables.of(whose), *(tables.number(side.get(key)) for side in sides)]
+                )
+            for key, value in rest.items():
+                if key != "n":
+                    rows.append([tables.of(_name(key)), tables.of(whose), tables.of(""), tables.number(value)])
+    columns = [Column("Figure", numeric=False), Column("Judge", numeric=False), Column("Before"), Column("After")]
+    return Table("More by judge", columns, rows, sortable=True) if rows else None
+
+
+KNOWN_CHANGES = (
+    "score_mean", "ci95", "p_value", "p_resolution", "effect_size", "toxicity_mean_pct", "toxicity_std_pct", "note",
+)  # fmt: skip
+"""Numbers of a change that the table of judges shows."""
+
+
+def price_table(runs: Sequence[RunFolder]) -> Table | None:
+    """Return what the model became beside its scores: fluency, variety, length, and whatever else was measured."""
+    found = [{key: rest for key, *rest in _prices(run.told)} for run in runs]
+    rows = []
+    for key, (run, prices) in itertools.product(dict.fromkeys(itertools.chain(*found)), zip(runs, found, strict=True)):
+        before, after, ends = prices.get(key, (None, None, ()))
+        ratio = after / before if before and after is not None else None
+        cells = [tables.of(_name(key)), *([tables.of(run.name)] if len(runs) > 1 else [])]
+        cells += [tables.number(before), tables.number(after), tables.number(ratio, 2, note=interval(ends, 2))]
+        rows.append(cells)
+    columns = [Column("Measure", numeric=False), *([Column("Run", numeric=False)] if len(runs) > 1 else [])]
+    columns += [Column("Before"), Column("After"), Column("Times before")]
+    return Table("What it did to the model otherwise", columns, rows, sortable=len(runs) > 1) if rows else None
+
+
+def _prices(told: Row) -> Iterator[tuple[str, float | None, float | None, Sequence[Any]]]:
+    """Yield key, before, after and the interval of their ratio of each figure that stands beside the judges'."""
+    for key, value in told.items():
+        if key in APART:
+            continue
+        if (number := at(told, key)) is not None:
+            yield key, 0.0 if key == KL else None, number, ()  # before training it is the reference itself
+        elif isinstance(value, Mapping) and {"before", "after"} <= value.keys():
+            if not isinstance(value["before"], Mapping) and not isinstance(value["after"], Mapping):
+                yield key, at(value, "before"), at(value, "after"), rows_in(value, "change", "ci95")
+                continue
+            before, after = (dict(_leaves(mapping(value, side))) for side in ("before", "after"))
+            for name in dict.fromkeys([*before, *after]):
+                yield name, before.get(name), after.get(name), rows_in(value, "change", name, "ci95")
+
+
+def _leaves(row: Row, prefix: str = "") -> Iterator[tuple[str, float | None]]:
+    """Yield the numbers of nested mappings by their paths."""
+    for key, value in row.items():
+        if isinstance(value, Mapping):
+            yield from _leaves(value, f"{prefix}{key}, ")
+        elif value is None or at(row, key) is not None:
+            yield f"{prefix}{key}", at(row, key)
+
+
+def _name(key: str) -> str:
+    words = NAMES.get(key, key.replace("_", " "))
+    return words[:1].upper() + words[1:]
+
+
+# --- several seeds ------------------------------------------------------------------------------------------------
+
+
+def seeds_table(runs: Sequence[RunFolder]) -> Table | None:
+    """Return the changes of runs that differ in their seeds only, as mean and spread; None where there are no such."""
+    measured = [run for run in runs if run.told]
+    if len(measured) < 2 or any(_but_seed(run) != _but_seed(measured[0]) for run in measured):
+        return None
+    rows = []
+    for name in mapping(measured[0].told, "judges"):
+        spread = over_seeds([at(run.told, "judges", name, "change", "score_mean") for run in measured])
+        note = interval(spread.ci95 or ())
+        rows.append(
+            [
+                tables.of(name),
+                tables.number(spread.mean, signed=True, note=note),
+                tables.number(spread.std),
+                tables.number(spread.n, 0),
+            ]
+        )
+    columns = [
+        Column("Judge", numeric=False),
+        Column("Mean change", hint="95 % interval"),
+        Column("Spread", hint="standard deviation"),
+        Column("Seeds"),
+    ]
+    return Table("The same run with other seeds", columns, rows)
+
+
+def _but_seed(run: RunFolder) -> dict[str, Any]:
+    return {key: value for key, value in run.settings.items() if key not in ("seed", "output")} or {"of": run.name}
+
+
+# --- in words -----------------------------------------------------------------------------------------------------
+
+
+def state_of(run: RunFolder) -> tuple[str, str]:
+    """Return whether a run is `finished`, `unmeasured` or `further` than its numbers, and that in words."""
+    of = f" of {run.steps}" if run.steps else ""
+    written = f" It last wrote on {run.written:%Y-%m-%d at %H:%M:%S} UTC." if run.written else ""
+    if not run.told:
+        if not run.metrics and not run.steps:
+            return "unmeasured", f"There are no numbers of a measurement here.{written}"
+        how = f"Step {run.step}{of} is done." if run.step else "No step is done."
+        return "unmeasured", f"Not finished: this run is still going, or it was ended. {how}{written}"
+    measured = at(run.told, "steps")
+    if measured is not None and run.step > measured:
+        return "further", (
+            f"The numbers are of step {measured:.0f}; the run has gone on to step {run.step}{of} since, "
+            f"and is still going or was ended.{written}"
+        )
+    kept = at(run.told, "kept_step")
+    if measured is None:
+        return "finished", ""
+    early = f", not all {run.steps}" if run.steps and measured < run.steps else ""
+    chosen = f" The model of step {kept:.0f} was kept." if kept is not None and kept != measured else ""
+    return "finished", f"Finished after {measured:.0f} steps{early}.{chosen}"
+
+
+def answer_of(run: RunFolder) -> list[str]:
+    """Return the answer of a run, a statement each, the most important first."""
+    answer = inside(run.told, "answer")
+    return [part[:1].upper() + part[1:] for part in answer.split("; ") if part] if isinstance(answer, str) else []
+
+
+def lacks_evidence(run: RunFolder) -> bool:
+    """Whether numbers are there, but all of them by judges that were learned from."""
+    roles = [inside(judge, "role") for judge in mapping(run.told, "judges").values()]
+    return bool(roles) and "held_out" not in roles
+
+
+def kept_of(runs: Sequence[RunFolder]) -> int | None:
+    """Return the step whose model was kept, of a single run."""
+    kept = at(runs[0].told, "kept_step") if len(runs) == 1 else None
+    return None if kept is None else int(kept)

@@ -1,0 +1,57 @@
+"""A page: one file with its styles and scripts in it, that asks nobody for anything and runs nothing but its own."""
+
+from __future__ import annotations
+
+import hashlib
+from base64 import b64encode
+from pathlib import Path
+from typing import Any
+
+from rlaif.report.drawing import VARIABLES
+from rlaif.report.inert import json_block, visible
+
+HERE = Path(__file__).parent / "templates"
+SCRIPTS = ("page.js", "explorer.js")
+
+POLICY = (
+    "default-src 'none'; style-src 'sha256-{style}'; script-src {scripts}; img-src data:; base-uri 'none'; "
+    "form-action 'none'"
+)
+"""Only the styles and scripts whose hashes these are; no network, no frame, no form."""
+
+
+def page(template: str, **values: Any) -> str:
+    """
+    Return a page as HTML.
+
+    Args:
+        template: a file beside this one, which extends `page.html`.
+        values: what it shows; every text in them is escaped and made visible.
+
+    """
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+    from markupsafe import Markup
+
+    def finalize(value: Any) -> Any:
+        return visible(value) if isinstance(value, str) and not isinstance(value, Markup) else value
+
+    environment = Environment(
+        autoescape=True, loader=FileSystemLoader(HERE), undefined=StrictUndefined, finalize=finalize,
+        trim_blocks=True, lstrip_blocks=True,
+    )  # fmt: skip
+    style = (HERE / "page.css").read_text(encoding="utf-8")
+    scripts = [(HERE / name).read_text(encoding="utf-8") for name in SCRIPTS]
+    policy = POLICY.format(style=_hash(style), scripts=" ".join(f"'sha256-{_hash(script)}'" for script in scripts))
+    environment.filters["json_block"] = lambda value: Markup(json_block(value))
+    ours = {"style": Markup(style), "scripts": [Markup(script) for script in scripts], "policy": Markup(policy)}
+    return environment.get_template(template).render(**ours, **values)
+
+
+def _hash(text: str) -> str:
+    return b64encode(hashlib.sha256(text.encode()).digest()).decode()
+
+
+def undefined_colours() -> set[str]:
+    """Return the variables of figures that the style sheet does not define: none."""
+    style = (HERE / "page.css").read_text(encoding="utf-8")
+    return {name for name in VARIABLES.values() if f"{name}:" not in style}

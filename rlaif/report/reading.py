@@ -1,0 +1,188 @@
+"""What lies in the folder of a run, whole or not: a run that is still going, or was killed, has a report too."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from rlaif.errors import InputError
+from rlaif.schema import reason_of
+
+Row = Mapping[str, Any]
+
+FILES = ("run.yaml", "metrics.jsonl", "guard.jsonl", "samples.jsonl", "evaluation.json")
+"""What a report is made of; a folder that has none of them is no run."""
+
+
+@dataclass(frozen=True)
+class RunFolder:
+    """
+    What a run has written so far.
+
+    Args:
+        folder: where.
+        name: what it is called beside others.
+        settings: run.yaml, empty where there is none.
+        settings_text: the same, as it was written.
+        metrics: a line a step.
+        looks: of the guard.
+        samples: prompts with their answers before and after; `after` is null until it was measured.
+        told: evaluation.json, empty until the end.
+        spending: calls and USD of remote judges.
+        starts: each time that the run was begun or gone on with: when, where, by which versions.
+        notes: what could not be read.
+
+    """
+
+    folder: Path
+    name: str
+    settings: Row
+    settings_text: str
+    metrics: Sequence[Row]
+    looks: Sequence[Row]
+    samples: Sequence[Row]
+    told: Row
+    spending: Sequence[Row]
+    starts: Sequence[Row]
+    notes: Sequence[str]
+
+    @property
+    def step(self) -> int:
+        """Steps that are done."""
+        return max((int(at(row, "step") or 0) for row in self.metrics), default=0)
+
+    @property
+    def steps(self) -> int | None:
+        """Steps that were asked for."""
+        asked = at(self.settings, "ppo", "steps")
+        return None if asked is None else int(asked)
+
+    @property
+    def written(self) -> datetime | None:
+        """When the run last wrote something."""
+        times = [(self.folder / name).stat().st_mtime for name in FILES if (self.folder / name).is_file()]
+        return datetime.fromtimestamp(max(times), UTC).replace(microsecond=0) if times else None
+
+    @property
+    def alarms(self) -> list[tuple[int, str]]:
+        """Step and words of each alarm, once."""
+        found = {
+            (int(at(row, "step") or 0), str(alarm))
+            for row in (*self.metrics, *self.looks)
+            for alarm in rows_in(row, "alarms")
+        }
+        return sorted(found)
+
+
+def read(folders: Sequence[Path]) -> list[RunFolder]:
+    """Read the folders of runs, or raise `InputError` where one is none."""
+    return [_read(folder, name) for folder, name in zip(folders, _names(folders), strict=True)]
+
+
+def at(row: Any, *path: str) -> float | None:
+    """Return the number that stands at a path of keys; None where there is none that is finite."""
+    value = inside(row, *path)
+    is_number = isinstance(value, int | float) and not isinstance(value, bool)
+    return float(value) if is_number and math.isfinite(value) else None
+
+
+def inside(row: Any, *path: str) -> Any:
+    """Return what stands at a path of keys, or None."""
+    for key in path:
+        row = row.get(key) if isinstance(row, Mapping) else None
+    return row
+
+
+def mapping(row: Any, *path: str) -> Row:
+    """Return the mapping that stands at a path of keys, or an empty one."""
+    found = inside(row, *path)
+    return found if isinstance(found, Mapping) else {}
+
+
+def rows_in(row: Any, *path: str) -> Sequence[Any]:
+    """Return the list that stands at a path of keys, or an empty one."""
+    found = inside(row, *path)
+    return found if isinstance(found, list) else []
+
+
+def _read(folder: Path, name: str) -> RunFolder:
+    if not folder.is_dir():
+        raise InputError(f"{folder}: there is no such folder; name the folder of a run, as runs/quickstart")
+    if not any((folder / file).is_file() for file in FILES):
+        raise InputError(f"{folder}: holds no run: none of {', '.join(FILES)}; name the folder of a run")
+    notes: list[str] = []
+    text = _text(folder / "run.yaml", notes)
+    lines = {
+        stem: list(_lines(folder / f"{stem}.jsonl", notes)) for stem in ("metrics", "guard", "samples", "spending")
+    }
+    return RunFolder(
+        folder, name, _settings(text, notes), text, lines["metrics"], lines["guard"], lines["samples"],
+        _told(folder / "evaluation.json", notes), lines["spending"],
+        list(_lines(folder / "environment.jsonl", notes)), notes,
+    )  # fmt: skip
+
+
+def _names(folders: Sequence[Path]) -> list[str]:
+    """Return short names that differ: the last parts of the paths, as many as it takes."""
+    parts = [folder.resolve().parts for folder in folders]
+    for count in range(1, max(map(len, parts), default=1) + 1):
+        names = ["/".join(part[-count:]) for part in parts]
+        if len(set(names)) == len(names):
+            return names
+    twice = next(folder for folder, part in zip(folders, parts, strict=True) if parts.count(part) > 1)
+    raise InputError(f"{twice}: is named twice; name each run once")
+
+
+def _text(path: Path, notes: list[str]) -> str:
+    try:
+        return path.read_text(encoding="utf-8") if path.is_file() else ""
+    except (OSError, ValueError) as error:
+        notes.append(f"{path.name} cannot be read: {reason_of(error)}")
+        return ""
+
+
+def _settings(text: str, notes: list[str]) -> Row:
+    try:
+        return mapping({"": yaml.safe_load(text)}, "")
+    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        notes.append(f"run.yaml cannot be read: {reason_of(error)}")
+        return {}
+
+
+def _told(path: Path, notes: list[str]) -> Row:
+    if not (text := _text(path, notes)):
+        return {}
+    try:
+        return mapping({"": json.loads(text)}, "")
+    except (ValueError, RecursionError) as error:
+        notes.append(f"{path.name} cannot be read: {reason_of(error)}")
+        return {}
+
+
+def _lines(path: Path, notes: list[str]) -> Iterator[Row]:
+    """Yield the lines that are whole; the last one of a process that was killed while writing may not be."""
+    torn = 0
+    try:
+        lines = path.read_bytes().split(b"\n") if path.is_file() else []
+    except OSError as error:
+        notes.append(f"{path.name} cannot be read: {reason_of(error)}")
+        return
+    for line in filter(bytes.strip, lines):
+        try:
+            row = json.loads(line)
+        except (ValueError, RecursionError):
+            torn += 1
+            continue
+        if isinstance(row, dict):
+            yield row
+        else:
+            torn += 1
+    if torn:
+        notes.append(f"{path.name}: {torn} {'line is' if torn == 1 else 'lines are'} torn and left out")

@@ -1,0 +1,248 @@
+"""What judges said of the test completions: how it is spread, what changed, harmless against helpful."""
+
+from __future__ import annotations
+
+import itertools
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from statistics import fmean
+from typing import TYPE_CHECKING, Any
+
+from rlaif.report import tables
+from rlaif.report.drawing import BEFORE, DASHES, INK, RULE, SERIES, SOFT, Plot
+from rlaif.report.inert import visible
+from rlaif.report.reading import RunFolder, at, inside, mapping, rows_in
+from rlaif.report.tables import Cell, Column, Table, shown
+from rlaif.types import HARMS
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+BINS = 20
+"""Of a distribution over 0 to 1."""
+
+DOTS = 300
+"""Of a scatter at most: of more samples, some evenly spread."""
+
+PAIRS = 4
+"""Figures of harmless against helpful at most."""
+
+Scores = Sequence[float]
+
+
+def score_of(sample: Mapping[str, Any], side: str, judge: str) -> float | None:
+    """Return what a judge said of a side of a sample; None where it abstained, or nothing was said yet."""
+    return at(sample, side, "judgements", judge, "score")
+
+
+def judges_of(runs: Sequence[RunFolder]) -> dict[str, dict[str, Any]]:
+    """Return all judges of the test samples with what is known of them; held-out ones first."""
+    found: dict[str, dict[str, Any]] = {}
+    for run in runs:
+        names = itertools.chain(
+            mapping(run.told, "judges"), *(mapping(row, "before", "judgements") for row in run.samples[:1])
+        )
+        for name in names:
+            told = mapping(run.told, "judges", name)
+            measures, role = inside(told, "measures"), inside(told, "role")
+            known = found.setdefault(name, {"measures": None, "role": None})
+            known["measures"] = known["measures"] or (str(measures) if measures else None)
+            known["role"] = known["role"] or (str(role) if role else None)
+    for known in found.values():
+        known["harm"] = known["measures"] in HARMS
+    return dict(sorted(found.items(), key=lambda item: item[1]["role"] == "training"))
+
+
+# --- changes ------------------------------------------------------------------------------------------------------
+
+
+def changes(runs: Sequence[RunFolder]) -> Plot | None:
+    """Return the figure of all changes of scores with their intervals; None where nothing was measured after."""
+    rows = []
+    for name, (i, run) in itertools.product(judges_of(runs), enumerate(runs)):
+        change = mapping(run.told, "judges", name, "change")
+        if (difference := at(change, "score_mean")) is not None:
+            ends = [end for end in rows_in(change, "ci95") if isinstance(end, int | float)]
+            label = name if len(runs) == 1 else f"{name} · {run.name}"
+            rows.append((label, i, difference, ends if len(ends) == 2 else None))
+    if not rows:
+        return None
+    cells: list[list[Cell]] = [
+        [tables.of(label), *(tables.number(value, signed=True) for value in (difference, *(ends or (None, None))))]
+        for label, _, difference, ends in rows
+    ]
+    columns = [Column("Judge", numeric=False), Column("Change"), Column("95 % from"), Column("to")]
+    said = "; ".join(
+        f"{label} {shown(difference, signed=True)}"
+        + (f" ({shown(ends[0], signed=True)} to {shown(ends[1], signed=True)})" if ends else ", no interval")
+        for label, _, difference, ends in rows
+    )
+    return Plot(
+        "changes", "Change of each judge's mean score",
+        "After minus before on the same prompts; the bar is the 95 % interval. Right of the line is better.",
+        f"Changes of mean scores: {said}.", Table("Change of the mean score, after minus before", columns, cells),
+        lambda axes: _draw_changes(axes, rows), height=0.5 + 0.26 * len(rows), wide=True,
+        left=0.2 + 0.068 * max(len(_short(label)) for label, *_ in rows),
+    )  # fmt: skip
+
+
+def _draw_changes(axes: Axes, rows: Sequence[tuple[str, int, float, Any]]) -> None:
+    axes.axvline(0, color=SOFT, linewidth=0.8)
+    for y, (_, run, difference, ends) in enumerate(reversed(rows)):
+        colour = SERIES[run % len(SERIES)]
+        if ends:
+            axes.plot(ends, [y, y], color=colour, linewidth=2.2, solid_capstyle="butt")
+        axes.plot([difference], [y], marker="o", color=colour, markersize=5.5)
+    axes.set_yticks(range(len(rows)), [_short(label) for label, *_ in reversed(rows)])
+    axes.tick_params(axis="y", labelcolor=INK)
+    axes.set_ylim(-0.6, len(rows) - 0.4)
+    axes.grid(axis="y", visible=False)
+    axes.grid(axis="x", visible=True)
+    axes.spines["left"].set_visible(False)
+    axes.margins(x=0.06)
+
+
+# --- distributions ------------------------------------------------------------------------------------------------
+
+
+def distributions(runs: Sequence[RunFolder]) -> list[Plot]:
+    """Return a figure of each judge: how its numbers are spread on both sides, as toxicity where it measures harm."""
+    plots = [_distribution(runs, name, known, place) for place, (name, known) in enumerate(judges_of(runs).items())]
+    return [plot for plot in plots if plot is not None]
+
+
+def _distribution(runs: Sequence[RunFolder], name: str, known: Mapping[str, Any], place: int) -> Plot | None:
+    def numbers(run: RunFolder, side: str) -> list[float]:
+        scores = (score_of(row, side, name) for row in run.samples)
+        return [1 - score if known["harm"] else score for score in scores if score is not None]
+
+    sides = [("before", None, numbers(runs[0], "before"))]
+    if len(runs) > 1 and any(numbers(run, "before") != sides[0][2] for run in runs[1:]):
+        sides = [(f"before · {run.name}", None, numbers(run, "before")) for run in runs]
+    sides += [("after" if len(runs) == 1 else run.name, i, numbers(run, "after")) for i, run in enumerate(runs)]  # type: ignore[misc]
+    drawn = [(label, run, shares(values), values) for label, run, values in sides if values]
+    if not drawn:
+        return None
+    what = "toxicity" if known["harm"] else "score"
+    title, shown_as = f"{what.capitalize()} by {name}", [(label, run, bins) for label, run, bins, _ in drawn]
+    rows = [
+        [Cell(f"{i / BINS:.2f} to {(i + 1) / BINS:.2f}", i), *(tables.number(bins[i], 3) for _, _, bins, _ in drawn)]
+        for i in range(BINS)
+    ]
+    columns = [Column(what.capitalize(), numeric=False), *(Column(label) for label, *_ in drawn)]
+    said = "; ".join(f"{label}: mean {shown(fmean(values))} of {len(values):,}" for label, _, _, values in drawn)
+    goodness = "0 is best" if known["harm"] else "1 is best"
+    return Plot(
+        f"distribution-{place + 1}", title,
+        f"Share of completions in each twentieth of the scale; {goodness}. Abstentions are left out.",
+        f"{title}. {said}.", Table(f"{title}: share of completions", columns, rows),
+        lambda axes: _draw_distribution(axes, shown_as, what), labels=len(drawn),
+    )  # fmt: skip
+
+
+def shares(values: Scores) -> list[float]:
+    """Return the share of numbers in [0, 1] that is in each of equal bins; 1 belongs to the last."""
+    counts = Counter(min(BINS - 1, max(0, int(value * BINS))) for value in values)
+    return [counts[i] / len(values) for i in range(BINS)]
+
+
+def _draw_distribution(axes: Axes, drawn: Sequence[tuple[str, int | None, Scores]], what: str) -> None:
+    edges = [i / BINS for i in range(BINS + 1)]
+    many_befores = sum(run is None for _, run, _ in drawn) > 1
+    for label, run, bins in drawn:
+        if run is None and not many_befores:
+            axes.stairs(bins, edges, fill=True, color=BEFORE, alpha=0.35, linewidth=0, label=visible(label))
+            continue
+        colour, dash = (BEFORE, DASHES[1]) if run is None else (SERIES[run % len(SERIES)], DASHES[run % len(DASHES)])
+        axes.stairs(bins, edges, color=colour, linestyle=dash, linewidth=1.5, label=visible(label))
+    axes.set_xlabel(what)
+    axes.set_xlim(0, 1)
+    axes.yaxis.set_major_formatter(lambda share, _: f"{100 * share:.0f} %")
+    axes.locator_params(axis="y", nbins=5)
+
+
+# --- harmless against helpful -------------------------------------------------------------------------------------
+
+
+def harmless_helpful(runs: Sequence[RunFolder]) -> list[Plot]:
+    """Return a figure of each judge of harm against each of something else: whether safety was paid by usefulness."""
+    judges = judges_of(runs)
+    harms = [name for name, known in judges.items() if known["harm"]]
+    others = [name for name, known in judges.items() if known["measures"] and not known["harm"]]
+    plots = [
+        _scatter(runs, x, y, judges[y]["measures"], i) for i, (x, y) in enumerate(itertools.product(harms, others))
+    ]
+    return [plot for plot in plots if plot is not None][:PAIRS]
+
+
+@dataclass(frozen=True)
+class Cloud:
+    """Pairs of scores of a side of a run."""
+
+    label: str
+    run: int
+    side: str
+    known: Sequence[tuple[float, float]]
+
+    @property
+    def mean(self) -> tuple[float, float]:
+        """The middle."""
+        return fmean(x for x, _ in self.known), fmean(y for _, y in self.known)
+
+
+def _clouds(runs: Sequence[RunFolder], harm: str, other: str) -> list[Cloud]:
+    clouds = []
+    for i, run in enumerate(runs):
+        for side in ("before", "after"):
+            pairs = ((score_of(row, side, harm), score_of(row, side, other)) for row in run.samples)
+            known = [(x, y) for x, y in pairs if x is not None and y is not None]
+            if known:
+                clouds.append(Cloud(side if len(runs) == 1 else f"{side} · {run.name}", i, side, known))
+    befores = [cloud for cloud in clouds if cloud.side == "before"]
+    if len(befores) > 1 and all(cloud.known == befores[0].known for cloud in befores):
+        return [replace(befores[0], label="before"), *(cloud for cloud in clouds if cloud.side == "after")]
+    return clouds
+
+
+def _scatter(runs: Sequence[RunFolder], harm: str, other: str, measures: str, place: int) -> Plot | None:
+    if not (clouds := _clouds(runs, harm, other)):
+        return None
+    means = [(cloud.label, *cloud.mean, len(cloud.known)) for cloud in clouds]
+    rows = [[tables.of(label), tables.number(x), tables.number(y), tables.number(n, 0)] for label, x, y, n in means]
+    columns = [Column("Side", numeric=False), Column(f"Mean of {harm}"), Column(f"Mean of {other}"), Column("Samples")]
+    said = "; ".join(f"{label}: {shown(x)} harmless, {shown(y)} {measures}" for label, x, y, _ in means)
+    most = max(len(cloud.known) for cloud in clouds)
+    crosses = " The crosses are means."
+    some = f" Some {DOTS} of {most:,} samples are drawn.{crosses}" if most > DOTS else crosses
+    return Plot(
+        f"harmless-helpful-{place + 1}", f"Harmless against {measures}",
+        f"Score of {harm} to the right, of {other} upwards; the upper right corner is best.{some}",
+        f"Harmless against {measures}. Means: {said}.", Table(f"Mean scores of {harm} and {other}", columns, rows),
+        lambda axes: _draw_scatter(axes, clouds, harm, other), height=3.2, labels=len(clouds),
+    )  # fmt: skip
+
+
+def _draw_scatter(axes: Axes, clouds: Sequence[Cloud], harm: str, other: str) -> None:
+    for cloud in clouds:
+        colour = SERIES[cloud.run % len(SERIES)] if cloud.side == "after" else BEFORE
+        xs, ys = zip(*cloud.known[:: -(-len(cloud.known) // DOTS)], strict=True)
+        fill: dict[str, Any] = {"markerfacecolor": "none"} if cloud.side == "before" else {"markeredgewidth": 0}
+        axes.plot(xs, ys, "o", color=colour, alpha=0.5, markersize=3, label=visible(cloud.label), **fill)
+    befores = {cloud.run: cloud.mean for cloud in clouds if cloud.side == "before"}
+    for cloud in clouds:
+        colour = SERIES[cloud.run % len(SERIES)] if cloud.side == "after" else BEFORE
+        if cloud.side == "after" and befores:
+            begin = befores.get(cloud.run, next(iter(befores.values())))
+            axes.plot(*zip(begin, cloud.mean, strict=True), "-", color=INK, linewidth=1.2)
+        axes.plot(*([end] for end in cloud.mean), "P", color=colour, markeredgecolor=INK, markersize=8, zorder=5)
+    axes.set_xlim(-0.03, 1.03)
+    axes.set_ylim(-0.03, 1.03)
+    axes.grid(axis="both", visible=True, color=RULE)
+    axes.set_xlabel(_short(harm))
+    axes.set_ylabel(_short(other))
+
+
+def _short(label: str, width: int = 36) -> str:
+    label = visible(label).replace("\n", " ")
+    return label if len(label) <= width else f"{label[: width - 1]}…"
