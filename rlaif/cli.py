@@ -210,6 +210,34 @@ def check(run: Path | None, **options: Any) -> int:
 
 
 @rlaif.command()
+@click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="RUN_DIR...")
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Where to write. Default: report.html in RUN_DIR; of several runs, in the working directory.",
+)
+@click.option(
+    "--plots", type=click.Path(path_type=Path), metavar="DIR", help="Write the figures there too, as SVG and PNG."
+)
+def report(runs: tuple[Path, ...], output: Path | None, plots: Path | None) -> None:
+    """
+    Write the report of a run again, or of several side by side: one HTML file, to be opened from the disk.
+
+    `rlaif train` writes one at its end. A run that is still going, or was killed, has one of what is there so far.
+
+    \b
+    rlaif report runs/run
+    rlaif report runs/run runs/short -o both.html
+    rlaif report runs/run --plots figures
+    """
+    from rlaif.commands.report import run
+
+    run(runs, output, plots)
+
+
+@rlaif.command()
 @click.argument("recipe", required=False)
 @click.option(
     "-o",

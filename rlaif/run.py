@@ -8,7 +8,7 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-from rlaif import folder
+from rlaif import environment, folder, report
 from rlaif.adapters import load_judge, settled
 from rlaif.checkpoint import write_atomically
 from rlaif.config import GenerationSection, GroupConfig, JudgeRef, PPOConfig, PPOSection, RunConfig, read_run
@@ -71,6 +71,7 @@ def train(run: str | Path | RunConfig, sets: Iterable[str] = (), *, resume: bool
     trainer = trainer_of(config, judges.rewards, tokenizer, parts.train)
     if trainer.processes.is_main:
         write_atomically(output / "run.yaml", folder.as_yaml(config))
+        environment.write(output / "environment.jsonl", str(trainer.processes.device))
     for note in (*parts.notes, *_said_before(parts, judges)):
         trainer.view.say(note)
     with Spending(budget, output / "spending.jsonl").of(trainer):
@@ -91,7 +92,7 @@ def _before_and_after(
     with _kept(f"the trained model is in {model}; --resume measures it", trainer.interruption.wished) as poll:
         told = evaluation.after(trainer, guard.best["step"] if guard else trainer.progress.step, poll)
     if trainer.processes.is_main:
-        _show(told, evaluation.rows(), model, trainer.policy.is_seq2seq)
+        _show(told, evaluation.rows(), model, trainer.policy.is_seq2seq, report.write([output]))
     return told
 
 
@@ -226,7 +227,9 @@ def _said_before(parts: Parts, judges: Judges) -> list[str]:
     return said
 
 
-def _show(told: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], model: Path, is_seq2seq: bool) -> None:
+def _show(
+    told: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], model: Path, is_seq2seq: bool, page: Path
+) -> None:
     """Print the numbers, three pairs of samples, the answer in words, and how to load the model."""
     import sys
 
@@ -236,7 +239,8 @@ def _show(told: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], model: Pat
     say("")
     print_figures(told)
     say("", *pairs_of_samples(rows, 3))
-    say("", told["answer"], "", f"the model is in {model}; to load it:", "", *loading_lines(model, is_seq2seq))
+    say("", told["answer"], f"all of it, to open in a browser: {page}", "")
+    say(f"the model is in {model}; to load it:", "", *loading_lines(model, is_seq2seq))
 
 
 def loading_lines(model: Path, is_seq2seq: bool) -> list[str]:

@@ -19,7 +19,7 @@ PACKAGE = ROOT / "rlaif"
 
 # From the bottom up. A module may import what stands on a lower line, and, inside a folder, its own siblings.
 LAYERS = (
-    ("types", "errors", "threads"),
+    ("types", "errors", "threads", "environment"),
     ("schema", "messages", "terminal"),
     ("home", "hub", "cards", "ppo", "quality", "stats"),
     ("imports", "config", "rows", "rates", "store"),
@@ -161,7 +161,7 @@ def test_policy_is_data_and_holds_no_python(folder: str) -> None:
 
 # --- start-up and the public surface --------------------------------------------------------------------------
 
-HEAVY = ["torch", "transformers", "datasets", "openai", "boto3", "trl", "peft", "accelerate", "evaluate", "pandas"]
+HEAVY = ["torch", "transformers", "matplotlib", "jinja2", "datasets", "openai", "boto3", "trl", "peft", "accelerate", "evaluate", "pandas"]
 
 
 @pytest.mark.parametrize("line", ["import rlaif", "import rlaif.__main__ as m; m.main(['--help'])"])
