@@ -8,6 +8,7 @@ import accelerate.tracking
 import peft
 import torch._dynamo
 import torch.distributed
+import trl
 from transformers.conversion_mapping import get_checkpoint_conversion_mapping
 
 import rlaif.__main__
@@ -18,7 +19,8 @@ import rlaif.run
 from rlaif.config import RunConfig
 from rlaif.schema import check
 
-__all__ = ["accelerate", "peft", "rlaif", "torch"]
+__all__ = ["accelerate", "peft", "rlaif", "torch", "trl"]
 
 get_checkpoint_conversion_mapping("llama")
 check(RunConfig, {"policy": {"model": "owner/name"}, "data": {"dataset": "x"}, "judge": "x"}, "nothing")
+assert trl.GRPOTrainer and trl.RLOOTrainer  # which trl imports when they are asked for

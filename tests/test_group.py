@@ -7,19 +7,20 @@ import logging
 import math
 import shutil
 import signal
+from dataclasses import fields
 
 import pytest
 import torch
 
-from rlaif.config import GroupConfig
+from rlaif.config import GroupConfig, PPOSection
 from rlaif.data import prompts_of
 from rlaif.errors import InputError, RlaifError
 from rlaif.group import GroupTrainer
-from rlaif.group.settings import samples_at_once
+from rlaif.group.settings import MEANINGLESS, samples_at_once
 from rlaif.learning import rate_factor
 from rlaif.policy.loading import load
 from tests import tiny
-from tests.conftest import one_line
+from tests.conftest import ROOT, one_line
 from tests.policies import ENDS, LORA
 from tests.remote import card_of
 from tests.runs import assert_same_run, place, ranks
@@ -597,6 +598,22 @@ def test_ppo_makes_nothing_of_a_group(made, monkeypatch):
 
     monkeypatch.chdir(made.folder)
     assert read_run(made.folder / "run.yaml", ["group.num_generations=3"]).algorithm == "ppo"
+
+
+@BOTH
+def test_a_value_that_says_what_is_done_anyway_is_taken(algorithm, llama, tmp_path):
+    group_of(llama, tmp_path / "run", algorithm=algorithm, lam=1.0, vf_coef=0.0)
+    with pytest.raises(InputError, match=r"ppo\.lam: 0\.9 means nothing"):
+        group_of(llama, tmp_path / "run", algorithm=algorithm, lam=0.9)
+
+
+def test_the_page_tells_of_each_key_what_becomes_of_it():
+    page = (ROOT / "docs" / "algorithms.md").read_text()
+    rows = [line.split("|")[1:-1] for line in page.splitlines() if line.startswith("| `")]
+    told = {name.strip(" `"): (grpo.strip(), rloo.strip()) for cell, grpo, rloo in rows for name in cell.split(", ")}
+    assert told.keys() == {field.name for field in fields(PPOSection)}
+    for i, algorithm in enumerate(("grpo", "rloo")):
+        assert {name for name, said in told.items() if said[i] == "refused"} == set(MEANINGLESS[algorithm]) - {"critic"}
 
 
 def test_several_processes_are_refused(made):

@@ -21,6 +21,12 @@ PPO_ONLY = (*OF_A_CRITIC, "kl_estimator", "adap_kl_ctrl", "target", "horizon", "
 
 MEANINGLESS = {"grpo": PPO_ONLY, "rloo": (*PPO_ONLY, "dual_clip", "entropy_coef")}
 
+DONE_ANYWAY: dict[str, dict[str, Any]] = {
+    "grpo": {"lam": 1.0, "vf_coef": 0.0, "kl_estimator": "k3"},
+    "rloo": {"lam": 1.0, "vf_coef": 0.0},
+}
+"""Values, beside the defaults, that say what is done: without a critic each token earns the whole advantage."""
+
 
 def refuse_unfit(args: GroupConfig, model: Any, revision: str | None = None) -> None:
     """
@@ -33,7 +39,8 @@ def refuse_unfit(args: GroupConfig, model: Any, revision: str | None = None) -> 
 
     """
     for key in fields(args):
-        if key.name in MEANINGLESS[args.algorithm] and (value := getattr(args, key.name)) != key.default:
+        fitting = (key.default, DONE_ANYWAY[args.algorithm].get(key.name, key.default))
+        if key.name in MEANINGLESS[args.algorithm] and (value := getattr(args, key.name)) not in fitting:
             why = "there is no critic" if key.name in OF_A_CRITIC else "TRL's trainer has no such thing"
             raise InputError(
                 f"{'policy' if key.name == 'critic' else 'ppo'}.{key.name}: {shown(value)} means nothing to algorithm: "
