@@ -128,13 +128,15 @@ def test_two_tokens_with_a_delayed_reward_end_at_the_optimum(tmp_path, kind):
     given = {"processing_class": tokenizer}
     if kind == "LoRA":
         given["peft_config"] = LoraConfig(r=16, lora_alpha=32, target_modules=r".*(_proj|lm_head)")
-    more = {"learning_rate": 1e-2, "steps": 100} if kind == "LoRA" else {}
+    more = {"learning_rate": 5e-3, "steps": 100} if kind == "LoRA" else {"steps": 80}
     more |= {"critic": "separate"} if kind == "separate critic" else {}
     args = {**LEARNING, **more, "max_new_tokens": 2}
-    reference = pairs(model, [1])
-    trainer = trainer_of(model, tmp_path / "run", reward, ["a"], given=given, **args)
-    assert list(trainer.prompts[0].ids) == [1]
+    # After a prompt of one token "a" no Llama could say something else than after "a a": what is attended to is equal.
+    prompt = [1, 2]
+    reference = pairs(model, prompt)
+    trainer = trainer_of(model, tmp_path / "run", reward, ["a b"], given=given, **args)
+    assert list(trainer.prompts[0].ids) == prompt
     trainer.train()
     best = optimum(reference, rewards)
-    assert total_variation(reference.exp(), best) > 0.3
-    assert total_variation(pairs(trainer.policy.model, [1]).exp(), best) < 0.05
+    assert total_variation(reference.exp(), best) > 0.2
+    assert total_variation(pairs(trainer.policy.model, prompt).exp(), best) < 0.05
