@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import asdict
+from dataclasses import fields
 from functools import partial
 from typing import Any
 
@@ -14,10 +14,13 @@ from rlaif.imports import location_of
 from rlaif.rows import in_memory
 from rlaif.schema import reason_of
 from rlaif.threads import side_by_side
-from rlaif.types import Judge, Judgement, Sample
+from rlaif.types import Judge, Judgement, Sample, Usage
 
 CHUNK_ROWS, CHUNK_CHARACTERS = 4096, 8_000_000
 """Enough for length-sorted batches to have hardly any padding, and a bound on memory."""
+
+
+USAGE = tuple(field.name for field in fields(Usage))
 
 
 def score(texts_or_samples: Iterable[Any], judge: CardRef | Judge) -> list[Judgement]:
@@ -102,5 +105,5 @@ def told(judgement: Judgement) -> dict[str, Any]:
         "reason": judgement.reason,
         "shortened": judgement.shortened,
         "parts": [told(part) for part in judgement.parts],
-        "usage": asdict(judgement.usage),
+        "usage": {name: getattr(judgement.usage, name) for name in USAGE},  # asdict takes ten times as long
     }

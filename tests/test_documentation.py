@@ -57,6 +57,18 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, nobody: None, server
     monkeypatch.setenv("AWS_REGION", "us-east-1")
     row = {"prompt": "How are you?", "completion": "Fine, thank you."}
     (tmp_path / "dialogues.jsonl").write_text(json.dumps(row) + "\n")
+    labelled = [
+        {"completion": text, "label": label, "topic": "a"}
+        for text, label in (
+            ("You are kind.", "fine"),
+            ("You fool.", "toxic"),
+            ("Good day.", "fine"),
+            ("You idiot.", "toxic"),
+        )
+    ]
+    (tmp_path / "labelled.jsonl").write_text("".join(json.dumps(row) + "\n" for row in labelled))
+    pair = {"prompt": "How are you?", "chosen": "Fine, thank you.", "rejected": "Go away."}
+    (tmp_path / "pairs.jsonl").write_text(json.dumps(pair) + "\n")
     (tmp_path / "comments.csv").write_text("comment,author\nYou are kind.,a\nYou fool.,b\n")
     monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}:{os.environ['PATH']}")
     monkeypatch.chdir(tmp_path)
@@ -212,7 +224,7 @@ def test_the_file_tree_names_every_module():
             assert f" {path.name}/ " in tree, path.name
 
 
-@pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md", "docs/ppo.md"])
+@pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md", "docs/ppo.md", "docs/bench.md"])
 def test_every_link_to_a_file_leads_to_one(page):
     for link in re.findall(r"\]\(([^)]+)\)", (ROOT / page).read_text()):
         if "://" not in link:

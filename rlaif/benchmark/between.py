@@ -60,8 +60,8 @@ def most_disputed(texts: Texts, names: Sequence[str], count: int = DISAGREEMENTS
 
 def disputed(lines: Iterable[Line], wanted: dict[int, float], names: Sequence[str]) -> list[dict[str, Any]]:
     """Read the disputed texts with what the judges say of them, the most disputed first."""
-    found = {}
-    for i, line in enumerate(lines):
+    found: dict[int, dict[str, Any]] = {}
+    for i, line in enumerate(lines if wanted else ()):
         if i in wanted:
             said = line["judgements"]
             found[i] = {

@@ -95,10 +95,10 @@ class Texts:
     def __len__(self) -> int:
         return len(self.file_T)
 
-    def only(self, rows_T: Mask, kind: Kind | None) -> Texts:
-        """Keep some texts."""
+    def only(self, rows_T: Mask, kind: Kind | None, columns: Iterable[str]) -> Texts:
+        """Keep some texts, and some of the columns of groups."""
         kept = {name: getattr(self, name)[rows_T] for name in self.__dataclass_fields__ if name.endswith("_T")}
-        groups = {name: Grouping(g.names, g.code_T[rows_T]) for name, g in self.groups.items()}
+        groups = {name: Grouping(g.names, g.code_T[rows_T]) for name, g in self.groups.items() if name in columns}
         return Texts(kind=kind, **kept, groups=groups, said={name: s.only(rows_T) for name, s in self.said.items()})
 
     def clusters(self) -> tuple[Ints, str]:

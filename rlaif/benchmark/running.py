@@ -28,7 +28,7 @@ from rlaif.rows import Source
 from rlaif.scoring import CHUNK_ROWS, judged
 from rlaif.session import Session
 from rlaif.terminal import Progress
-from rlaif.types import Estimate, Judge, Sample, estimate_of
+from rlaif.types import STATUSES, Estimate, Judge, Sample, estimate_of
 
 BASELINES = ("constant", "random", "length")
 """What a real judge has to beat; always there."""
@@ -208,7 +208,7 @@ class Benchmark:
         more = _More(folder, scores, self.all, options)
         files = {}
         for i, labelled in enumerate(self.tables):
-            own = texts.only(texts.file_T == i, labelled.kind)
+            own = texts.only(texts.file_T == i, labelled.kind, labelled.groups)
             files[labelled.name] = self._table(own, {labelled.name}, more)
         pooled = next(iter(files.values())) if len(files) == 1 else None
         if len(files) > 1 and texts.kind is not None:
@@ -222,7 +222,7 @@ class Benchmark:
             "best_of": best_of.figures(Ledger(folder / "best_of.jsonl", self.all), [*asked, *easy], asked)
             | {"policy": options.policy} if self._policy else None,
             "judges": self._described(),
-            "over_budget": self._over_budget(folder),
+            "over_budget": self._over_budget(texts, folder),
             "draws": options.draws,
             "seed": options.seed,
             "retest": options.retest,
@@ -232,19 +232,15 @@ class Benchmark:
         write_whole(folder / "bench.csv", as_csv(told))
         return told
 
-    def _ledgers(self) -> list[str]:
-        options = self.options
-        more = ["probes.jsonl"] * options.probes + ["best_of.jsonl"] * (self._policy is not None)
-        return ["scores.jsonl", *options.retests, *more]
-
-    def _over_budget(self, folder: Path) -> int:
+    def _over_budget(self, texts: Texts, folder: Path) -> int:
         """Count what was not asked because the budget was spent."""
-        return sum(
-            said["status"] == "over_budget"
-            for name in self._ledgers()
-            for line in Ledger(folder / name, self.all)
-            for said in line["judgements"].values()
-        )
+        status, options = STATUSES.index("over_budget"), self.options
+        more = ["probes.jsonl"] * options.probes + ["best_of.jsonl"] * (self._policy is not None)
+        count = sum(int((texts.said[judge.name].status_T == status).sum()) for judge in self.judges)
+        for name in (*options.retests, *more):
+            for line in Ledger(folder / name, self.all):
+                count += sum(said["status"] == "over_budget" for said in line["judgements"].values())
+        return count
 
     def _table(self, texts: Texts, files: set[str], more: _More) -> dict[str, Any]:
         easy = [judge.name for judge in self.baselines]

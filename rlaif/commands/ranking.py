@@ -75,9 +75,11 @@ def _sentences(table: Mapping[str, Any], told: Mapping[str, Any]) -> Iterator[st
     if (more := len(table["comparisons"]) - LINES) > 0:
         yield f"… and {more} more comparisons in bench.json"
     for one in table["against_baselines"]:
-        if not one["different"] or one["a"] not in judges:
-            better, worse = (one["a"], one["b"]) if one["a"] in judges else (one["b"], one["a"])
-            yield f"{better} does not beat the baseline {worse}: {_evidence(one)}"
+        judge, baseline = (one["a"], one["b"]) if one["a"] in judges else (one["b"], one["a"])
+        if not one["different"]:
+            yield f"{judge} does not beat the baseline {baseline}: difference {_evidence(one)}"
+        elif one["a"] == baseline:
+            yield f"the baseline {baseline} beats {judge} by {_evidence(one)}"
     for name, entry in judges.items():
         if entry["length_bias"] is not None and abs(entry["length_bias"]) >= FOLLOWS_LENGTH:
             which = "longer" if entry["length_bias"] > 0 else "shorter"
