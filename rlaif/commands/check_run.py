@@ -17,7 +17,7 @@ from rlaif.config import RunConfig, read_run
 from rlaif.data import Parts, refuse_missing
 from rlaif.errors import InputError
 from rlaif.estimate.calls import Use, scaled, stand_ins, uses_of
-from rlaif.estimate.machine import free
+from rlaif.estimate.machine import free, resident
 from rlaif.estimate.memory import Memory, memory_of
 from rlaif.estimate.pace import dry_step, seconds_a_text, unasked, whole_run
 from rlaif.evaluation import doubtful, roles_of
@@ -65,6 +65,8 @@ def check_run(path: Path, more: Sequence[str], sets: Sequence[str], quick: bool)
     prepared.print_calls()
     if memory:
         forecast.print_memory(memory, free(computes_on()), computes_on())
+    if config.algorithm != "ppo":
+        forecast.say(f"{config.algorithm}: memory is PPO's, whose value head it does not have; no step was made")
     if quick or faults.worst or config.algorithm != "ppo":
         return faults.worst
     latencies = {one.judge.identity: one.latency for one in _each_once(read) if one.judge}
@@ -93,7 +95,7 @@ class Prepared:
         device = computes_on()
         lengths = [len(prompt.ids) for part in (self.parts.train, self.parts.test) for prompt in part]
         memory = memory_of(self.config, self.tokenizer, lengths, self.judges.all, device)
-        there = free(device) + (memory.process if device.type == "cpu" else 0)  # this process has its share already
+        there = free(device) + (resident() if device.type == "cpu" else 0)  # this process has its share already
         if memory.total > there:
             raise InputError(
                 f"policy.model: {self.config.policy.model} would take about {forecast.gib(memory.total)} GiB of memory "

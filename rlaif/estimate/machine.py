@@ -11,6 +11,15 @@ import torch
 GIB = 2**30
 CONTEXT = GIB // 2
 """What CUDA takes of a device before anything is put there; of a size that its version and the device decide."""
+LATER = 75 * 2**20
+"""What libraries bring into a process when they first work: model code, kernels' buffers, scipy (Linux, x86-64)."""
+HEAP = 192 * 2**20
+"""
+How much larger than what lives in it glibc's heap gets at most: as large again, measured, up to about this.
+
+Blocks of up to 32 MiB lie in it once such a one was freed, in the gaps that others have left. With a fixed
+MALLOC_MMAP_THRESHOLD_ a process takes what is alive, to the MiB.
+"""
 
 
 def free(device: torch.device) -> int:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -19,7 +19,7 @@ import torch
 from rlaif.adapters.classifier import ClassifierJudge
 from rlaif.config import RunConfig
 from rlaif.estimate.live import Live
-from rlaif.estimate.machine import CONTEXT, resident
+from rlaif.estimate.machine import CONTEXT, HEAP, LATER, resident
 from rlaif.estimate.outline import BITS_4, Outline, outline_of_judge, outlined
 from rlaif.policy import Sampling
 from rlaif.policy.generation import drawing
@@ -83,9 +83,14 @@ def memory_of(
         InputError: there is no such model, or it does not generate text.
 
     """
-    process = resident() if device.type == "cpu" else CONTEXT
+    on_host = device.type == "cpu"
+    process = resident() + LATER if on_host else CONTEXT
     with outlined(config.policy, tokenizer, device) as outline:
-        return _memory(outline, config, lengths, judges, process)
+        memory = _memory(outline, config, lengths, judges, process)
+    if not on_host:
+        return memory
+    gradients = memory.adam // 2
+    return replace(memory, busy={name: busy + min(busy - gradients, HEAP) for name, busy in memory.busy.items()})
 
 
 def _memory(

@@ -147,7 +147,8 @@ def as_if_here(model: torch.nn.Module) -> None:
 def _untie(model: Any, config: Any) -> None:
     """Give Flan-T5 its own output layer: transformers 5 ties it until it sees that they differ in the file."""
     head = model.get_output_embeddings()
-    if not config.tie_word_embeddings and head.weight is model.get_input_embeddings().weight:
+    apart = getattr(config, "scale_decoder_outputs", True) is False  # what is left there of tie_word_embeddings: false
+    if apart and head.weight is model.get_input_embeddings().weight:
         head.weight = torch.nn.Parameter(torch.empty_like(head.weight))
 
 
