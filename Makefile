@@ -6,10 +6,7 @@ PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constr
 .PHONY: quickstart test lint format benchmarks benchmarks-training clean
 
 quickstart: .venv/base.stamp
-	$(BIN)/rlaif score -j lexicon -j length -j random \
-		--text "Thank you, that was a great help." \
-		--text "You are an idiot and your plan is garbage." \
-		--text "   "
+	$(BIN)/rlaif train quickstart
 
 test: .venv/test.stamp
 	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest

@@ -32,16 +32,18 @@ def make(output: Path) -> None:
         raise InputError(f"{output}: cannot be written; name another folder by --output")
 
 
-def refuse_output(config: RunConfig, output: Path, resume: bool) -> None:
-    """Raise `InputError` where the output folder is somebody else's, or of a run with other settings."""
+def refuse_taken(output: Path) -> None:
+    """Raise `InputError` where the folder of a new run cannot be made, or is somebody else's."""
+    nearest = next(path for path in (output, *output.absolute().parents) if path.exists())
+    if nearest != output and not (nearest.is_dir() and os.access(nearest, os.W_OK | os.X_OK)):
+        raise InputError(f"{output}: cannot be made in {nearest}; name another folder by --output")
+    if output.exists() and (not output.is_dir() or any(output.iterdir())):
+        raise InputError(f"{output}: is there already; go on with its run by --resume, or name another by --output")
+
+
+def refuse_other_run(config: RunConfig, output: Path) -> None:
+    """Raise `InputError` where the folder holds no run to go on with, or one with other settings."""
     there = output / "run.yaml"
-    if not resume:
-        nearest = next(path for path in (output, *output.absolute().parents) if path.exists())
-        if nearest != output and not (nearest.is_dir() and os.access(nearest, os.W_OK | os.X_OK)):
-            raise InputError(f"{output}: cannot be made in {nearest}; name another folder by --output")
-        if output.exists() and (not output.is_dir() or any(output.iterdir())):
-            raise InputError(f"{output}: is there already; go on with its run by --resume, or name another by --output")
-        return
     if not there.exists():
         raise InputError(f"{output}: holds no run to go on with (no run.yaml); leave --resume out to begin one")
     before = _flat(asdict(check(RunConfig, read_yaml(read_text(there), str(there)), str(there))))

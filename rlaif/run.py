@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-from rlaif import environment, folder, report
+from rlaif import environment, folder, quickstart, report
 from rlaif.adapters import load_judge, settled
 from rlaif.checkpoint import write_atomically
 from rlaif.config import GenerationSection, GroupConfig, JudgeRef, PPOConfig, PPOSection, RunConfig, read_run
@@ -52,10 +53,14 @@ def train(run: str | Path | RunConfig, sets: Iterable[str] = (), *, resume: bool
     config = run if isinstance(run, RunConfig) else read_run(Path(run), sets)
     if not config.output:
         raise InputError("output: is missing; name the folder of the run")
+    output, budget = Path(config.output), Budget(config.budget.usd, config.budget.calls)
+    # From the cheap to the dear: what is wrong with a card or the data is told before a model is made or loads.
+    if not resume:
+        folder.refuse_taken(output)
+    config = quickstart.resolve(config, lambda line: print(line, file=sys.stderr, flush=True))  # noqa: T201
     config = settled_in(config, Path() if isinstance(run, RunConfig) else Path(run).parent)
-    output, budget = Path(str(config.output)), Budget(config.budget.usd, config.budget.calls)
-    # From the cheap to the dear: what is wrong with a card or the data is told before a model loads.
-    folder.refuse_output(config, output, resume)
+    if resume:
+        folder.refuse_other_run(config, output)
     refuse_misfit(config.ppo.batch_size)
     if isinstance(args := args_of(config), GroupConfig):
         refuse_unfit(args, config.policy.model, config.policy.revision)
@@ -231,7 +236,6 @@ def _show(
     told: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], model: Path, is_seq2seq: bool, page: Path
 ) -> None:
     """Print the numbers, three pairs of samples, the answer in words, and how to load the model."""
-    import sys
 
     def say(*lines: str) -> None:
         print(*lines, sep="\n", file=sys.stderr, flush=True)  # noqa: T201

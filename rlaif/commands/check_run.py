@@ -171,7 +171,7 @@ def _warnings(config: RunConfig, judges: Judges) -> list[str]:
     if not config.guard.judges:
         said.append("nothing guards the training: the last model will be kept; name a judge in guard.judges")
     try:
-        folder.refuse_output(config, Path(str(config.output)), resume=False)
+        folder.refuse_taken(Path(str(config.output)))
     except InputError as error:
         said.append(str(error))
     return [f"warning: {line}" for line in said]
