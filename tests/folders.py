@@ -136,5 +136,5 @@ def run_folder(
         lines([{"begun": "2026-01-02 03:04:05 UTC", "packages": {"torch": "2.13.0"}}])
     )
     numbers = told(told_of(rows, steps, config.seed))
-    (folder / "evaluation.json").write_text(json.dumps(finite(numbers), ensure_ascii=False))
+    (folder / "evaluation.json").write_text(json.dumps(finite(numbers)))
     return folder

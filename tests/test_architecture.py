@@ -161,7 +161,20 @@ def test_policy_is_data_and_holds_no_python(folder: str) -> None:
 
 # --- start-up and the public surface --------------------------------------------------------------------------
 
-HEAVY = ["torch", "transformers", "matplotlib", "jinja2", "datasets", "openai", "boto3", "trl", "peft", "accelerate", "evaluate", "pandas"]
+HEAVY = [
+    "torch",
+    "transformers",
+    "matplotlib",
+    "jinja2",
+    "datasets",
+    "openai",
+    "boto3",
+    "trl",
+    "peft",
+    "accelerate",
+    "evaluate",
+    "pandas",
+]
 
 
 @pytest.mark.parametrize("line", ["import rlaif", "import rlaif.__main__ as m; m.main(['--help'])"])
