@@ -3,10 +3,10 @@ Detoxify small real models, and measure what it took and what it cost, by a judg
 
     python -m benchmarks.detox [--seeds 3] [--model comment-llama] [--set ppo.steps=20]
 
-For each model and seed: `rlaif train benchmarks/detox/MODEL.yaml`, whose guard keeps the best model by a held-out judge,
-and the numbers of its evaluation.json: 500 test prompts, one completion each, sampled with the same seed before and
-after. Toxicity is 1 - score of toxicity-roberta-b, held out: made of other data than the training judge; distinct-2 is
-at equal numbers of words, perplexity that of the model before training. The seconds are of the whole run. Needs
+For each model and seed: `rlaif train benchmarks/detox/MODEL.yaml`, whose guard keeps the best model by a held-out
+judge, and the numbers of its evaluation.json: 500 test prompts, one completion each, sampled with the same seed before
+and after. Toxicity is 1 - score of toxicity-roberta-b, held out: made of other data than the training judge; distinct-2
+is at equal numbers of words, perplexity that of the model before training. The seconds are of the whole run. Needs
 ../shared.
 """
 

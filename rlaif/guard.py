@@ -199,7 +199,7 @@ class Guard(Callback):
         bands = {"distinct_2": (section.distinct_2, inf), "length": section.length, "perplexity": section.perplexity}
         for name, (low, high) in bands.items():
             measurable = self.looks[0][name] is not None  # one-word answers have no distinct-2 to lose
-            if measurable and ((ratio := look[name]) is None or not low <= ratio <= high):
+            if measurable and (low, high) != (0, inf) and ((ratio := look[name]) is None or not low <= ratio <= high):
                 band = f"{low:g} and more" if high == inf else f"{low:g} to {high:g}"
                 faults.append(f"{name.replace('_', '-')} is {_times(ratio)} of before (band: {band})")
         return faults

@@ -89,7 +89,7 @@ class Run:
         """What it has said so far."""
         return self._said.read_text() if self._said.exists() else ""
 
-    def ended(self, timeout: float = 60) -> subprocess.CompletedProcess[str]:
+    def ended(self, timeout: float = 180) -> subprocess.CompletedProcess[str]:
         """Wait for the end; a status below 0 is the signal that killed it."""
         self.process.join(timeout)
         status = self.process.exitcode

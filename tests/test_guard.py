@@ -279,6 +279,12 @@ def test_what_could_not_be_measured_before_cannot_leave_its_band(llama, tmp_path
     assert guard.best["step"] == 1
 
 
+def test_a_band_from_nothing_is_off(llama, tmp_path, monkeypatch):
+    trainer, _ = seen(tmp_path, llama, monkeypatch, BEFORE, BANDS["nothing said"][0], section={"distinct_2": 0.0})
+    trainer.train()
+    assert lines_of(tmp_path)[0]["alarms"] == []
+
+
 def test_a_band_of_the_section_acts(llama, tmp_path, monkeypatch):
     section = {"length": [0.1, 3.0], "perplexity": [0.1, 9.0], "distinct_2": 0.1, "score_drop": 0.4, "follow": 0.0}
     looks = [look for name, (look, _) in BANDS.items() if name not in ("silence", "nothing said", "impossible")]

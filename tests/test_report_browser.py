@@ -22,6 +22,9 @@ from tests.test_report import hostile_run
 
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 
+PATIENCE = 120_000
+"""Milliseconds: a machine that is busy is no fault of a page. The one time that is told is measured in the page."""
+
 Open = Callable[..., Any]
 
 
@@ -54,6 +57,7 @@ def visit(chromium: Any) -> Iterator[Open]:
     def visit(path: Path, **options: Any) -> Any:
         context = chromium.new_context(offline=True, **options)
         contexts.append(context)
+        context.set_default_timeout(PATIENCE)
         page = context.new_page()
         page.on("request", lambda request: asked.append(request.url))
         page.on("console", lambda message: said.append(message.text))
@@ -92,7 +96,7 @@ def until(page: Any, rows: int) -> None:
     """Wait until the table has so many rows: what is typed is looked for a moment later."""
     from playwright.sync_api import expect
 
-    expect(page.locator("#explorer tbody tr")).to_have_count(rows, timeout=20_000)
+    expect(page.locator("#explorer tbody tr")).to_have_count(rows, timeout=PATIENCE)
 
 
 def count(page: Any) -> str:

@@ -67,7 +67,7 @@ CHEAP = {
     "wrong type": (["--set", "ppo.steps=many"], "ppo.steps: should be a whole number, not 'many'"),
     "no key": (["--set", "ppo.steps"], "should be KEY=value"),
     "batch not divisible": (["--set", "ppo.mini_batch_size=3"], "batch_size (4) should be a multiple of"),
-    "a group that does not fit": (["--set", "algorithm=grpo"], "batch_size (4) should be a multiple of num_generations"),
+    "a group too large": (["--set", "algorithm=grpo"], "batch_size (4) should be a multiple of num_generations"),
     "no card": (["--set", "judge=nope"], "no judge named 'nope'"),
     "no card file": (["--set", "judge=./nope.yaml"], "nope.yaml: no such judge file"),
     "wrong key of a card": (["--set", "judge.badd=hate"], "unknown key 'badd' (did you mean 'bad'?)"),
@@ -113,7 +113,7 @@ DATA = {
     "a column for the judge": (
         [{"prompt": f"{i}", "kind": "q"} for i in range(9)],
         ["--set", "judge={adapter: python, function: './needs.py:judge'}"],
-        "the judge needs the column 'answer' of the data; there are: kind",
+        "judge python needs the column 'answer' of the data; there are: kind",
     ),
 }  # fmt: skip
 
@@ -165,9 +165,10 @@ def test_a_folder_without_a_model_is_refused(here, main):
     assert "empty" in refused(main, "run.yaml", "--output", "never", "--set", "policy.model=./empty")
 
 
-def test_a_classifier_is_no_policy(here, main, output):
-    line = refused(main, "run.yaml", "--output", output, "--set", "policy.model=./judge")
-    assert "policy.model" in line
+def test_a_classifier_is_no_policy(made, output):
+    done = made.train("--output", output, "--set", "policy.model=./judge")
+    assert done.returncode == 2
+    assert "policy.model" in one_line(done)
 
 
 # --- what fails at work -----------------------------------------------------------------------------------------
@@ -218,7 +219,7 @@ MEMORY = {
 def test_where_memory_runs_out_it_says_what_to_lower_and_keeps_the_last_whole_step(what, made, output):
     function, error, said = MEMORY[what]
     owner, name = function.rsplit(".", 1)
-    call = 2 if "acting" in what else 6  # in the second step
+    call = 3 if "acting" in what else 6  # in the second step; the first completions are those before training
     meddle = f"import torch\nfrom rlaif.policy import Policy\ndef full(*_): raise {error}\n"
     done = made.train("--output", output, meddle=f"{meddle}before({owner}, {name!r}, full, {call})")
     assert done.returncode == 1, done.stderr
