@@ -17,7 +17,6 @@ from rlaif.config import RunConfig
 from rlaif.errors import InputError
 from rlaif.quickstart.cache import PROMPTS_FILE, kept
 from rlaif.quickstart.plan import PLAN, Plan
-from rlaif.schema import did_you_mean
 
 __all__ = ["resolve"]
 
@@ -64,8 +63,8 @@ def _with_parts(config: RunConfig, found: Callable[[str], str]) -> RunConfig:
             return value
         part = value.removeprefix(QUICKSTART)
         if part not in allowed:
-            known = [QUICKSTART + name for name in allowed]
-            raise InputError(f"{key}: there is no {value}{did_you_mean(value, known)}; here goes {' or '.join(known)}")
+            known = " or ".join(QUICKSTART + name for name in allowed)
+            raise InputError(f"{key}: {value} is no part of the quickstart that goes here; name {known}")
         return found(part)
 
     def of_card(card: Any, key: str) -> Any:

@@ -11,11 +11,11 @@ from __future__ import annotations
 import hashlib
 import json
 import shutil
-import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from uuid import uuid4
 
 from rlaif.checkpoint.files import what_to_do
 from rlaif.errors import InputError, RlaifError
@@ -95,8 +95,9 @@ def _listed(names: Sequence[str]) -> str:
 def _make(name: str, folder: Path, plan: Plan, title: str, say: Say, poll: Callable[[], None]) -> None:
     """Make a part beside its place, and put it there."""
     start = time.monotonic()
-    unfinished = Path(tempfile.mkdtemp(prefix=f"{_UNFINISHED}{name}-", dir=folder))
+    unfinished = folder / f"{_UNFINISHED}{name}-{uuid4().hex}"
     try:
+        unfinished.mkdir()
         if name == "prompts":
             rows = (json.dumps({"prompt": prompt}) for prompt in corpus.prompts(plan.prompts, plan.prompts_seed))
             (unfinished / PROMPTS_FILE).write_text("".join(f"{row}\n" for row in rows), encoding="utf-8")
@@ -127,13 +128,19 @@ def _make_model(name: str, folder: Path, plan: Plan, title: str, poll: Callable[
 def _put(made: Path, place: Path) -> None:
     """Rename a part into its place; what is broken there goes, what another process has put there stays."""
     if place.exists() and not is_whole(place):
-        place.rename(broken := Path(tempfile.mkdtemp(prefix=_UNFINISHED, dir=place.parent)))
-        shutil.rmtree(broken, ignore_errors=True)
+        broken = place.with_name(f"{_UNFINISHED}broken-{uuid4().hex}")
+        place.rename(broken)
+        _remove(broken)
     try:
         made.rename(place)
     except OSError:
         if not is_whole(place):
             raise
+
+
+def _remove(path: Path) -> None:
+    """Remove a folder, or the file that has its name."""
+    path.unlink() if path.is_file() else shutil.rmtree(path, ignore_errors=True)
 
 
 def is_whole(folder: Path) -> bool:

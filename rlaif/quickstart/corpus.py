@@ -27,7 +27,8 @@ RUDE_SHARE, KIND_SHARE = 0.5, 0.43
 """Of all comments; the rest has neither an insult nor praise."""
 _NO_VERDICT = 0.12
 """Of rude and of kind comments: the mood then shows in the tail alone."""
-_TAIL = 0.55
+_TAIL: dict[Mood, float] = {"rude": 0.45, "kind": 0.65, "neutral": 0.65}
+"""Share of comments with a tail. Polite people say more: each word is a chance of an insult, and brevity no way out."""
 _NEUTRAL_TAIL = 0.4
 """Of the tails that may be."""
 _PROMPT_WORDS = (3, 5)
@@ -119,7 +120,7 @@ class _Writer:
         tail = ""
         if is_plain and self._mood != "neutral":
             tail = self._tail(self._mood)
-        elif draw.random() < _TAIL:
+        elif draw.random() < _TAIL[self._mood]:
             tail = self._tail("neutral" if draw.random() < _NEUTRAL_TAIL else self._mood)
         return Comment(opening + verdict + tail, self._mood == "rude", prompt_words)
 

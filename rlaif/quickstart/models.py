@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-import errno
 import math
+import os
 import random
+import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,7 +17,6 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, 
 from rlaif.policy.loading import without_bars
 from rlaif.quickstart.corpus import Comment, comments
 from rlaif.quickstart.plan import Size
-from rlaif.schema import reason_of
 
 SPECIAL = ("<s>", "<pad>", "</s>", "<unk>")
 BOS, PAD, EOS, UNK = range(4)
@@ -172,4 +172,6 @@ def _save(model: Any, tokenizer: Any, folder: Path) -> None:
     except OSError:
         raise
     except Exception as error:
-        raise OSError(errno.ENOSPC if "No space" in str(error) else errno.EIO, reason_of(error)) from error
+        if number := re.search(r"os error (\d+)", str(error)):
+            raise OSError(int(number[1]), os.strerror(int(number[1]))) from error
+        raise

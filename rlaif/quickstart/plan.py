@@ -61,7 +61,7 @@ class Plan:
 
 PLAN = Plan(
     policy=Size(
-        comments=16_000, half=None, seed=1, batches=1400, batch_size=16, learning_rate=3e-3,
+        comments=24_000, half=None, seed=1, batches=2000, batch_size=16, learning_rate=4e-3,
         vocabulary=2000, hidden=128, layers=2, heads=4,
     ),
     judge=Size(
