@@ -90,14 +90,7 @@ def bench(
         JudgeBug: a judge broke its contract.
 
     """
-    session = Session(Budget(budget_usd, budget_calls), fresh)
-    refs = [judges] if isinstance(judges, str | Path | Mapping) or callable(judges) else list(judges)
-    if not refs:
-        raise InputError("bench needs a judge")
-    made = [
-        load_judge(ref, session=session) if isinstance(ref, str | Path | Mapping) else judge_of(ref) for ref in refs
-    ]
-    named = all(isinstance(ref, str | Path | Mapping) for ref in refs)
+    made, session = _made(judges, Session(Budget(budget_usd, budget_calls), fresh))
     needed: frozenset[str] = frozenset().union(*(judge.reads for judge in made))
     meaning = Meaning(frozenset(_listed(bad)), frozenset(_listed(good)), graded)
     tables = examine(sources_of(data, columns or {}, split, limit, needed), meaning, _listed(groups))
@@ -105,11 +98,22 @@ def bench(
         retest=retest, probes=probes, policy=None if policy is None else str(policy), best_of=best_of, draws=draws,
         prompts=None if prompts is None else Source(str(prompts)), template=template, seed=seed,
     )  # fmt: skip
-    benchmark = Benchmark(made, tables, session if named else None, options)
+    benchmark = Benchmark(made, tables, session, options)
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch) / "bench" if output is None else Path(output)
         benchmark.ask(folder)
         return benchmark.told(folder)
+
+
+def _made(judges: CardRef | Judge | Sequence[CardRef | Judge], session: Session) -> tuple[list[Judge], Session | None]:
+    """Make judges of cards and take those that are made; they share the session if all are of cards."""
+    refs = [judges] if isinstance(judges, str | Path | Mapping) or callable(judges) else list(judges)
+    if not refs:
+        raise InputError("bench needs a judge")
+    made = [
+        load_judge(ref, session=session) if isinstance(ref, str | Path | Mapping) else judge_of(ref) for ref in refs
+    ]
+    return made, session if all(isinstance(ref, str | Path | Mapping) for ref in refs) else None
 
 
 def sources_of(
