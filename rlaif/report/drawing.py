@@ -10,7 +10,7 @@ from __future__ import annotations
 import io
 import re
 import xml.etree.ElementTree as ET
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -96,6 +96,17 @@ class Plot:
     def svg(self) -> Markup:
         """The figure as an element of a page."""
         return _inline(self)
+
+
+def short(label: str, width: int = 36) -> str:
+    """Return a name as it stands beside an axis."""
+    label = visible(label).replace("\n", " ")
+    return label if len(label) <= width else f"{label[: width - 1]}…"
+
+
+def room(labels: Iterable[str]) -> float:
+    """Return the inches that short names take beside an axis."""
+    return 0.2 + 0.068 * max(len(short(label)) for label in labels)
 
 
 def save(plot: Plot, folder: Path) -> None:
