@@ -11,7 +11,7 @@ from rlaif.benchmark.agreement import kendall, spearman
 from rlaif.benchmark.columns import Floats, Texts
 from rlaif.benchmark.ledger import Line
 
-DISAGREEMENTS = 20
+DISAGREEMENTS = 100
 READ = 2000
 """Characters of a text that bench.json shows; scores.jsonl has all."""
 
@@ -70,6 +70,7 @@ def disputed(lines: Iterable[Line], wanted: dict[int, float], names: Sequence[st
                 "completion": line["completion"][:READ],
                 "distance": wanted[i],
                 "scores": {name: said[name]["score"] for name in names},
+                "statuses": {name: said[name]["status"] for name in names},
                 "reasons": {name: said[name]["reason"] for name in names if said[name]["reason"]},
             }
     return [found[i] for i in wanted]

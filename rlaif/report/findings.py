@@ -69,7 +69,7 @@ def _judge_row(run: RunFolder | None, name: str, judge: Row, harm: bool) -> list
     )
     cells = [tables.of(name, about), *([tables.of(run.name)] if run else [])]
     cells += [_mean(judge, side) for side in ("before", "after")]
-    note = interval(rows_in(change, "ci95")) or str(inside(change, "note") or "")
+    note = tables.interval(rows_in(change, "ci95"), signed=True) or str(inside(change, "note") or "")
     cells += [
         tables.number(difference, signed=True, note=note, tone=tone),
         tables.p_value(at(change, "p_value"), at(change, "p_resolution")),
@@ -82,12 +82,6 @@ def _judge_row(run: RunFolder | None, name: str, judge: Row, harm: bool) -> list
         cells.append(tables.number(at(change, "toxicity_mean_pct"), 1, signed=True))
     cells += [tables.number(at(change, "effect_size"), 2, signed=True), tables.number(at(judge, "n"), 0)]
     return [*cells, _abstained(judge)]
-
-
-def interval(ends: Sequence[Any], digits: int = 3) -> str:
-    """Write an interval, or nothing where there is none."""
-    known = [end for end in ends if isinstance(end, int | float)]
-    return " to ".join(shown(end, digits, signed=True) for end in known) if len(known) == 2 else ""
 
 
 def _mean(judge: Row, side: str) -> Cell:
@@ -145,7 +139,11 @@ def price_table(runs: Sequence[RunFolder]) -> Table | None:
         before, after, ends = prices.get(key, (None, None, ()))
         ratio = after / before if before and after is not None else None
         cells = [tables.of(_name(key)), *([tables.of(run.name)] if len(runs) > 1 else [])]
-        cells += [tables.number(before), tables.number(after), tables.number(ratio, 2, note=interval(ends, 2))]
+        cells += [
+            tables.number(before),
+            tables.number(after),
+            tables.number(ratio, 2, note=tables.interval(ends, 2, signed=True)),
+        ]
         rows.append(cells)
     columns = [Column("Measure", numeric=False), *([Column("Run", numeric=False)] if len(runs) > 1 else [])]
     columns += [Column("Before"), Column("After"), Column("Times before")]
@@ -193,7 +191,7 @@ def seeds_table(runs: Sequence[RunFolder]) -> Table | None:
     rows = []
     for name in mapping(measured[0].told, "judges"):
         spread = over_seeds([at(run.told, "judges", name, "change", "score_mean") for run in measured])
-        note = interval(spread.ci95 or ())
+        note = tables.interval(spread.ci95 or (), signed=True)
         rows.append(
             [
                 tables.of(name),
