@@ -26,13 +26,7 @@ def answer(table: Entry) -> list[str]:
         return ["No judge can be ranked: none has scores that could be right or wrong"]
     best, *others = judges
     said = _beside_judges(table, best, others)
-    baselines = [name for name, entry in entries.items() if entry["baseline"] and entry[measure]]
-    compared = _compared(table["against_baselines"], best)
-    if unbeaten := [name for name in baselines if name in compared and not _beats(compared[name], best)]:
-        which = f"the baseline{'s' * (len(unbeaten) > 1)} {_listed(unbeaten)}"
-        said = [f"The best judge, {best}, is not shown to be better than {which}", *said]
-    elif baselines:
-        said.append(f"{best} beats {'every baseline' if len(baselines) > 1 else 'the baseline'}: {_listed(baselines)}")
+    said = [*_beaten_by_baselines(table, best), *said, *_beats_baselines(table, best)]
     if (coverage := entries[best]["coverage"]) < 1:
         said.append(f"{best} has no score of {100 * (1 - coverage):.1f} % of the texts, which are in no number")
     unranked = [name for name, entry in entries.items() if not entry["baseline"] and name not in judges]
@@ -51,8 +45,26 @@ def _beside_judges(table: Entry, best: str, others: Sequence[str]) -> list[str]:
     if not equal:
         one = compared[others[0]]
         return [f"{best} is the best judge, ahead of {others[0]} by {evidence(one)}", f"Its {what} is {size}"]
-    how = f": {evidence(compared[equal[0]])}" if len(equal) == 1 and equal[0] in compared else ""
+    how = f": a difference of {evidence(compared[equal[0]])}" if len(equal) == 1 and equal[0] in compared else ""
     return [f"{best} is ahead, but is not shown to be better than {_listed(equal)}{how}", f"Its {what} is {size}"]
+
+
+def _beaten_by_baselines(table: Entry, best: str) -> Iterator[str]:
+    """Say what comes before all else: that the best judge is worth no more than what costs nothing."""
+    compared = _compared(table["against_baselines"], best)
+    better = [name for name, one in compared.items() if _beats(one, name)]
+    equal = [name for name, one in compared.items() if not one["different"]]
+    if better:
+        yield f"No judge is worth a baseline: the best, {best}, is worse than {_listed(better)}"
+    if equal:
+        whose = "It" if better else f"The best judge, {best},"
+        yield f"{whose} is not shown to be better than the baseline{'s' * (len(equal) > 1)} {_listed(equal)}"
+
+
+def _beats_baselines(table: Entry, best: str) -> Iterator[str]:
+    compared = _compared(table["against_baselines"], best)
+    if compared and all(_beats(one, best) for one in compared.values()):
+        yield f"{best} beats every baseline: {_listed(list(compared))}"
 
 
 def _compared(comparisons: Sequence[Entry], name: str) -> dict[str, Entry]:
@@ -68,8 +80,8 @@ def _listed(names: Sequence[str]) -> str:
     return " and ".join(filter(None, (", ".join(names[:-1]), names[-1])))
 
 
-def findings(table: Entry) -> Iterator[str]:
-    """Say what stands out beside the judges' comparisons: what scores follow instead of what people said."""
+def beside_baselines(table: Entry) -> Iterator[str]:
+    """Say which judges do not beat which baselines."""
     judges = {name: entry for name, entry in table["judges"].items() if not entry["baseline"]}
     for one in table["against_baselines"]:
         judge, baseline = (one["a"], one["b"]) if one["a"] in judges else (one["b"], one["a"])
@@ -77,6 +89,11 @@ def findings(table: Entry) -> Iterator[str]:
             yield f"{judge} does not beat the baseline {baseline}: difference {evidence(one)}"
         elif one["a"] == baseline:
             yield f"the baseline {baseline} beats {judge} by {evidence(one)}"
+
+
+def findings(table: Entry) -> Iterator[str]:
+    """Say what stands out of each judge: what its scores follow instead of what people said."""
+    judges = {name: entry for name, entry in table["judges"].items() if not entry["baseline"]}
     for name, entry in judges.items():
         if entry["length_bias"] is not None and abs(entry["length_bias"]) >= FOLLOWS_LENGTH:
             which = "longer" if entry["length_bias"] > 0 else "shorter"

@@ -69,6 +69,7 @@ def _sentences(table: Mapping[str, Any]) -> Iterator[str]:
     yield from map(words.comparison, table["comparisons"][:LINES])
     if (more := len(table["comparisons"]) - LINES) > 0:
         yield f"… and {more} more comparisons in bench.json"
+    yield from words.beside_baselines(table)
     yield from words.findings(table)
 
 

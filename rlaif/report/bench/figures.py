@@ -94,7 +94,7 @@ def _reliability(bench: BenchFolder, part: Part) -> Plot | None:
         f"reliability-{part.place + 1}", title,
         "Share of good texts among those of about one score, by tenths of the scale; on the dashed line a score is a "
         "probability of being good.",
-        f"{title}. {said}.", Table(f"{title}, by tenths of the scale", columns, rows), draw, height=3.1,
+        f"{title}. {said}.", Table(f"{title}, by tenths of the scale", columns, rows), draw, height=3.1, left=0.6,
         labels=len(bins) if len(bins) > 1 else 0,
     )  # fmt: skip
 
@@ -193,7 +193,7 @@ def _cost(bench: BenchFolder, part: Part) -> Plot | None:
         f"{measure} with its interval over {unit} per 1,000 texts; the upper left corner is best.{line}{missing}",
         f"{title}, {unit} per 1,000 texts and {measure}. {said}.", Table(title, columns, rows),
         lambda axes: _draw_cost(axes, bench, priced, baseline, f"{unit} per 1,000 texts", measure), height=2.7,
-        labels=len(priced),
+        left=0.6, labels=len(priced),
     )  # fmt: skip
 
 
@@ -206,29 +206,25 @@ def _seconds(entry: Row) -> float | None:
     return 1000 / rate if rate else None
 
 
-MARKS = "osD^vP"
-"""Of judges, so that they can be told apart without colour."""
-
-
 def _draw_cost(
     axes: Axes, bench: BenchFolder, priced: Sequence[Priced], baseline: float | None, x_label: str, y_label: str
 ) -> None:
-    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
     if baseline is not None:
         axes.axhline(baseline, color=BEFORE, linewidth=0.9, linestyle=(0, (2, 2)))
-    for place, of in enumerate(priced):
+    for of in priced:
         colour = bench.colour(of.name)
         if of.ends:
             axes.plot([of.cost, of.cost], of.ends, color=colour, linewidth=1.6, solid_capstyle="butt")
-        axes.plot([of.cost], [of.value], MARKS[place % len(MARKS)], color=colour, markersize=6,
+        axes.plot([of.cost], [of.value], bench.mark(of.name), color=colour, markersize=6,
                   markeredgecolor=PAPER, markeredgewidth=0.6, label=short(of.name, 24))  # fmt: skip
     axes.set_xscale("log")
     low, high = min(of.cost for of in priced), max(of.cost for of in priced)
     axes.set_xlim(low / 1.8, high * 1.8)
-    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5), numticks=8))
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 1.5, 2, 3, 5, 7), numticks=8))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda x, _: f"{x:.4g}"))
-    axes.xaxis.set_minor_formatter(NullFormatter())
+    axes.xaxis.set_minor_locator(NullLocator())
     axes.margins(y=0.12)
     axes.locator_params(axis="y", nbins=5)
     axes.set_xlabel(x_label)

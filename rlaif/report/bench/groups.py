@@ -138,11 +138,9 @@ def _plot(bench: BenchFolder, of: Grouped, place: int) -> Plot | None:
 
 
 def _draw(axes: Axes, bench: BenchFolder, groups: Sequence[str], points: dict[str, list[tuple[int, float]]]) -> None:
-    from rlaif.report.bench.figures import MARKS
-
-    for place, (name, known) in enumerate(points.items()):
+    for name, known in points.items():
         ys, xs = zip(*known, strict=True)
-        axes.plot(xs, ys, MARKS[place % len(MARKS)], color=bench.colour(name), markersize=5, alpha=0.85,
+        axes.plot(xs, ys, bench.mark(name), color=bench.colour(name), markersize=5, alpha=0.85,
                   markeredgewidth=0, label=short(name, 24), clip_on=False)  # fmt: skip
     axes.set_yticks(range(len(groups)), [short(group or "(none)") for group in groups])
     axes.tick_params(axis="y", labelcolor=INK)

@@ -21,15 +21,13 @@ def percent(share: float | None, digits: int = 1, *, note: str = "") -> Cell:
     return Cell(f"{tables.shown(100 * share, digits)} %", share, note)
 
 
-def by_judge(
-    bench: BenchFolder, caption: str, columns: Sequence[Column], cells: Cells, *, baselines: bool = True
-) -> Table:
-    """Make a table with a row for each judge of each part."""
+def by_judge(bench: BenchFolder, caption: str, columns: Sequence[Column], cells: Cells) -> Table:
+    """Make a table with a row for each judge of each part; what baselines do there is known."""
     several = len(bench.parts) > 1
     rows = [
         [*([tables.of(part.label)] if several else []), judge_cell(bench, name), *cells(entry)]
         for part in bench.parts
-        for name, entry in (part.judges if baselines else part.real).items()
+        for name, entry in part.real.items()
     ]
     heads = [*([Column("File", numeric=False)] if several else []), Column("Judge", numeric=False), *columns]
     return Table(caption, heads, rows, sortable=True)
@@ -57,7 +55,7 @@ def coverage_table(bench: BenchFolder) -> Table:
 
     columns = [Column("Coverage", hint="have a score"), Column("Texts"),
                *(Column(status.replace("_", " ").capitalize()) for status in statuses)]  # fmt: skip
-    return by_judge(bench, "How many texts each judge has a score of", columns, cells, baselines=False)
+    return by_judge(bench, "How many texts each judge has a score of", columns, cells)
 
 
 # --- agreement with people ----------------------------------------------------------------------------------------
@@ -104,10 +102,10 @@ def _best_f1(entry: Row) -> Cell:
     )
 
 
-def comparison_tables(bench: BenchFolder) -> list[Table]:
-    """Return which judge beats which, and which baselines."""
+def comparison_tables(bench: BenchFolder) -> dict[str, Table]:
+    """Return which judge beats which, and which baselines, where there is something to compare."""
     captions = {"comparisons": "Judges beside each other", "against_baselines": "Judges beside the baselines"}
-    found = []
+    found = {}
     for key, caption in captions.items():
         rows = [
             [*([tables.of(part.label)] if len(bench.parts) > 1 else []), *_comparison(one)]
@@ -121,7 +119,7 @@ def comparison_tables(bench: BenchFolder) -> list[Table]:
             Column("Rows", hint="that both scored"),
         ]  # fmt: skip
         if rows:
-            found.append(Table(caption, columns, rows, sortable=True))
+            found[key] = Table(caption, columns, rows, sortable=True)
     return found
 
 
@@ -131,12 +129,16 @@ def _comparison(one: Row) -> list[Cell]:
         tables.of(inside(one, "a")),
         tables.of(inside(one, "b")),
         tables.number(at(one, "difference"), note=interval(rows_in(one, "ci95"), signed=True)),
-        tables.p_value(at(one, "p_value"), None),
-        tables.p_value(at(one, "p_adjusted"), None),
+        _p_value(at(one, "p_value")),
+        _p_value(at(one, "p_adjusted")),
         tables.of("–" if different is None else "different" if different else "no difference",
                   tone="" if different else "quiet"),
         tables.number(at(one, "n"), 0),
     ]  # fmt: skip
+
+
+def _p_value(p: float | None) -> Cell:
+    return Cell("< 0.001", p) if p is not None and p < 0.001 else tables.p_value(p, None)
 
 
 # --- fit as a reward ----------------------------------------------------------------------------------------------
@@ -241,7 +243,7 @@ def cost_table(bench: BenchFolder) -> Table:
             tables.number(usd, 4 if usd else 0),
         ]
 
-    return by_judge(bench, "What each judge took", columns, cells, baselines=False)
+    return by_judge(bench, "What each judge took", columns, cells)
 
 
 def judge_table(bench: BenchFolder) -> Table:

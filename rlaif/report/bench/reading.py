@@ -17,6 +17,9 @@ from rlaif.schema import reason_of
 
 TOLD = "bench.json"
 
+MARKS = "osD^vP"
+"""Points that can be told apart without colour."""
+
 
 @dataclass(frozen=True)
 class Part:
@@ -53,8 +56,9 @@ class Part:
 
     @property
     def real(self) -> dict[str, Row]:
-        """The entries without baselines."""
-        return {name: entry for name, entry in self.judges.items() if not entry.get("baseline")}
+        """The entries without baselines, in the order of the command, which is that of colours and legends."""
+        found = mapping(self.table, "judges")
+        return {name: mapping(found, name) for name in found if not inside(found, name, "baseline")}
 
     def title(self, what: str) -> str:
         """Name something of this part."""
@@ -112,6 +116,18 @@ class BenchFolder:
         return [name for name in self.names if not inside(self.told, "judges", name, "baseline")]
 
     @property
+    def draws(self) -> int:
+        """Of the bootstrap."""
+        return int(at(self.told, "draws") or 0)
+
+    @property
+    def sampled(self) -> str:
+        """What the best of n was picked from."""
+        told = mapping(self.told, "best_of")
+        count, prompts = (f"{at(told, key) or 0:,.0f}" for key in ("n", "prompts"))
+        return f"{count} completions of each of {prompts} prompts by {inside(told, 'policy')}"
+
+    @property
     def over_budget(self) -> int:
         """Judgements that were not asked for."""
         return int(at(self.told, "over_budget") or 0)
@@ -130,6 +146,10 @@ class BenchFolder:
     def colour(self, name: str) -> str:
         """Return a judge's colour in all figures; baselines share one."""
         return SERIES[self.real.index(name) % len(SERIES)] if name in self.real else BEFORE
+
+    def mark(self, name: str) -> str:
+        """Return a judge's mark in all figures."""
+        return MARKS[self.real.index(name) % len(MARKS)] if name in self.real else MARKS[0]
 
     def dash(self, name: str) -> Any:
         """Return a judge's line in all figures."""

@@ -120,7 +120,7 @@
     };
     const rowOf = (row) => make("tr", { role: "row" },
       make("th", { role: "rowheader", scope: "row", class: "no" }, make("span", { class: "unseen", text: `${data.what} ` }), String(row.no)),
-      ...(hasPrompts ? [make("td", { role: "cell", class: "prompt", "data-label": "Prompt" }, ...foldable(row.p, `Prompt of ${data.what} ${row.no}`))] : []),
+      ...(hasPrompts ? [make("td", { role: "cell", class: "prompt", "data-label": "Prompt" }, ...(row.p.trim() ? foldable(row.p, `Prompt of ${data.what} ${row.no}`) : []))] : []),
       ...panes.map((_, i) => paneOf(row, i)),
       ...changes.map((change) => {
         const value = changeOf(row, change);
