@@ -12,7 +12,6 @@ from rlaif.report.bench.numbers import MEASURES
 from rlaif.report.bench.reading import BenchFolder, Part
 from rlaif.report.drawing import ALARM, BEFORE, INK, PAPER, SERIES, SOFT, Plot, room, short
 from rlaif.report.estimates import Estimate, estimates
-from rlaif.report.inert import visible
 from rlaif.report.reading import Row, at, mapping, rows_in
 from rlaif.report.tables import Cell, Column, Table, shown
 
@@ -83,7 +82,7 @@ def _reliability(bench: BenchFolder, part: Part) -> Plot | None:
         for name, points in bins.items():
             xs, ys, _ = zip(*points, strict=True)
             axes.plot(xs, ys, color=bench.colour(name), linestyle=bench.dash(name), marker="o", markersize=3.5,
-                      label=short(name, 24))  # fmt: skip
+                      label=short(name))  # fmt: skip
         axes.set_xlim(-0.02, 1.02)
         axes.set_ylim(-0.02, 1.02)
         axes.set_xlabel("score")
@@ -218,7 +217,7 @@ def _draw_cost(
         if of.ends:
             axes.plot([of.cost, of.cost], of.ends, color=colour, linewidth=1.6, solid_capstyle="butt")
         axes.plot([of.cost], [of.value], bench.mark(of.name), color=colour, markersize=6,
-                  markeredgecolor=PAPER, markeredgewidth=0.6, label=short(of.name, 24))  # fmt: skip
+                  markeredgecolor=PAPER, markeredgewidth=0.6, label=short(of.name))  # fmt: skip
     axes.set_xscale("log")
     low, high = min(of.cost for of in priced), max(of.cost for of in priced)
     axes.set_xlim(low / 1.8, high * 1.8)
@@ -269,7 +268,7 @@ def _best_of(bench: BenchFolder, place: int, picker: str, curves: Row) -> Plot |
             if len(ends) == len(line) and all(ends):
                 low, high = zip(*(each for each in ends if each), strict=True)
                 axes.fill_between(ns, low, high, color=colour, alpha=0.13, linewidth=0)
-            axes.plot(ns, line, color=colour, linestyle=bench.dash(name), label=visible(short(name, 24)))
+            axes.plot(ns, line, color=colour, linestyle=bench.dash(name), label=short(name))
             if turn := turns[name]:
                 axes.plot([turn], [line[int(turn) - 1]], marker="v", color=ALARM, markersize=6)
         axes.set_xlabel("n")

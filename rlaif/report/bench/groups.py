@@ -132,7 +132,7 @@ def _plot(bench: BenchFolder, of: Grouped, place: int) -> Plot | None:
         f"groups-{place}", title,
         f"Share of good texts with a score below 0.5, of groups with {FEW} or more: a filter’s false alarms.{some}",
         f"{title}. {said}.", Table(title, [Column(of.column, numeric=False), *map(Column, points)], rows),
-        lambda axes: _draw(axes, bench, worst, points), height=0.55 + 0.2 * len(worst) + 0.17 * -(-len(points) // 2),
+        lambda axes: _draw(axes, bench, worst, points), height=0.9 + 0.2 * len(worst),
         wide=True, left=room(group or "(none)" for group in worst), labels=len(points),
     )  # fmt: skip
 
@@ -141,7 +141,7 @@ def _draw(axes: Axes, bench: BenchFolder, groups: Sequence[str], points: dict[st
     for name, known in points.items():
         ys, xs = zip(*known, strict=True)
         axes.plot(xs, ys, bench.mark(name), color=bench.colour(name), markersize=5, alpha=0.85,
-                  markeredgewidth=0, label=short(name, 24), clip_on=False)  # fmt: skip
+                  markeredgewidth=0, label=short(name), clip_on=False)  # fmt: skip
     axes.set_yticks(range(len(groups)), [short(group or "(none)") for group in groups])
     axes.tick_params(axis="y", labelcolor=INK)
     axes.set_ylim(len(groups) - 0.4, -0.6)
