@@ -250,6 +250,13 @@ def test_only_what_is_shown_is_called_better():
     )
 
 
+def test_judges_that_are_level_are_not_called_ahead():
+    level = compared("a", "b", 0.0, 1.0, False)
+    assert words.answer(words_table({"a": 0.9, "b": 0.9}, [level]))[0] == (
+        "a is not shown to be better than b: a difference of 0.000 (-0.010 to 0.010), p = 1"
+    )
+
+
 def test_a_judge_that_is_worth_no_more_than_a_baseline_is_told_so_first():
     equal, worse = compared("a", "length", 0.01, 0.5, False), compared("length", "a", 0.2, 0.001, True)
     beaten = compared("a", "length", 0.2, 0.001, True)

@@ -46,7 +46,8 @@ def _beside_judges(table: Entry, best: str, others: Sequence[str]) -> list[str]:
         one = compared[others[0]]
         return [f"{best} is the best judge, ahead of {others[0]} by {evidence(one)}", f"Its {what} is {size}"]
     how = f": a difference of {evidence(compared[equal[0]])}" if len(equal) == 1 and equal[0] in compared else ""
-    return [f"{best} is ahead, but is not shown to be better than {_listed(equal)}{how}", f"Its {what} is {size}"]
+    ahead = "is ahead, but " if told["value"] > table["judges"][others[0]][table["measure"]]["value"] else ""
+    return [f"{best} {ahead}is not shown to be better than {_listed(equal)}{how}", f"Its {what} is {size}"]
 
 
 def _beaten_by_baselines(table: Entry, best: str) -> Iterator[str]:

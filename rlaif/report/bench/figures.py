@@ -282,5 +282,5 @@ def _best_of(bench: BenchFolder, place: int, picker: str, curves: Row) -> Plot |
         f"Mean score of the best of n completions, when {picker} picks. A red mark: from there on that judge’s score "
         "falls for sure.",
         f"{title}. {said}.", Table(f"{title}: mean scores", [Column("n"), *map(Column, lines)], rows), draw,
-        labels=len(lines),
+        left=0.6, labels=len(lines),
     )  # fmt: skip
