@@ -169,7 +169,7 @@ def test_what_the_hub_refuses_is_one_line_that_says_what_to_do(
     start = time.monotonic()
     done = user.run(*SCORE, url=hub.url)
     assert done.returncode == 2
-    assert time.monotonic() - start < 15
+    assert time.monotonic() - start < 60, "it tried again and again"
     assert one_line(done).startswith("rlaif: judge thing: ")
     for words in says:
         assert words in done.stderr

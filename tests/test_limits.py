@@ -360,8 +360,8 @@ def test_a_throttle_halves_the_calls_at_once_and_answers_bring_them_back(quick_b
     gate = gate_of(concurrency=16)
     attempt, _ = failing(Transient("429", throttled=True), times=1)
     gate.call(attempt)
-    assert 8 <= most_at_once(gate, 9) <= 9  # 8, and one more after 8 answers
-    assert most_at_once(gate, 250, seconds=0.002) == 16
+    assert 8 <= most_at_once(gate, 9, seconds=0.5) <= 9  # 8, and one more after 8 answers
+    assert most_at_once(gate, 250, seconds=0.02) == 16
 
 
 def test_a_wave_of_throttles_is_one_step_and_a_lasting_one_ends_at_one_call_at_a_time(quick_backoff, monkeypatch):

@@ -154,7 +154,7 @@ def test_a_run_file_that_is_not_there_is_told_with_the_recipes(command, main):
 
 
 def test_a_file_of_a_recipes_name_wins(main, here, models):
-    Path("neo-rtp").write_text("policy: 3\n")
+    Path("neo-rtp").write_text("policy: 3\ndata: {dataset: x}\njudge: y\n")
     assert "neo-rtp: policy: should be a mapping, not 3" in one_line(main("train", "neo-rtp"))
 
 

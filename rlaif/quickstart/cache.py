@@ -17,7 +17,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from uuid import uuid4
 
-from rlaif.checkpoint.files import what_to_do
 from rlaif.errors import InputError, RlaifError
 from rlaif.home import home
 from rlaif.interrupt import Interruption
@@ -72,6 +71,8 @@ def kept(names: Sequence[str], say: Say, plan: Plan = PLAN) -> dict[str, Path]:
             except KeyboardInterrupt as error:
                 raise KeyboardInterrupt(f"{_left(missing, i, folder)}; the same command goes on") from error
             except OSError as error:
+                from rlaif.checkpoint.files import what_to_do  # not before: its package loads torch
+
                 raise RlaifError(
                     f"{folder}: {TITLES[name]} cannot be written: {reason_of(error)}; {_left(missing, i, folder)}: "
                     f"{what_to_do(error)}, or name another folder in RLAIF_HOME, and begin again"
