@@ -35,6 +35,28 @@ def distinct(texts: Sequence[str], n: int, words: int | None = None) -> float | 
     return len(set(grams)) / len(grams) if grams else None
 
 
+def repetition(texts: Sequence[str], n: int = 4) -> float | None:
+    """
+    Return how much texts repeat themselves: the mean share of n-grams that stood in the same text before.
+
+    1 - (different n-grams / n-grams) of each text, the seq-rep-n of Welleck et al. 2020 (arXiv 1908.04319).
+
+    Args:
+        texts: completions; those that are too short for an n-gram are left out.
+        n: words of a gram.
+
+    Returns:
+        A share in [0, 1), or None where there is no n-gram.
+
+    """
+    shares = []
+    for words in words_of(texts):
+        grams = [tuple(words[i : i + n]) for i in range(len(words) - n + 1)]
+        if grams:
+            shares.append(1 - len(set(grams)) / len(grams))
+    return math.fsum(shares) / len(shares) if shares else None
+
+
 def word_count(texts: Sequence[str]) -> int:
     """Return how many words there are in all."""
     return len(list(chain.from_iterable(words_of(texts))))
