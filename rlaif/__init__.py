@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from rlaif.adapters import load_judge
+    from rlaif.before_after import evaluate
     from rlaif.benchmark import bench
     from rlaif.config import GroupConfig, PPOConfig
     from rlaif.errors import InputError, JudgeBug, RlaifError
@@ -25,6 +26,7 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "load_judge": "adapters",
+    "evaluate": "before_after",
     "bench": "benchmark",
     "GroupConfig": "config",
     "PPOConfig": "config",
@@ -58,6 +60,7 @@ __all__ = [
     "__version__",
     "as_reward_func",
     "bench",
+    "evaluate",
     "load_judge",
     "score",
 ]

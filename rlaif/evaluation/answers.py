@@ -63,7 +63,6 @@ def answers(
         poll: called after each token; what it raises ends this.
 
     """
-
     made = drawn(
         policy, prompts, sampling, seed=seed, batch_size=batch_size, as_reference=as_reference, poll=poll
     )  # fmt: skip

@@ -1,9 +1,9 @@
-"""Within which change two sides count as the same: stated with each claim, for no test ever shows that nothing changed."""
+"""Within which change two sides count as the same: stated with each claim, for no test shows that nothing changed."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, fields, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields, replace
 
 from rlaif.errors import InputError
 from rlaif.schema import did_you_mean, shown
@@ -53,3 +53,11 @@ def margins_of(texts: Sequence[str]) -> Margins:
             raise InputError(f"--margin {shown(text)}: should be a number above 0, as in {name}=0.1")
         margins = replace(margins, **{name: value})
     return margins
+
+
+def checked(margins: Mapping[str, float]) -> Margins:
+    """Check margins that came from Python."""
+    wrong = {name: value for name, value in margins.items() if name not in asdict(Margins()) or not value > 0}
+    if wrong:
+        raise InputError(f"margins: {shown(wrong)}: should be of {', '.join(asdict(Margins()))}, each above 0")
+    return Margins(**margins)

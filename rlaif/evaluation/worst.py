@@ -49,7 +49,7 @@ def worst(rows: Rows, judge: str) -> dict[str, Any] | None:
 
 
 def by_prompt(rows: Rows, judge: str) -> dict[str, Any] | None:
-    """Return a judge's figures of toxic prompts and of harmless ones; None where the data does not say which is which."""
+    """Return a judge's figures of toxic and of harmless prompts; None where the data does not say which is which."""
     if all(row.get("prompt_toxicity") is None for row in rows):
         return None
     told: dict[str, Any] = {}
