@@ -29,10 +29,6 @@ def evaluate(
     limit: int | None = None,
     template: str | None = None,
     max_prompt_tokens: int | None = 256,
-    max_new_tokens: int = 64,
-    min_new_tokens: int = 5,
-    temperature: float = 1.0,
-    top_p: float = 1.0,
     completions_per_prompt: int | None = None,
     seed: int = 0,
     seeds: int = 1,
@@ -43,6 +39,7 @@ def evaluate(
     budget_usd: float | None = None,
     budget_calls: int | None = None,
     fresh: bool = False,
+    **generation: float,
 ) -> dict[str, Any]:
     """
     Measure two models on the same prompts, or a finished run by another judge.
@@ -63,10 +60,6 @@ def evaluate(
         limit: rows read.
         template: of prompts/policy/, into which prompts are put.
         max_prompt_tokens: longer prompts lose their beginning.
-        max_new_tokens: of a completion.
-        min_new_tokens: before it may end.
-        temperature: divides the logits.
-        top_p: share of probability that is sampled from.
         completions_per_prompt: 25 for the figures of RealToxicityPrompts; by default 1, or as many as were saved.
         seed: of the sampling; the same for both sides.
         seeds: how many; each makes completions of its own, and changes are told as mean and spread too.
@@ -77,6 +70,7 @@ def evaluate(
         budget_usd: what remote judges and endpoints may cost.
         budget_calls: calls they may get.
         fresh: ask judges again what is in the verdict store.
+        generation: keys of that section of a run file: max_new_tokens, min_new_tokens, temperature, top_p.
 
     Returns:
         What evaluation.json holds.
@@ -86,8 +80,6 @@ def evaluate(
         RlaifError: a judge stayed down, the budget is spent, memory or disk ran out.
 
     """
-    generation = {"max_new_tokens": max_new_tokens, "min_new_tokens": min_new_tokens, "temperature": temperature,
-                  "top_p": top_p}  # fmt: skip
     session = Session(Budget(budget_usd, budget_calls), fresh)
     refs = [judges] if isinstance(judges, str | Path | Mapping) or callable(judges) else list(judges)
     made = [

@@ -10,7 +10,7 @@ from typing import Any
 
 from rlaif.evaluation.margins import Margins
 from rlaif.evaluation.measure import Side
-from rlaif.quality import distinct, perplexity, repetition, word_count
+from rlaif.quality import distinct, distinct_words, perplexity, repetition, word_count, words_of
 from rlaif.stats import RatioChange, equivalent, jackknife_ratio, ratio_change
 
 Rows = Sequence[Mapping[str, Any]]
@@ -62,8 +62,9 @@ def changes(rows: Rows, margins: Margins) -> dict[str, Any]:
             found[f"{scorer}_perplexity"] = ratio_change(*nats, prompts, per=(tokens[0], tokens[1]), exponential=True)
     texts = completions(before), completions(after)
     groups = {"groups": FEWER_GROUPS} if len(rows) > MANY else {}
+    words = words_of(texts[0]), words_of(texts[1])
     for n in (1, 2, 3):
-        found[f"distinct_{n}"] = jackknife_ratio(_distinct_of(n), *texts, prompts, **groups)
+        found[f"distinct_{n}"] = jackknife_ratio(_distinct_of(n), *words, prompts, **groups)
     counts = [[answer["tokens"] for answer in side] for side in (before, after)]
     if any(count is not None for side in counts for count in side):
         found["length_tokens"] = ratio_change(*counts, prompts)
@@ -80,9 +81,9 @@ def _told(change: RatioChange, margin: float) -> dict[str, Any]:
 
 
 def _distinct_of(n: int) -> Any:
-    def measure(before: Sequence[str], after: Sequence[str]) -> tuple[float | None, float | None]:
-        words = min(word_count(before), word_count(after))
-        return distinct(before, n, words), distinct(after, n, words)
+    def measure(before: Sequence[list[str]], after: Sequence[list[str]]) -> tuple[float | None, float | None]:
+        words = min(sum(map(len, before)), sum(map(len, after)))
+        return distinct_words(before, n, words), distinct_words(after, n, words)
 
     return measure
 
