@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from rlaif.benchmark import bench
     from rlaif.config import GroupConfig, PPOConfig
     from rlaif.errors import InputError, JudgeBug, RlaifError
+    from rlaif.evaluation.library import measurement
     from rlaif.group import GroupTrainer
     from rlaif.reward_func import as_reward_func
     from rlaif.scoring import score
@@ -28,6 +29,7 @@ _HOMES = {
     "load_judge": "adapters",
     "evaluate": "before_after",
     "bench": "benchmark",
+    "measurement": "evaluation.library",
     "GroupConfig": "config",
     "PPOConfig": "config",
     "InputError": "errors",
@@ -62,6 +64,7 @@ __all__ = [
     "bench",
     "evaluate",
     "load_judge",
+    "measurement",
     "score",
 ]
 
