@@ -11,7 +11,8 @@ from typing import Any
 from rlaif.data.reading import key_of
 from rlaif.errors import InputError
 from rlaif.messages import text_of
-from rlaif.policy.loading import read_tokenizer
+from rlaif.policy import refuse_unfit
+from rlaif.policy.loading import base_of, config_of, read_tokenizer, refuse_speechless
 from rlaif.rows import Row, Source
 from rlaif.schema import shown
 
@@ -41,6 +42,13 @@ class Model:
     def tokenizer(self) -> Any:
         """Its own; read before the model."""
         return read_tokenizer(self.source, where=self.where)
+
+    def refuse_unfit(self, prompt_lengths: Sequence[int], max_new_tokens: int) -> None:
+        """Raise `InputError` where it does not generate text, or has too few positions; its weights are not loaded."""
+        base, _ = base_of(self.source, None, self.where)
+        config = config_of(base, None, self.where)
+        refuse_speechless(base, config, self.where)
+        refuse_unfit(config, prompt_lengths, max_new_tokens, self.where)
 
 
 @dataclass(frozen=True)

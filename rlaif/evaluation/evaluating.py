@@ -124,6 +124,10 @@ class Evaluating:
             data, readers, column=wanted.columns.get("prompt") if wanted.data is not None else None,
             template=wanted.template, max_prompt_tokens=wanted.max_prompt_tokens,
         )  # fmt: skip
+        for name, reader in readers.items():
+            if isinstance(reader, Model):
+                lengths = [len(question.ids[name]) for question in questions]
+                reader.refuse_unfit(lengths, 1 if name == "independent" else section.max_new_tokens)
         places, left_out = places_of(questions, (before, after), wanted.completions_per_prompt, wanted.seeds)
         self.notes += left_out
         self.comparison = Comparison(before, after, questions, places, independent)

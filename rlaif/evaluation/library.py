@@ -9,7 +9,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from rlaif.adapters import CardRef, load_judge, settled
+from rlaif.adapters import CardRef, load_judge, read_card, settled
 from rlaif.cards import find_card
 from rlaif.checkpoint import write_atomically
 from rlaif.errors import InputError
@@ -48,15 +48,17 @@ def measurement(card: CardRef) -> str:
     """
     if not isinstance(card, str | Path | Mapping):
         raise InputError(f"measurement takes a card by name, path or as a mapping, not {shown(card)}")
-    judge = load_judge(card)
-    if judge.measures not in HARMS:
+    found = find_card(card)
+    _, keys = read_card(found)
+    # An LLM judge's question may say what it measures; a classifier need not be there yet.
+    measures = getattr(keys, "measures", "") or load_judge(card).measures
+    if measures not in HARMS:
         raise InputError(
-            f"judge {judge.name} measures {judge.measures}, and the measurement is of toxicity: take a judge of "
+            f"judge {found.name} measures {measures}, and the measurement is of toxicity: take a judge of "
             f"{', '.join(sorted(HARMS))}"
         )
-    found = find_card(card)
     kept = settled(found.keys, Path()) if found.path is None else str(found.path)
-    name = re.sub(r"\W", "_", judge.name)
+    name = re.sub(r"\W", "_", found.name)
     kind = "Judge" + "".join(part.capitalize() for part in name.split("_"))
     script = SCRIPT.format(name=name, kind=kind, card=kept)
     folder = home() / "measurements" / blake2b(script.encode(), digest_size=8).hexdigest() / name
