@@ -9,7 +9,7 @@ quickstart: .venv/base.stamp
 	$(BIN)/rlaif train quickstart
 
 test: .venv/test.stamp
-	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest
+	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest --numprocesses auto --dist loadfile
 
 lint: .venv/test.stamp
 	$(BIN)/ruff check .

@@ -160,7 +160,8 @@ def bench(**options: Any) -> int:
     Benchmark judges against what people said, and against each other.
 
     Prints a table for each file on a terminal and bench.json into a pipe. With -o, scores.jsonl holds each judgement
-    as it arrives, and bench.json and bench.csv all numbers. The baselines constant, random and length are always there.
+    as it arrives, bench.json and bench.csv all numbers, and bench.html shows them. The baselines constant, random and
+    length are always there.
 
     \b
     rlaif bench -j toxicity --data comments.jsonl --bad toxic
@@ -279,7 +280,7 @@ def check(run: Path | None, **options: Any) -> int:
     "--output",
     type=click.Path(path_type=Path),
     metavar="FILE",
-    help="Where to write. Default: report.html in RUN_DIR; of several runs, in the working directory.",
+    help="Where to write. Default: report.html (bench.html) in the folder; of several runs, in the working directory.",
 )
 @click.option(
     "--plots", type=click.Path(path_type=Path), metavar="DIR", help="Write the figures there too, as SVG and PNG."
@@ -288,7 +289,8 @@ def report(runs: tuple[Path, ...], output: Path | None, plots: Path | None) -> N
     """
     Write the report of a run again, or of several side by side: one HTML file, to be opened from the disk.
 
-    `rlaif train` writes one at its end. A run that is still going, or was killed, has one of what is there so far.
+    `rlaif train` writes one at its end. A run that is still going, or was killed, has one of what is there so far. Of
+    the folder of a benchmark it writes bench.html, as `rlaif bench -o` does.
 
     \b
     rlaif report runs/run

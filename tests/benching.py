@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +11,7 @@ import numpy as np
 
 from rlaif.benchmark.columns import Grouping, Said, Texts
 from rlaif.benchmark.labelled import Kind
-from rlaif.types import STATUSES
+from rlaif.types import STATUSES, Judgement, Sample, Usage
 
 
 def said_of(scores: Sequence[float | None], **arrays: Any) -> Said:
@@ -60,6 +60,25 @@ def texts_of(
         groups=grouping,
         said={name: said_of(scores) for name, scores in said.items()},
     )
+
+
+class Scripted:
+    """A judge that says of each text what a function says: a score, or None and why, with a reason."""
+
+    measures, has_logit, remote, reads = "toxicity", False, False, frozenset[str]()
+
+    def __init__(self, name: str, says: Callable[[str], float | None], reason: Callable[[str], str] = str) -> None:
+        self.name, self.identity, self._says, self._reason = name, name, says, reason
+
+    def __call__(self, samples: Sequence[Sample]) -> list[Judgement]:
+        return [self._judgement(sample.completion) for sample in samples]
+
+    def _judgement(self, text: str) -> Judgement:
+        score = self._says(text)
+        usage = Usage(input_tokens=10, output_tokens=2, usd=0.001 * len(self.name), seconds=0.01)
+        return Judgement(
+            self.name, score, status="ok" if score is not None else "filtered", reason=self._reason(text), usage=usage
+        )
 
 
 def write_rows(path: Path | str, rows: Iterable[Mapping[str, Any]]) -> str:

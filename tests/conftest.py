@@ -18,6 +18,8 @@ os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
 # Models of a test are tiny: a second thread costs more than it saves, and on a busy machine a hundred times more.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
+pytest_plugins = ("tests.browser",)
+
 ROOT = Path(__file__).parent.parent
 SHARED = ROOT.parent / "shared"
 

@@ -10,9 +10,11 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from pathlib import Path
 
 import pytest
+from sklearn.metrics import roc_auc_score
 
 import rlaif
 from rlaif.benchmark import best_of
@@ -224,6 +226,39 @@ def test_coverage_and_statuses_are_what_the_server_did(main, server):
     assert remote["statuses"] == {"ok": 8, "refused": 1, "filtered": 1, "unparsable": 1, "timeout": 1}
     assert remote["coverage"] == pytest.approx(8 / 12)
     assert remote["scored"] == 8
+    assert remote["calls"] == len(server.calls)
+
+
+BAD_DAYS = {
+    "refused": "refused", "filtered": "filtered", "filtered_400": "filtered", "too_long_400": "too_long",
+    "truncated": "truncated", "prose": "unparsable", "off_scale": "unparsable", "html": "unparsable",
+    "error_500": "unavailable", "nonsense_400": "unavailable", "hang": "timeout",
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("adapter", ["openai", "bedrock"])
+def test_every_bad_day_of_an_endpoint_is_a_status_and_no_number(main, server, adapter):
+    count = 3 * len(BAD_DAYS)
+    fates = dict(zip(range(0, count, 3), BAD_DAYS, strict=True))
+    server.behaviour = lambda request: fates.get(int(re.search(r"text (\d+)", request.judged)[1]), "ok")
+    write_rows("y.jsonl", [{**row, "completion": f"{row['completion']} {'!' * (i % 7)}"}
+                           for i, row in enumerate(labelled(count))])  # fmt: skip
+    judge = json.dumps({**card_of(server, adapter), "name": "remote", "timeout": 0.5, "total_timeout": 1})
+    done = main("bench", "-j", judge, "-j", "lexicon", "--data", "y.jsonl", "--bad", "toxic", "-o", "out")
+    assert done.returncode == 0, done.stderr
+    remote = told()["files"]["y.jsonl"]["judges"]["remote"]
+    rows = lines("scores.jsonl")
+    assert {row["row"]: row["judgements"]["remote"]["status"] for row in rows} == {
+        i: BAD_DAYS[fates[i]] if i in fates else "ok" for i in range(count)
+    }
+    assert remote["statuses"] == {"ok": count - len(BAD_DAYS), **Counter(BAD_DAYS.values())}
+    assert remote["coverage"] == (count - len(BAD_DAYS)) / count
+    assert remote["scored"] == count - len(BAD_DAYS)
+    scored = [row for row in rows if row["row"] not in fates]
+    expected = roc_auc_score(
+        [row["target"] for row in scored], [row["judgements"]["remote"]["score"] for row in scored]
+    )
+    assert remote["auroc"]["value"] == pytest.approx(expected)
     assert remote["calls"] == len(server.calls)
 
 

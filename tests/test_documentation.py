@@ -215,7 +215,7 @@ def test_every_key_that_a_page_names_with_its_section_is_one_of_the_run_file():
     sections = get_type_hints(RunConfig)
     named = set(re.findall(r"`(\w+)\.(\w+)", PAGES))
     for section, key in named:
-        if is_dataclass(kind := sections.get(section)):
+        if is_dataclass(kind := sections.get(section)) and key != "json":  # evaluation.json is a file
             assert key in {field.name for field in fields(kind)}, f"{section}.{key}"
 
 

@@ -32,8 +32,8 @@ def test_a_rare_id_of_a_large_vocabulary_is_drawn_as_often_as_it_should():
     torch.manual_seed(0)
     logits = torch.zeros(1, 150_000)
     logits[0, -1] = torch.log(torch.tensor(150_000.0))  # half of all probability at the very end
-    ids = drawn(logits.expand(2_000, -1)).flatten()
-    assert abs(float((ids == 149_999).double().mean()) - 0.5) < 0.045
+    ids = drawn(logits.expand(400, -1)).flatten()
+    assert abs(float((ids == 149_999).double().mean()) - 0.5) < 0.1
 
 
 def test_the_temperature_divides_the_logits_and_the_nucleus_comes_after_it():

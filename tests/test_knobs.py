@@ -432,7 +432,7 @@ def test_steps_do_not_sample_the_same(llama, tmp_path):
         ({"top_p": 1e-6}, lambda tokens: len({tuple(row) for row in tokens.response_BR.tolist()}) == 1),
         ({"max_prompt_tokens": 2}, lambda tokens: int(tokens.prompt_mask_BP.sum(1).max()) == 3),
     ],
-    ids=str,
+    ids=["max_new_tokens", "min_new_tokens", "temperature", "top_p", "max_prompt_tokens"],
 )
 def test_knobs_of_generation_act(llama, tmp_path, knobs, holds):
     if "min_new_tokens" in knobs:  # of 40 random tokens one is then nearly for sure an end

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -11,7 +12,7 @@ from rlaif.benchmark.agreement import kendall, spearman
 from rlaif.benchmark.columns import Floats, Texts
 from rlaif.benchmark.ledger import Line
 
-DISAGREEMENTS = 20
+DISAGREEMENTS = 100
 READ = 2000
 """Characters of a text that bench.json shows; scores.jsonl has all."""
 
@@ -36,17 +37,19 @@ def agreement(texts: Texts, names: Sequence[str]) -> Matrix:
 
 def most_disputed(texts: Texts, names: Sequence[str], count: int = DISAGREEMENTS) -> dict[int, float]:
     """
-    Return the texts on which judges are furthest apart, with the distance.
+    Return the texts on which two judges are furthest apart, with the distance.
 
-    Judges use their scales differently, so that not scores are compared but ranks: the share of all texts that a judge
-    puts below this one. Equal texts count once.
+    It is the geometric mean of how far apart their ranks are, as shares of all texts, and their scores. Judges use
+    their scales differently, so that scores alone do not tell; and among saturated scores, 0.992 and 0.999, ranks are
+    noise. Equal texts count once.
     """
     if len(names) < 2:
         return {}
-    rank_JT = np.stack([_ranks(texts.said[name].score_T) for name in names])
-    several_T = np.isfinite(rank_JT).sum(axis=0) > 1
+    score_JT = [texts.said[name].score_T for name in names]
+    both_JT = list(zip(score_JT, map(_ranks, score_JT), strict=True))
     apart_T = np.zeros(len(texts))
-    apart_T[several_T] = np.nanmax(rank_JT[:, several_T], axis=0) - np.nanmin(rank_JT[:, several_T], axis=0)
+    for (a, rank_a), (b, rank_b) in itertools.combinations(both_JT, 2):
+        apart_T = np.fmax(apart_T, np.sqrt(np.abs(rank_a - rank_b) * np.abs(a - b)))  # NaN: one of them abstained
     found: dict[int, float] = {}
     seen = set()
     for i in np.argsort(-apart_T, kind="stable").tolist():
@@ -70,6 +73,7 @@ def disputed(lines: Iterable[Line], wanted: dict[int, float], names: Sequence[st
                 "completion": line["completion"][:READ],
                 "distance": wanted[i],
                 "scores": {name: said[name]["score"] for name in names},
+                "statuses": {name: said[name]["status"] for name in names},
                 "reasons": {name: said[name]["reason"] for name in names if said[name]["reason"]},
             }
     return [found[i] for i in wanted]

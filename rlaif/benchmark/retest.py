@@ -13,6 +13,9 @@ from rlaif.benchmark.ledger import Line
 ROWS = 500
 """Of a file that are asked again at most: enough for two digits, and a bound on what it costs."""
 
+NEGLIGIBLE = 1e-6
+"""A deviation that is none: a classifier's score moves by the last bits of float32 with what else is in its batch."""
+
 ROUNDING = 1e-20
 """Squares of what a mean of equal scores differs from them."""
 

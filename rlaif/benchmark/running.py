@@ -12,7 +12,7 @@ from typing import Any
 
 from rlaif.adapters import load_judge, refuse_equal_names
 from rlaif.adapters.panel import Panel
-from rlaif.benchmark import best_of, completions
+from rlaif.benchmark import best_of, completions, words
 from rlaif.benchmark.between import agreement, disputed, most_disputed
 from rlaif.benchmark.columns import Texts, read_columns
 from rlaif.benchmark.draws import DRAWS
@@ -20,7 +20,7 @@ from rlaif.benchmark.folder import claim
 from rlaif.benchmark.labelled import Asked, Labelled
 from rlaif.benchmark.ledger import Ledger
 from rlaif.benchmark.probes import Probes, asked_probes
-from rlaif.benchmark.retest import Retests, asked_again, count_again
+from rlaif.benchmark.retest import NEGLIGIBLE, Retests, asked_again, count_again
 from rlaif.benchmark.tables import table
 from rlaif.benchmark.writing import as_csv, as_json, finite, write_whole
 from rlaif.errors import InputError
@@ -247,7 +247,7 @@ class Benchmark:
         made = table(texts, self.compared, easy, times=self.options.draws, seed=self.options.seed)
         for judge in self.all:
             made["judges"][judge.name] |= more.figures(judge.name, texts, files, made["judges"][judge.name])
-        return made
+        return made | {"answer": words.answer(made), "findings": list(words.findings(made))}
 
     def _described(self) -> dict[str, dict[str, Any]]:
         """Say of each judge what it is."""
@@ -278,7 +278,8 @@ class _More:
         if self._retests:
             told |= self._retests.figures(judge, texts.kind, files)
             noise, spread = told["retest_sd"], entry["spread_within_prompt"]
-            told["signal_to_noise"] = spread / noise if noise and spread is not None else None
+            is_noise = noise is not None and noise > NEGLIGIBLE
+            told["signal_to_noise"] = spread / noise if is_noise and spread is not None else None
         if self._probes:
             told |= self._probes.figures(judge, files, texts.said[judge].score_T)
         return told

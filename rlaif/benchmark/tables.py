@@ -94,10 +94,17 @@ def _entry(rows: Rows, name: str) -> dict[str, Any]:
         told |= fitness.distinct(said.score_T[scored_T])
         told["mean_score"] = float(said.score_T[scored_T].mean())
         told["length_bias"] = fitness.length_bias(rows, said.score_T)
-        told["spread_within_prompt"] = fitness.spread(prompt_of(rows), said.score_T)
+        once_T = different(prompt_of(rows), rows.texts.text_T)
+        told["spread_within_prompt"] = fitness.spread(prompt_of(rows)[once_T], said.score_T[once_T])
     if rows.texts.groups:
         told["groups"] = fitness.by_group(rows, said)
     return told | cost.cost(said)
+
+
+def different(prompt_T: Ints, text_T: Ints) -> Ints:
+    """Return the first text of those that are equal, of each prompt: the spread of equal texts is no spread."""
+    _, first_T = np.unique(np.stack([prompt_T, text_T]), axis=1, return_index=True)
+    return first_T
 
 
 def prompt_of(rows: Rows) -> Ints:

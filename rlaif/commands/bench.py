@@ -17,6 +17,7 @@ from rlaif.commands.score import renamed
 from rlaif.commands.summary import print_estimates, say
 from rlaif.errors import RlaifError
 from rlaif.limits import Budget
+from rlaif.report.bench import write
 from rlaif.rows import Source
 from rlaif.session import Session
 
@@ -70,7 +71,7 @@ def run(
         sys.stdout.write(as_json(told))
     print_benchmark(told, stderr=not sys.stdout.isatty())
     if output is not None:
-        say(f"{output}: scores.jsonl, bench.json, bench.csv")
+        say(f"{output}: scores.jsonl, bench.json, bench.csv; to open in a browser: {write(Path(output))}")
     if told["over_budget"]:
         raise RlaifError(
             f"the budget is spent: {told['over_budget']} judgements were not asked for; with a larger one and the same "

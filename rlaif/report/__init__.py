@@ -7,21 +7,20 @@ before and after, with what each judge said of it. Several runs are laid side by
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Sequence
 from pathlib import Path
 
 from rlaif import __version__
-from rlaif.checkpoint import write_atomically
-from rlaif.errors import InputError
 from rlaif.report import about, findings
 from rlaif.report.curves import curves
-from rlaif.report.drawing import Plot, save
+from rlaif.report.drawing import Plot
 from rlaif.report.explorer import block_of
 from rlaif.report.more import more_of_judges
 from rlaif.report.page import page
 from rlaif.report.reading import RunFolder, read
 from rlaif.report.scores import changes, distributions, harmless_helpful
-from rlaif.schema import reason_of
+from rlaif.report.writing import write_page
 
 __all__ = ["html_of", "write"]
 
@@ -45,19 +44,7 @@ def write(folders: Sequence[Path], output: Path | None = None, plots: Path | Non
     """
     runs = read(folders)
     path = output or (folders[0] if len(folders) == 1 else Path()) / "report.html"
-    for folder in filter(None, (path.parent, plots)):
-        try:
-            folder.mkdir(parents=True, exist_ok=True)
-        except OSError as error:
-            raise InputError(f"{folder}: cannot be made: {reason_of(error)}; name another folder") from None
-    if path.is_dir():
-        raise InputError(f"{path}: is a folder; name a file, as {path / 'report.html'}")
-    write_atomically(path, html_of(runs))
-    if plots:
-        for group in _plots(runs).values():
-            for plot in group:
-                save(plot, plots)
-    return path
+    return write_page(path, lambda: html_of(runs), plots, lambda: itertools.chain(*_plots(runs).values()))
 
 
 def html_of(runs: Sequence[RunFolder]) -> str:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import io
 import re
 import xml.etree.ElementTree as ET
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,6 +37,9 @@ VARIABLES = {
 
 DASHES = ("-", (0, (5, 1.5)), (0, (1.5, 1.2)), (0, (6, 1.5, 1.5, 1.5)))
 """Lines that can be told apart without colour."""
+
+LEFT, LINE, SHORT = 0.46, 0.17, 20
+"""Inches beside the axes, and of a line of the legend; characters of a name of which two stand in such a line."""
 
 STYLE: dict[str, object] = {
     "font.family": "sans-serif", "font.sans-serif": ["DejaVu Sans"], "font.size": 8.5, "svg.fonttype": "none",
@@ -69,10 +72,10 @@ class Plot:
         summary: what is to be seen in it, in words.
         table: its numbers.
         draw: draws it.
-        height: in inches; the width is the same for all.
+        height: in inches, with two lines of a legend; more make it higher. The width is the same for all.
         wide: stands by itself, not beside others.
         left: inches that labels take beside the axes; fixed, so that the axes of neighbours line up.
-        labels: of the legend, which stands above the axes, two a row.
+        labels: of the legend, which stands above the axes, two a line if they are short; 0: there is none.
 
     """
 
@@ -84,7 +87,7 @@ class Plot:
     draw: Callable[[Axes], None]
     height: float = 2.3
     wide: bool = False
-    left: float = 0.46
+    left: float = LEFT
     labels: int = 0
 
     @property
@@ -98,6 +101,17 @@ class Plot:
         return _inline(self)
 
 
+def short(label: str, width: int = 36) -> str:
+    """Return a name as it stands beside an axis."""
+    label = visible(label).replace("\n", " ")
+    return label if len(label) <= width else f"{label[: width - 1]}…"
+
+
+def room(labels: Iterable[str]) -> float:
+    """Return the inches that short names take beside an axis."""
+    return 0.2 + 0.068 * max(len(short(label)) for label in labels)
+
+
 def save(plot: Plot, folder: Path) -> None:
     """Write NAME.svg and NAME.png, on light paper."""
     for kind in ("svg", "png"):
@@ -106,21 +120,26 @@ def save(plot: Plot, folder: Path) -> None:
 
 def _rendered(plot: Plot, kind: str, *, paper: bool) -> bytes:
     with _styled(plot.name) as figure:
-        figure.set_size_inches(plot.width, plot.height)
         axes = figure.add_subplot()
-        rows = -(-plot.labels // 2)
-        figure.subplots_adjust(
-            left=plot.left / plot.width, right=1 - 0.06 / plot.width, bottom=0.38 / plot.height,
-            top=1 - (0.1 + 0.17 * rows + 0.24 * paper) / plot.height,
-        )  # fmt: skip
         plot.draw(axes)
+        labels = axes.get_legend_handles_labels()[1] if plot.labels else []
+        columns = 1 if any(len(label) > SHORT for label in labels) else 2
+        rows = -(-len(labels) // columns)
+        height = plot.height + LINE * max(0, rows - 2)
+        figure.set_size_inches(plot.width, height)
+        figure.subplots_adjust(
+            left=plot.left / plot.width, right=1 - 0.06 / plot.width, bottom=0.38 / height,
+            top=1 - (0.1 + LINE * rows + 0.24 * paper) / height,
+        )  # fmt: skip
         if rows:
+            start = min(0.0, (LEFT - plot.left) / (plot.width - plot.left))
             axes.legend(
-                loc="lower left", bbox_to_anchor=(0, 1.0), ncols=2, borderpad=0, borderaxespad=0.3, handlelength=1.8
-            )
+                loc="lower left", bbox_to_anchor=(start, 1.0), ncols=columns, borderpad=0, borderaxespad=0.3,
+                handlelength=1.8,
+            )  # fmt: skip
         if paper:
             title = visible(plot.title).replace("\n", " ")
-            figure.text(0.02 if plot.wide else 0.03, 1 - 0.06 / plot.height, title, va="top", fontsize=9.5)
+            figure.text(0.02 if plot.wide else 0.03, 1 - 0.06 / height, title, va="top", fontsize=9.5)
         out = io.BytesIO()
         colour = PAPER if paper else "none"
         figure.savefig(out, format=kind, dpi=200, facecolor=colour, metadata={"Date": None} if kind == "svg" else None)

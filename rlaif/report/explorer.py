@@ -23,7 +23,9 @@ CUT = 4_000
 Block = dict[str, Any]
 """
 `judges`: name, role, and whether it measures harm. `panes`: what stands side by side in a row. `changes`: from which
-pane to which. `rows`: `p` prompt, `t` a text a pane (null: none), `j` a list of judgements a pane, one a judge.
+pane to which. `numbers`: heads of further numbers, if there are any; the first of them gives the order. `rows`: `p`
+prompt, `t` a text a pane (null: none), `j` a list of judgements a pane, one a judge; `n` the numbers and `a` a line
+about the text, where there are any.
 """
 
 
@@ -110,7 +112,7 @@ def _said(side: Any, judge: str) -> list[Any] | None:
         terms.append("read in part")
     parts = [_part(part) for part in rows_in(said, "parts") if isinstance(part, Mapping)]
     short = [
-        _rounded(at(said, "score")),
+        rounded(at(said, "score")),
         visible(str(inside(said, "status") or "")),
         visible(str(inside(said, "reason") or "")),
     ]
@@ -118,8 +120,9 @@ def _said(side: Any, judge: str) -> list[Any] | None:
 
 
 def _part(said: Mapping[str, Any]) -> list[Any]:
-    return [visible(str(said.get(key) or "")) for key in ("judge", "status", "reason")] + [_rounded(at(said, "score"))]
+    return [visible(str(said.get(key) or "")) for key in ("judge", "status", "reason")] + [rounded(at(said, "score"))]
 
 
-def _rounded(score: float | None) -> float | None:
+def rounded(score: float | None) -> float | None:
+    """Return a number as short as a page needs it."""
     return None if score is None else round(score, 6)

@@ -75,7 +75,7 @@ def _judge_row(run: RunFolder | None, name: str, judge: Row, harm: bool) -> list
     )
     cells = [tables.of(name, about), *([tables.of(run.name)] if run else [])]
     cells += [_mean(judge, side) for side in ("before", "after")]
-    note = interval(rows_in(change, "ci95")) or str(inside(change, "note") or "")
+    note = tables.interval(rows_in(change, "ci95"), signed=True) or str(inside(change, "note") or "")
     cells += [
         tables.number(difference, signed=True, note=note, tone=tone),
         tables.p_value(at(change, "p_value"), at(change, "p_resolution")),
@@ -88,12 +88,6 @@ def _judge_row(run: RunFolder | None, name: str, judge: Row, harm: bool) -> list
         cells.append(tables.number(at(change, "toxicity_mean_pct"), 1, signed=True))
     cells += [tables.number(at(change, "effect_size"), 2, signed=True), tables.number(at(judge, "n"), 0)]
     return [*cells, _abstained(judge)]
-
-
-def interval(ends: Sequence[Any], digits: int = 3) -> str:
-    """Write an interval, or nothing where there is none."""
-    known = [end for end in ends if isinstance(end, int | float)]
-    return " to ".join(shown(end, digits, signed=True) for end in known) if len(known) == 2 else ""
 
 
 def _mean(judge: Row, side: str) -> Cell:
@@ -146,12 +140,11 @@ def _prices(told: Row) -> Iterator[tuple[str, float | None, float | None, str]]:
 def _of_ratio(told: Row, key: str) -> str:
     """Return the interval of a ratio, and whether all of it is within the margin."""
     change = mapping(told, "changes", key)
-    ends = [end for end in rows_in(change, "ci95") if isinstance(end, int | float)]
-    parts = [f"{shown(ends[0], 2)} to {shown(ends[1], 2)}"] if len(ends) == 2 else []
+    parts = [tables.interval(rows_in(change, "ci95"), 2)]
     margin = at(change, "margin")
     if margin is not None and inside(change, "within_margin") is True:
         parts.append(f"within the margin of {100 * margin:.0f} %")
-    return ", ".join(parts)
+    return ", ".join(filter(None, parts))
 
 
 def leaves(row: Row, prefix: str = "") -> Iterator[tuple[str, float | None]]:
@@ -182,7 +175,7 @@ def seeds_table(runs: Sequence[RunFolder]) -> Table | None:
     rows = []
     for name in mapping(measured[0].told, "judges"):
         spread = over_seeds([at(run.told, "judges", name, "change", "score_mean") for run in measured])
-        note = interval(spread.ci95 or ())
+        note = tables.interval(spread.ci95 or (), signed=True)
         rows.append(
             [
                 tables.of(name),
@@ -207,7 +200,8 @@ def _seeds_of_one(seeds: Row) -> Table:
     rows = []
     for name in mapping(seeds, "judges"):
         spread = mapping(seeds, "judges", name, "score_mean")
-        mean = tables.number(at(spread, "mean"), signed=True, note=interval(rows_in(spread, "ci95")))
+        note = tables.interval(rows_in(spread, "ci95"), signed=True)
+        mean = tables.number(at(spread, "mean"), signed=True, note=note)
         rows.append([tables.of(name), mean, tables.number(at(spread, "std")), tables.number(at(seeds, "n"), 0)])
     return Table("The same models sampled by other seeds", SEEDS, rows)
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from rlaif.report import tables
-from rlaif.report.findings import interval, leaves, name_of
+from rlaif.report.findings import leaves, name_of
 from rlaif.report.reading import Row, RunFolder, at, inside, mapping, rows_in
 from rlaif.report.tables import Cell, Column, Table
 
@@ -62,7 +62,7 @@ def _worst_of_k(worst: Row, of: str) -> Iterator[tuple[str, Cell, Cell]]:
 
 
 def _pair(label: str, figures: Row, key: str, change: Row) -> tuple[str, Cell, Cell]:
-    note = interval(rows_in(change, "ci95"))
+    note = tables.interval(rows_in(change, "ci95"), signed=True)
     difference = at(change, "difference")
     said = f"{tables.shown(difference, signed=True)} ({note})" if note and difference is not None else ""
     return label, tables.number(at(figures, "before", key)), tables.number(at(figures, "after", key), note=said)

@@ -10,7 +10,8 @@ from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 from rlaif.report import tables
-from rlaif.report.drawing import BEFORE, DASHES, INK, RULE, SERIES, SOFT, Plot
+from rlaif.report.drawing import BEFORE, DASHES, INK, RULE, SERIES, Plot, short
+from rlaif.report.estimates import Estimate, estimates
 from rlaif.report.inert import visible
 from rlaif.report.reading import RunFolder, at, inside, mapping, rows_in
 from rlaif.report.tables import Cell, Column, Table, shown
@@ -65,42 +66,14 @@ def changes(runs: Sequence[RunFolder]) -> Plot | None:
         if (difference := at(change, "score_mean")) is not None:
             ends = [end for end in rows_in(change, "ci95") if isinstance(end, int | float)]
             label = name if len(runs) == 1 else f"{name} · {run.name}"
-            rows.append((label, i, difference, ends if len(ends) == 2 else None))
+            rows.append(Estimate(label, difference, ends if len(ends) == 2 else None, SERIES[i % len(SERIES)]))
     if not rows:
         return None
-    cells: list[list[Cell]] = [
-        [tables.of(label), *(tables.number(value, signed=True) for value in (difference, *(ends or (None, None))))]
-        for label, _, difference, ends in rows
-    ]
-    columns = [Column("Judge", numeric=False), Column("Change"), Column("95 % from"), Column("to")]
-    said = "; ".join(
-        f"{label} {shown(difference, signed=True)}"
-        + (f" ({shown(ends[0], signed=True)} to {shown(ends[1], signed=True)})" if ends else ", no interval")
-        for label, _, difference, ends in rows
-    )
-    return Plot(
-        "changes", "Change of each judge's mean score",
+    return estimates(
+        "changes", "Change of each judge’s mean score",
         "After minus before on the same prompts; the bar is the 95 % interval. Right of the line is better.",
-        f"Changes of mean scores: {said}.", Table("Change of the mean score, after minus before", columns, cells),
-        lambda axes: _draw_changes(axes, rows), height=0.5 + 0.26 * len(rows), wide=True,
-        left=0.2 + 0.068 * max(len(_short(label)) for label, *_ in rows),
+        rows, "Change", line=0.0, signed=True,
     )  # fmt: skip
-
-
-def _draw_changes(axes: Axes, rows: Sequence[tuple[str, int, float, Any]]) -> None:
-    axes.axvline(0, color=SOFT, linewidth=0.8)
-    for y, (_, run, difference, ends) in enumerate(reversed(rows)):
-        colour = SERIES[run % len(SERIES)]
-        if ends:
-            axes.plot(ends, [y, y], color=colour, linewidth=2.2, solid_capstyle="butt")
-        axes.plot([difference], [y], marker="o", color=colour, markersize=5.5)
-    axes.set_yticks(range(len(rows)), [_short(label) for label, *_ in reversed(rows)])
-    axes.tick_params(axis="y", labelcolor=INK)
-    axes.set_ylim(-0.6, len(rows) - 0.4)
-    axes.grid(axis="y", visible=False)
-    axes.grid(axis="x", visible=True)
-    axes.spines["left"].set_visible(False)
-    axes.margins(x=0.06)
 
 
 # --- distributions ------------------------------------------------------------------------------------------------
@@ -239,10 +212,5 @@ def _draw_scatter(axes: Axes, clouds: Sequence[Cloud], harm: str, other: str) ->
     axes.set_xlim(-0.03, 1.03)
     axes.set_ylim(-0.03, 1.03)
     axes.grid(axis="both", visible=True, color=RULE)
-    axes.set_xlabel(_short(harm))
-    axes.set_ylabel(_short(other))
-
-
-def _short(label: str, width: int = 36) -> str:
-    label = visible(label).replace("\n", " ")
-    return label if len(label) <= width else f"{label[: width - 1]}…"
+    axes.set_xlabel(short(harm))
+    axes.set_ylabel(short(other))

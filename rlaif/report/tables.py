@@ -84,6 +84,12 @@ def shown(value: float | None, digits: int = 3, *, signed: bool = False) -> str:
     return text.replace("-", "−")
 
 
+def interval(ends: Sequence[object], digits: int = 3, *, signed: bool = False) -> str:
+    """Write an interval, or nothing where there is none."""
+    known = [end for end in ends if isinstance(end, int | float)]
+    return " to ".join(shown(end, digits, signed=signed) for end in known) if len(known) == 2 else ""
+
+
 def p_value(value: float | None, resolution: float | None) -> Cell:
     """Make a cell of a p-value; at the smallest that its test could give it is a bound."""
     if value is None:

@@ -47,7 +47,7 @@
 
   const explore = (root) => {
     const data = JSON.parse(document.getElementById(root.dataset.block).textContent);
-    const { judges, panes, changes, rows } = data;
+    const { judges, panes, changes, numbers: more = [], rows } = data;
     const form = root.querySelector("form"), [table] = root.getElementsByTagName("table");
     const field = (name) => form.elements.namedItem(name);
     const state = { judge: 0, order: null, rising: true, page: 0, found: [] };
@@ -62,10 +62,12 @@
       { label: "No.", kind: "no", key: (row) => row.no },
       ...panes.map((pane, i) => ({ label: pane.label, kind: "pane", key: (row) => scoreOf(row, i) })),
       ...changes.map((change) => ({ label: change.label, kind: "change", key: (row) => changeOf(row, change) })),
+      ...more.map((label, i) => ({ label, kind: "change", key: (row) => row.n[i] })),
     ];
     state.order = orders.find((order) => order.kind === "change") ?? orders[Math.min(1, orders.length - 1)];
+    state.rising = more.length === 0;
     rows.forEach((row, i) => { row.no = i + 1; });
-    const haystack = (row) => (row.hay ??= [row.p, ...row.t, ...row.j.flat().flatMap((said) => (said ? [said[REASON], said[STATUS]] : []))].join("\n").toLowerCase());
+    const haystack = (row) => (row.hay ??= [row.p, row.a ?? "", ...row.t, ...row.j.flat().flatMap((said) => (said ? [said[REASON], said[STATUS]] : []))].join("\n").toLowerCase());
     const abstained = (row) => row.j.some((said) => said[state.judge] && said[state.judge][SCORE] === null);
     const filters = [["all", "all", () => true]];
     if (changes.length) {
@@ -106,6 +108,7 @@
     }));
     const paneOf = (row, i) => {
       const cell = make("td", { role: "cell", "data-label": panes[i].label });
+      if (row.a && i === 0) cell.append(make("p", { class: "about" }, make("bdi", { text: row.a })));
       if (row.t[i] === null) { cell.append(make("div", { class: "text none", text: "not measured" })); return cell; }
       const judge = judges[state.judge];
       if (judge) {
@@ -117,12 +120,13 @@
     };
     const rowOf = (row) => make("tr", { role: "row" },
       make("th", { role: "rowheader", scope: "row", class: "no" }, make("span", { class: "unseen", text: `${data.what} ` }), String(row.no)),
-      ...(hasPrompts ? [make("td", { role: "cell", class: "prompt", "data-label": "Prompt" }, ...foldable(row.p, `Prompt of ${data.what} ${row.no}`))] : []),
+      ...(hasPrompts ? [make("td", { role: "cell", class: "prompt", "data-label": "Prompt" }, ...(row.p.trim() ? foldable(row.p, `Prompt of ${data.what} ${row.no}`) : []))] : []),
       ...panes.map((_, i) => paneOf(row, i)),
       ...changes.map((change) => {
         const value = changeOf(row, change);
         return make("td", { role: "cell", class: "change", "data-label": change.label }, make("span", { class: value < 0 ? "down" : value > 0 ? "up" : null, text: shown(value, true) }));
-      }));
+      }),
+      ...more.map((label, i) => make("td", { role: "cell", class: "change", "data-label": label }, shown(row.n[i]))));
     const draw = () => {
       const size = Number(field("size").value), pages = Math.max(1, Math.ceil(state.found.length / size));
       state.page = Math.min(Math.max(0, state.page), pages - 1);
