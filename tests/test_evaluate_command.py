@@ -248,15 +248,11 @@ def test_a_side_that_cannot_answer_is_refused_before_the_other_one_is_made_to(ma
     write("prompts.jsonl", [{"prompt": "ask 0?"}])
     good = ("--after", str(policy_folder("llama")), "--data", "prompts.jsonl", "--dry-run", *judged_by(LENGTH))
     small = str(tiny.policy(tmp_path / "small", "llama", max_position_embeddings=16))
-    done = main(
-        "evaluate", "--before", small, "--after", good, "--data", "prompts.jsonl", *judged_by(LENGTH), "--dry-run"
-    )
+    done = main("evaluate", "--before", small, *good)
     assert done.returncode == 2
     assert "--before: the model has 16 positions" in one_line(done)
     judge = str(tiny.classifier(tmp_path / "judge"))
-    done = main(
-        "evaluate", "--before", judge, "--after", good, "--data", "prompts.jsonl", *judged_by(LENGTH), "--dry-run"
-    )
+    done = main("evaluate", "--before", judge, *good)
     assert done.returncode == 2
     assert "does not generate text" in one_line(done)
 
