@@ -29,6 +29,7 @@ benchmarks: .venv/test.stamp
 # The last trains six models, and needs ../shared. benchmarks/ppo.py is not here: it needs environments of TRL's.
 benchmarks-training: .venv/test.stamp
 	HF_HUB_OFFLINE=1 $(BIN)/python -m benchmarks.overlap
+	HF_HUB_OFFLINE=1 $(BIN)/python -m benchmarks.evaluate
 	HF_HUB_OFFLINE=1 $(BIN)/python -m benchmarks.scaling
 	HF_HUB_OFFLINE=1 $(BIN)/python -m benchmarks.detox
 

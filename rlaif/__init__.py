@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from rlaif.adapters import load_judge
+    from rlaif.before_after import evaluate
     from rlaif.benchmark import bench
     from rlaif.config import GroupConfig, PPOConfig
     from rlaif.errors import InputError, JudgeBug, RlaifError
+    from rlaif.evaluation.library import measurement
     from rlaif.group import GroupTrainer
     from rlaif.reward_func import as_reward_func
     from rlaif.scoring import score
@@ -25,7 +27,9 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "load_judge": "adapters",
+    "evaluate": "before_after",
     "bench": "benchmark",
+    "measurement": "evaluation.library",
     "GroupConfig": "config",
     "PPOConfig": "config",
     "InputError": "errors",
@@ -58,7 +62,9 @@ __all__ = [
     "__version__",
     "as_reward_func",
     "bench",
+    "evaluate",
     "load_judge",
+    "measurement",
     "score",
 ]
 

@@ -174,6 +174,69 @@ def bench(**options: Any) -> int:
     return run(**options)
 
 
+def _generation_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    for option in (
+        click.option("--batch-size", type=click.IntRange(min=1), default=32, show_default=True, metavar="N",
+                     help="Completions made at once."),
+        click.option("--seeds", type=click.IntRange(min=1), default=1, show_default=True, metavar="N",
+                     help="Sample by so many seeds, and tell changes as mean and spread too."),
+        click.option("--seed", type=int, default=0, show_default=True, metavar="N",
+                     help="Of the sampling, the same for both."),
+        click.option("--completions-per-prompt", type=click.IntRange(min=1), metavar="K",
+                     help="Default: 1, or as many as were saved. 25 for the figures of RealToxicityPrompts."),
+        click.option("--max-prompt-tokens", type=click.IntRange(min=1), default=256, show_default=True, metavar="N",
+                     help="Longer prompts lose their beginning; not where completions were saved."),
+        click.option("--top-p", type=float, default=1.0, show_default=True, metavar="P",
+                     help="Share of probability that is sampled from."),
+        click.option("--temperature", type=float, default=1.0, show_default=True, metavar="T",
+                     help="Divides the logits."),
+        click.option("--min-new-tokens", type=int, default=5, show_default=True, metavar="N",
+                     help="Tokens before a completion may end."),
+        click.option("--max-new-tokens", type=int, default=64, show_default=True, metavar="N",
+                     help="Tokens of a completion at most."),
+    ):  # fmt: skip
+        command = option(command)
+    return command
+
+
+@rlaif.command()
+@click.argument("run", required=False, metavar="[RUN_DIR]")
+@click.option("--before", metavar="MODEL", help="The one side. Hub id, folder (also of a LoRA adapter), "
+              "openai:MODEL@URL, or a .jsonl of completions (prompt, completion).")  # fmt: skip
+@click.option("--after", metavar="MODEL", help="The other side.")
+@click.option("--data", metavar="FILE", help="The prompts: jsonl, csv, parquet, txt, a hub id, or - for standard "
+              "input. Not needed where completions were saved.")  # fmt: skip
+@_judge_option(required=True)
+@click.option("-o", "--output", metavar="DIR", help="Write report.html, evaluation.json, samples.jsonl and samples.csv "
+              "there; overwrites.")  # fmt: skip
+@click.option("--template", metavar="NAME", help="Put prompts into this file of prompts/ (policy/complete).")
+@_reading_options
+@_generation_options
+@click.option("--reference", metavar="MODEL", help="A model that is neither side, for a perplexity of its own beside "
+              "that of the model before.")  # fmt: skip
+@click.option("--api-key-env", metavar="NAME", help="Variable with the key of the endpoints. Default: OPENAI_API_KEY "
+              "for OpenAI's own, none for others.")  # fmt: skip
+@click.option("--margin", "margins", multiple=True, metavar="NAME=NUMBER", help="Within which a change is none. "
+              "Defaults: score=0.02, perplexity=0.1, distinct=0.05, length=0.1. May be repeated.")  # fmt: skip
+@_set_option("a key of a card (toxicity.device=cpu)")
+@_spending_options
+def evaluate(**options: Any) -> int:
+    """
+    Measure two models on the same prompts, or a finished run by another judge.
+
+    Toxicity and its price (perplexity, distinct-n, length, repetition, KL), with intervals, p-values and margins. Both
+    sides get the same prompts, seeds and decoding. Prints the table and the answer; JSON goes into a pipe.
+
+    \b
+    rlaif evaluate --before google/flan-t5-base --after runs/run/model --data prompts.jsonl -j toxicity -o detox
+    rlaif evaluate --before theirs.jsonl --after openai:mine@http://localhost:8000/v1 -j toxicity
+    rlaif evaluate runs/run -j toxicity_general
+    """
+    from rlaif.commands.evaluate import run
+
+    return run(**options)
+
+
 @rlaif.command()
 @click.argument("name", required=False)
 def judges(name: str | None) -> None:

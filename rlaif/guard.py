@@ -21,8 +21,9 @@ from rlaif.checkpoint.weights import Weights
 from rlaif.config import GuardSection
 from rlaif.data import Prompt
 from rlaif.errors import InputError, RlaifError
-from rlaif.evaluation.figures import completions, fluency, length, mean_score
+from rlaif.evaluation.figures import mean_score
 from rlaif.evaluation.measure import Measuring, Side, measure
+from rlaif.evaluation.price import completions, fluency, length
 from rlaif.evaluation.roles import Role
 from rlaif.measuring import finite
 from rlaif.quality import distinct, word_count

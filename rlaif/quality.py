@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from itertools import chain, islice
+from itertools import chain
 
 
 def words_of(texts: Iterable[str]) -> list[list[str]]:
@@ -27,12 +27,42 @@ def distinct(texts: Sequence[str], n: int, words: int | None = None) -> float | 
         A share in (0, 1], or None where there is no n-gram.
 
     """
-    budget, grams = math.inf if words is None else words, []
-    for text in words_of(texts):
+    return distinct_words(words_of(texts), n, words)
+
+
+def distinct_words(texts: Sequence[Sequence[str]], n: int, words: int | None = None) -> float | None:
+    """Return distinct-n of texts that are words already: see `distinct`."""
+    budget = math.inf if words is None else words
+    different: set[tuple[str, ...]] = set()
+    count = 0
+    for text in texts:
         kept = text[: int(min(budget, len(text)))]
         budget -= len(kept)
-        grams += [tuple(islice(kept, i, i + n)) for i in range(len(kept) - n + 1)]
-    return len(set(grams)) / len(grams) if grams else None
+        different.update(zip(*(kept[i:] for i in range(n)), strict=False))
+        count += max(0, len(kept) - n + 1)
+    return len(different) / count if count else None
+
+
+def repetition(texts: Sequence[str], n: int = 4) -> float | None:
+    """
+    Return how much texts repeat themselves: the mean share of n-grams that stood in the same text before.
+
+    1 - (different n-grams / n-grams) of each text, the seq-rep-n of Welleck et al. 2020 (arXiv 1908.04319).
+
+    Args:
+        texts: completions; those that are too short for an n-gram are left out.
+        n: words of a gram.
+
+    Returns:
+        A share in [0, 1), or None where there is no n-gram.
+
+    """
+    shares = []
+    for words in words_of(texts):
+        grams = [tuple(words[i : i + n]) for i in range(len(words) - n + 1)]
+        if grams:
+            shares.append(1 - len(set(grams)) / len(grams))
+    return math.fsum(shares) / len(shares) if shares else None
 
 
 def word_count(texts: Sequence[str]) -> int:

@@ -32,6 +32,15 @@ def harmless(text: str, width: int | None = None) -> str:
     return shown[: width - 1] + "…"
 
 
+FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
+"""How a text begins that a spreadsheet would compute (OWASP, "CSV injection")."""
+
+
+def cell(value: Any) -> Any:
+    """Return what stands in a cell of a CSV: a text that a spreadsheet would compute has a quote in front."""
+    return f"'{value}" if isinstance(value, str) and value.startswith(FORMULA) else value
+
+
 def complain(message: str) -> None:
     """Print an error as the one line that a user gets; `RLAIF_DEBUG=1` adds the traceback of the one being handled."""
     if os.environ.get("RLAIF_DEBUG") and sys.exc_info()[0] is not None:

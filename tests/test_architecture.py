@@ -38,7 +38,7 @@ LAYERS = (
     ("guard",),
     ("report",),
     ("quickstart", "recipes", "estimate"),
-    ("run",),
+    ("run", "before_after"),
     ("commands",),
     ("cli",),
     ("__main__",),

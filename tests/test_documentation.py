@@ -68,6 +68,9 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, nobody: None, server
     ]
     (tmp_path / "labelled.jsonl").write_text("".join(json.dumps(row) + "\n" for row in labelled))
     pair = {"prompt": "How are you?", "chosen": "Fine, thank you.", "rejected": "Go away."}
+    (tmp_path / "prompts.jsonl").write_text(json.dumps({"prompt": row["prompt"]}) + "\n")
+    for name in ("theirs", "ours"):
+        (tmp_path / f"{name}.jsonl").write_text(json.dumps(row) + "\n")
     (tmp_path / "pairs.jsonl").write_text(json.dumps(pair) + "\n")
     (tmp_path / "comments.csv").write_text("comment,author\nYou are kind.,a\nYou fool.,b\n")
     monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}:{os.environ['PATH']}")
@@ -97,7 +100,8 @@ def prepare(text: str) -> None:
 
     if "rlaif report" in text and "runs/short" in text:
         assert main(["train", "run.yaml", "--set", "ppo.steps=1", "--output", "runs/short"]) == 0
-    if "--resume" in text or '"runs/run' in text or "rlaif report" in text:
+    measures_run = "rlaif evaluate" in text and "runs/run" in text
+    if "--resume" in text or '"runs/run' in text or "rlaif report" in text or measures_run:
         assert main(["train", "run.yaml", "--set", "ppo.steps=1"]) == 0
 
 

@@ -506,11 +506,14 @@ def test_the_interval_in_the_answer_is_that_of_the_numbers_in_the_direction_of_t
     assert "more toxic by 0.100 (-0.020 to 0.220)" in answer(made)
 
 
-def test_what_it_took_is_told_as_ratios_and_left_out_where_it_is_not_known():
+def test_what_it_took_is_told_with_its_margin_or_its_size_and_left_out_where_it_is_not_known():
     made = told()
-    made["fluency"]["after"]["reference_perplexity"] = None
-    made["length_tokens"]["after"] = made["length_tokens"]["before"] * 1.5
-    assert answer(made).endswith("; distinct-2 1.00, length 1.50 of before")
+    assert answer(made).endswith("; fluency within the margin; distinct-2 within the margin; length within the margin")
+    changes = made["changes"]
+    changes["reference_perplexity"] |= {"ratio": None, "within_margin": None}
+    changes["distinct_2"] |= {"ratio": 0.96, "within_margin": False, "significant": True}
+    changes["length_tokens"] |= {"ratio": 1.5, "within_margin": False, "significant": False}
+    assert answer(made).endswith(" by own, held out; distinct-2 down 4 %; length up 50 % (not significant)")
 
 
 def test_the_judge_that_was_learned_from_does_not_speak_where_one_is_held_out():

@@ -12,6 +12,7 @@ from typing import Any
 
 from rlaif.errors import RlaifError
 from rlaif.schema import reason_of
+from rlaif.terminal import cell
 
 COLUMNS = (
     "file", "kind", "n", "judge", "baseline", "coverage", "statuses", "scored", "auroc", "auroc_low", "auroc_high",
@@ -21,9 +22,6 @@ COLUMNS = (
     "signal_to_noise", "injection_gained", "latency_ms_p50", "latency_ms_p95", "per_second", "usd_per_1k",
     "input_tokens_per_1k", "output_tokens_per_1k", "from_store",
 )  # fmt: skip
-
-FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
-"""How a text begins that a spreadsheet would compute (OWASP, "CSV injection")."""
 
 
 def write_whole(path: Path, text: str) -> None:
@@ -59,7 +57,7 @@ def as_csv(told: Mapping[str, Any]) -> str:
     for file, table in tables.items():
         for judge, entry in table["judges"].items():
             cells = {"file": file, "kind": table["kind"], "n": table["n"], "judge": judge, **dict(_flat(entry))}
-            writer.writerow([_cell(cells.get(column)) for column in COLUMNS])
+            writer.writerow([cell(cells.get(column)) for column in COLUMNS])
     return text.getvalue()
 
 
@@ -74,9 +72,3 @@ def _flat(entry: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
     yield from ((f"{key}_tokens_per_1k", value) for key, value in entry["tokens_per_1k"].items())
     if entry["injection"]:
         yield "injection_gained", entry["injection"]["all"]["gained"]
-
-
-def _cell(value: Any) -> Any:
-    if isinstance(value, str):
-        return f"'{value}" if value.startswith(FORMULA) else value
-    return value

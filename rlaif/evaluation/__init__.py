@@ -7,7 +7,7 @@ The measurement of a run: the same prompts, seeds and decoding before and after,
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,8 +16,10 @@ from rlaif.checkpoint import write_atomically
 from rlaif.data import Prompt
 from rlaif.evaluation.figures import Row, figures
 from rlaif.evaluation.measure import Measuring, Side, measure
+from rlaif.evaluation.questions import toxicity_of_prompt
 from rlaif.evaluation.roles import Role, doubtful, roles_of
 from rlaif.evaluation.words import answer
+from rlaif.evaluation.writing import as_json, line
 from rlaif.measuring import finite
 from rlaif.training import Trainer
 
@@ -62,7 +64,7 @@ class Evaluation:
         told |= {"steps": trainer.progress.step, "kept_step": kept_step, "seed": trainer.args.seed}
         told = {"answer": answer(told), **told}
         if trainer.processes.is_main:
-            write_atomically(self._told, json.dumps(finite(told), indent=1, ensure_ascii=False, allow_nan=False) + "\n")
+            write_atomically(self._told, as_json(finite(told)))
         return told
 
     def rows(self) -> list[Row]:
@@ -80,13 +82,19 @@ class Evaluation:
 
     def _write(self, trainer: Trainer, before: Sequence[Side], after: Sequence[Side | None]) -> list[Row]:
         rows: list[Row] = [
-            {"prompt": prompt.text, "index": i % self._per_prompt, "before": b, "after": a}
+            {"prompt": prompt.text, "index": i % self._per_prompt, **self._toxicity(prompt), "before": b, "after": a}
             for i, (prompt, b, a) in enumerate(zip(self._prompts, before, after, strict=True))
         ]
         with trainer.processes.alike():
             if trainer.processes.is_main:
-                write_atomically(self._samples, "".join(map(_line, rows)))
+                write_atomically(self._samples, "".join(map(line, rows)))
         return rows
+
+    @staticmethod
+    def _toxicity(prompt: Prompt) -> dict[str, float]:
+        """Say how toxic a prompt is, where the data does."""
+        toxicity = toxicity_of_prompt(prompt.columns)
+        return {} if toxicity is None else {"prompt_toxicity": toxicity}
 
     def _rows(self) -> list[Row] | None:
         """Return what was measured of these prompts by these judges before, None where there is none."""
@@ -98,9 +106,3 @@ class Evaluation:
         asked = [row["prompt"] for row in rows] == [prompt.text for prompt in self._prompts]
         judged = all(wanted <= row["before"]["judgements"].keys() for row in rows)
         return rows if asked and judged else None
-
-
-def _line(row: Mapping[str, Any]) -> str:
-    """Return a row as JSON: UTF-8 text as it is, lone surrogates escaped."""
-    text = json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n"
-    return text.encode(errors="backslashreplace").decode()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from dataclasses import dataclass
 
 import torch
@@ -11,7 +11,8 @@ from torch import Tensor
 
 from rlaif.batches import seed_of
 from rlaif.data import Prompt
-from rlaif.policy import Policy, Sampling, Scored
+from rlaif.evaluation.likelihood import sums
+from rlaif.policy import Policy, Sampling
 from rlaif.policy.tokens import Tokens, micro_batches
 
 
@@ -62,6 +63,24 @@ def answers(
         poll: called after each token; what it raises ends this.
 
     """
+    made = drawn(
+        policy, prompts, sampling, seed=seed, batch_size=batch_size, as_reference=as_reference, poll=poll
+    )  # fmt: skip
+    for rows, tokens in made:
+        yield rows, _read(policy, tokens, sampling, micro_batch_tokens, as_reference)
+
+
+def drawn(
+    policy: Policy,
+    prompts: Sequence[Prompt],
+    sampling: Sampling,
+    *,
+    seed: int,
+    batch_size: int,
+    as_reference: bool = False,
+    poll: Callable[[], None] = lambda: None,
+) -> Iterator[tuple[list[int], Tokens]]:
+    """Yield batches of completions with the places of their prompts; the arguments are those of `answers`."""
 
     def watch(_: Tensor) -> bool:
         poll()
@@ -73,7 +92,7 @@ def answers(
         torch.manual_seed(seed_of(seed, "answers", start))
         with policy.as_reference() if as_reference else nullcontext():
             tokens = policy.generate([list(prompts[row].ids) for row in rows], sampling, watch=watch)
-        yield rows, _read(policy, tokens, sampling, micro_batch_tokens, as_reference)
+        yield rows, tokens
 
 
 @torch.no_grad()
@@ -85,9 +104,9 @@ def _read(
     for piece in micro_batches(tokens.lengths, micro_batch_tokens):
         rows = tokens.rows(piece)
         with policy.as_reference():
-            reference_B = _sums(policy, rows, 1.0)
-            base_B = reference_B if sampling.temperature == 1 else _sums(policy, rows, sampling.temperature)
-        own_B = base_B if as_reference else _sums(policy, rows, sampling.temperature)
+            reference_B = sums(policy, rows, 1.0)
+            base_B = reference_B if sampling.temperature == 1 else sums(policy, rows, sampling.temperature)
+        own_B = base_B if as_reference else sums(policy, rows, sampling.temperature)
         lengths_B = rows.mask_BR.sum(1)
         last_B = rows.response_BR.gather(1, lengths_B[:, None] - 1).squeeze(1)
         numbers = zip(
@@ -99,19 +118,3 @@ def _read(
             text = policy.tokenizer.decode(ids, skip_special_tokens=True)
             read[place] = Answer(text, count, ended, kl, logprob)
     return [read[place] for place in range(len(tokens))]
-
-
-def _sums(policy: Policy, tokens: Tokens, temperature: float) -> Tensor:
-    """Return the log-probability of each completion, [B], float64."""
-    with _at(policy, temperature):
-        scored: Scored = policy(tokens)
-    return scored.logprobs.double().sum(1)
-
-
-@contextmanager
-def _at(policy: Policy, temperature: float) -> Iterator[None]:
-    own, policy.temperature = policy.temperature, temperature
-    try:
-        yield
-    finally:
-        policy.temperature = own

@@ -6,50 +6,42 @@ A row is a line of samples.jsonl: a prompt with what was answered `before` and `
 
 from __future__ import annotations
 
-import math
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from statistics import fmean, stdev
 from typing import Any
 
+from rlaif.evaluation.margins import Margins
 from rlaif.evaluation.measure import Side
+from rlaif.evaluation.price import price
 from rlaif.evaluation.roles import Role
-from rlaif.quality import distinct, perplexity, word_count
-from rlaif.stats import paired_change
+from rlaif.evaluation.worst import TOXIC, by_prompt, worst
+from rlaif.stats import Change, equivalent, over_seeds, paired_change, worst_case
 from rlaif.types import toxicity_of
 
 Row = Mapping[str, Any]
-"""`prompt`, `index` among the answers to it, `before` and `after`: sides."""
+"""
+`prompt`, `index` among the answers to it, `before` and `after`: sides. There may be `prompt_toxicity`, where the data
+says it, and the `seed` of the sampling, where there were several.
+"""
 
-TOXIC = 0.5
-"""Where a text counts as toxic: `rate` is the share of those."""
 
-
-def figures(rows: Sequence[Row], roles: Sequence[Role]) -> dict[str, Any]:
+def figures(rows: Sequence[Row], roles: Sequence[Role], margins: Margins | None = None) -> dict[str, Any]:
     """
     Return the numbers of evaluation.json.
 
     Args:
         rows: with both sides.
         roles: the judges whose judgements stand in the rows.
+        margins: of equivalence; None: the defaults.
 
     """
-    before, after = ([row[side] for row in rows] for side in ("before", "after"))
-    words = min(word_count(completions(side)) for side in (before, after))
-    return {
-        "judges": {role.name: of_judge(rows, role) for role in roles},
-        "fluency": {name: {"reference_perplexity": fluency(side)} for name, side in _named(before, after)},
-        "diversity": {
-            name: {f"distinct_{n}": distinct(completions(side), n, words) for n in (1, 2, 3)}
-            for name, side in _named(before, after)
-        },
-        "length_tokens": {name: length(side) for name, side in _named(before, after)},
-        "ended_rate": {name: fmean(answer["ended"] for answer in side) for name, side in _named(before, after)},
-        "kl_nats_per_sequence": fmean(answer["kl"] for answer in after),
-    }
+    margins = margins or Margins()
+    told = {"judges": {role.name: of_judge(rows, role, margins) for role in roles}, **price(rows, margins)}
+    return told | ({"seeds": seeds} if (seeds := of_seeds(rows, roles)) else {})
 
 
-def of_judge(rows: Sequence[Row], role: Role) -> dict[str, Any]:
+def of_judge(rows: Sequence[Row], role: Role, margins: Margins) -> dict[str, Any]:
     """Return what a judge said before and after, on the pairs of which it judged both."""
     scores = [[row[side]["judgements"][role.name]["score"] for row in rows] for side in ("before", "after")]
     pairs = [(i, b, a) for i, (b, a) in enumerate(zip(*scores, strict=True)) if b is not None and a is not None]
@@ -59,7 +51,14 @@ def of_judge(rows: Sequence[Row], role: Role) -> dict[str, Any]:
     }  # fmt: skip
     for name, side in _named(before, after):
         told[name] = {**_of_scores(side, role.measures), "abstained": _abstained(rows, name, role.name)}
-    told["change"] = _change(before, after, [rows[i]["prompt"] for i, _, _ in pairs], told)
+    change = paired_change(before, after, [rows[i]["prompt"] for i, _, _ in pairs])
+    told["change"] = _change(change, told)
+    told |= {"margin": margins.score, "within_margin": equivalent(change, margins.score)}
+    bounds = worst_case(*scores)
+    told["worst_case"] = None if bounds is None else {"low": bounds.low, "high": bounds.high}
+    if "toxicity" in told["before"]:
+        parts = {"worst_of_k": worst(rows, role.name), "by_prompt": by_prompt(rows, role.name)}
+        told |= {name: part for name, part in parts.items() if part is not None}
     return told
 
 
@@ -72,10 +71,7 @@ def _of_scores(scores: Sequence[float], measures: str) -> dict[str, Any]:
     return told
 
 
-def _change(
-    before: Sequence[float], after: Sequence[float], prompts: Sequence[str], told: Mapping[str, Any]
-) -> dict[str, Any]:
-    change = paired_change(before, after, prompts)
+def _change(change: Change, told: Mapping[str, Any]) -> dict[str, Any]:
     found: dict[str, Any] = {
         "score_mean": change.difference, "ci95": change.ci95 and list(change.ci95), "p_value": change.p_value,
         "p_resolution": change.p_resolution, "significant": change.significant, "effect_size": change.effect_size,
@@ -98,24 +94,31 @@ def _abstained(rows: Sequence[Row], side: str, judge: str) -> dict[str, int]:
     return dict(Counter(judgement["status"] for judgement in said if judgement["score"] is None))
 
 
+# --- several seeds ------------------------------------------------------------------------------------------------
+
+
+def of_seeds(rows: Sequence[Row], roles: Sequence[Role]) -> dict[str, Any] | None:
+    """Return each judge's change of the mean by seed, as mean and spread; None where there was one seed."""
+    seeds = list(dict.fromkeys(row.get("seed") for row in rows))
+    if len(seeds) < 2:
+        return None
+    told: dict[str, Any] = {"n": len(seeds), "judges": {}}
+    for role in roles:
+        found = [_difference([row for row in rows if row.get("seed") == seed], role.name) for seed in seeds]
+        spread = over_seeds(found)
+        told["judges"][role.name] = {
+            "score_mean": {"mean": spread.mean, "std": spread.std, "ci95": spread.ci95 and list(spread.ci95)}
+        }
+    return told
+
+
+def _difference(rows: Sequence[Row], judge: str) -> float | None:
+    sides = [[row[side]["judgements"][judge]["score"] for row in rows] for side in ("before", "after")]
+    both = [a - b for b, a in zip(*sides, strict=True) if b is not None and a is not None]
+    return fmean(both) if both else None
+
+
 # --- of one side --------------------------------------------------------------------------------------------------
-
-
-def completions(side: Sequence[Side]) -> list[str]:
-    """Return the texts."""
-    return [answer["completion"] for answer in side]
-
-
-def length(side: Sequence[Side]) -> float:
-    """Return the mean length in tokens, EOS included."""
-    return fmean(answer["tokens"] for answer in side)
-
-
-def fluency(side: Sequence[Side]) -> float | None:
-    """Return the perplexity of all completions under the reference: see `quality.perplexity`."""
-    tokens = sum(answer["tokens"] for answer in side)
-    total = math.fsum(answer["reference_logprob"] for answer in side)
-    return perplexity([total / tokens]) if tokens else None
 
 
 def mean_score(side: Sequence[Side], judge: str) -> float | None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from rlaif.terminal import harmless, number, print_table
@@ -30,7 +30,8 @@ def _verdict(name: str, judge: Figures) -> str:
     if change["p_value"] is None:
         return f"how sure a change of {change['score_mean']:+.3f} is {by} cannot be told: {change['note']}"
     if not change["significant"]:
-        return f"no significant change {by} (p = {change['p_value']:.2g})"
+        same = f", and within the margin of {judge['margin']:g}" if judge.get("within_margin") else ""
+        return f"no significant change {by} (p = {change['p_value']:.2g}){same}"
     up = change["score_mean"] > 0
     size = f"{abs(change['score_mean']):.3f}"
     if change["ci95"] is not None:
@@ -41,21 +42,38 @@ def _verdict(name: str, judge: Figures) -> str:
     return f"{'better' if up else 'worse'} by {size} {by} ({judge['measures']})"
 
 
+PRICES = {
+    "reference_perplexity": ("fluency", "perplexity"),
+    "independent_perplexity": ("fluency by the independent model", "perplexity by the independent model"),
+    "distinct_2": ("distinct-2", "distinct-2"),
+    "length_tokens": ("length", "length"),
+}
+"""What is said of the price: what is within its margin, and what went up or down; length in words for want of it."""
+
+
 def _price(told: Figures) -> str:
-    """Say what became of fluency, diversity and length."""
-    length = told["length_tokens"]
-    ratios = {
-        "reference perplexity": _ratio(told["fluency"], "reference_perplexity"),
-        "distinct-2": _ratio(told["diversity"], "distinct_2"),
-        "length": _ratio({side: {"mean": length[side]} for side in length}, "mean"),
-    }
-    said = ", ".join(f"{name} {ratio:.2f}" for name, ratio in ratios.items() if ratio is not None)
-    return f"{said} of before" if said else ""
+    """Say what became of fluency, diversity and length: "fluency within the margin; distinct-2 down 4 %"."""
+    changes = told["changes"]
+    names = dict(PRICES)
+    if "length_tokens" not in changes:
+        names["length_words"] = names.pop("length_tokens")
+    said = [_changed(*names[key], changes[key]) for key in names if key in changes]
+    return "; ".join(filter(None, said))
 
 
-def _ratio(sides: Figures, key: str) -> float | None:
-    before, after = sides["before"][key], sides["after"][key]
-    return float(after / before) if before and after is not None else None
+def _changed(same: str, name: str, change: Figures) -> str:
+    """Say how one figure changed; "the margin" only where the whole interval is within it."""
+    ratio = change["ratio"]
+    if ratio is None:
+        return ""
+    if change["within_margin"]:
+        return f"{same} within the margin"
+    percent = abs(100 * (ratio - 1))
+    size = f"{percent:.0f} %" if percent >= 0.5 else "less than 1 %"
+    if not percent:
+        return f"{name} the same, with no interval"
+    doubt = "" if change["significant"] else " (not significant)"
+    return f"{name} {'up' if ratio > 1 else 'down'} {size}{doubt}"
 
 
 def print_figures(told: Figures) -> None:
@@ -65,19 +83,50 @@ def print_figures(told: Figures) -> None:
         [_judge_row(name, judge) for name, judge in told["judges"].items()],
         stderr=True,
     )
-    fluency, diversity, length = told["fluency"], told["diversity"], told["length_tokens"]
-    rows = [
-        ("reference perplexity", fluency["before"]["reference_perplexity"], fluency["after"]["reference_perplexity"]),
-        *((f"distinct-{n}", diversity["before"][f"distinct_{n}"], diversity["after"][f"distinct_{n}"])
-          for n in (1, 2, 3)),
-        ("tokens a completion", length["before"], length["after"]),
-        ("nats of KL a completion", 0.0, told["kl_nats_per_sequence"]),
-    ]  # fmt: skip
     print_table(
-        ("measures", "before", "after"),
-        [(name, number(before), number(after)) for name, before, after in rows],
+        ("measures", "before", "after", "times before"),
+        [(name, *map(number, sides), _times(told["changes"].get(key))) for name, key, *sides in _figures(told)],
         stderr=True,
     )
+    if worst := [(name, judge["worst_of_k"]) for name, judge in told["judges"].items() if "worst_of_k" in judge]:
+        print_table(
+            ("judge", "k", "expected maximum toxicity ↓", "one of k is toxic ↓"),
+            [(name, str(its["k"]), *(_sides(its, key) for key in ("expected_maximum", "probability")))
+             for name, its in worst],
+            stderr=True,
+        )  # fmt: skip
+
+
+def _figures(told: Figures) -> Iterator[tuple[str, str, float | None, float | None]]:
+    """Yield name, key, before and after of the figures beside the judges'."""
+    fluency, diversity = told["fluency"], told["diversity"]
+    for key in fluency["before"]:
+        yield key.replace("_", " "), key, fluency["before"][key], fluency["after"][key]
+    for n in (1, 2, 3):
+        key = f"distinct_{n}"
+        yield f"distinct-{n}", key, diversity["before"][key], diversity["after"][key]
+    for key, name in NAMES.items():
+        yield name, key, told[key]["before"], told[key]["after"]
+    kl = told["kl_nats_per_sequence"]
+    yield "nats of KL a completion", "kl_nats_per_sequence", None if kl is None else 0.0, kl
+
+
+NAMES = {
+    "length_tokens": "tokens a completion", "length_words": "words a completion", "repetition": "repeated 4-grams",
+    "empty_rate": "empty", "cut_rate": "cut",
+}  # fmt: skip
+
+
+def _times(change: Figures | None) -> str:
+    """Write a ratio with its interval."""
+    if change is None or change["ratio"] is None:
+        return ""
+    ends = change["ci95"]
+    return f"{change['ratio']:.2f}" + (f" ({ends[0]:.2f} to {ends[1]:.2f})" if ends else "")
+
+
+def _sides(figures: Figures, key: str) -> str:
+    return f"{number(figures['before'][key])} → {number(figures['after'][key])}"
 
 
 def _judge_row(name: str, judge: Figures) -> tuple[str, ...]:

@@ -221,16 +221,7 @@ class Policy(nn.Module):
 
     def refuse_unfit(self, prompt_lengths: Sequence[int], max_new_tokens: int) -> None:
         """Raise `InputError` where prompts have no token, or do not fit into the positions with their completions."""
-        if not min(prompt_lengths):
-            raise InputError(f"prompt {prompt_lengths.index(0)} has no token; leave it out")
-        there = getattr(inner(self.model).config.get_text_config(decoder=True), "max_position_embeddings", None)
-        longest = max(prompt_lengths)
-        needed = max(longest, max_new_tokens + 1) if self.is_seq2seq else longest + max_new_tokens
-        if there is not None and needed > there:
-            raise InputError(
-                f"the model has {there} positions, and the longest prompt takes {longest} tokens, a completion up to "
-                f"{max_new_tokens}; lower data.max_prompt_tokens or generation.max_new_tokens"
-            )
+        refuse_unfit(inner(self.model).config, prompt_lengths, max_new_tokens)
 
     # --- what is kept ---------------------------------------------------------------------------------------------
 
@@ -279,6 +270,30 @@ class Policy(nn.Module):
         with before_head(inner(self.model)) as hidden:
             self.model(**given, use_cache=False)
         self._head.refuse_unlike(own, hidden[0], f"{where}: {type(inner(self.model)).__name__}")
+
+
+def refuse_unfit(config: Any, prompt_lengths: Sequence[int], max_new_tokens: int, where: str = "") -> None:
+    """
+    Raise `InputError` where prompts have no token, or do not fit into the positions with their completions.
+
+    Args:
+        config: of a model of transformers.
+        prompt_lengths: in tokens.
+        max_new_tokens: of a completion.
+        where: the first words of a message.
+
+    """
+    start = f"{where}: " if where else ""
+    if not min(prompt_lengths):
+        raise InputError(f"{start}prompt {prompt_lengths.index(0)} has no token; leave it out")
+    there = getattr(config.get_text_config(decoder=True), "max_position_embeddings", None)
+    longest = max(prompt_lengths)
+    needed = max(longest, max_new_tokens + 1) if config.is_encoder_decoder else longest + max_new_tokens
+    if there is not None and needed > there:
+        raise InputError(
+            f"{start}the model has {there} positions, and the longest prompt takes {longest} tokens, a completion up "
+            f"to {max_new_tokens}; lower data.max_prompt_tokens or generation.max_new_tokens"
+        )
 
 
 def _scattered(x_N: Tensor, mask_BR: Tensor) -> Tensor:

@@ -186,11 +186,7 @@ def _model(source: str, config: Any, dtype: torch.dtype, revision: str | None, m
     from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM
 
     auto = AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
-    if type(config) not in auto._model_mapping:
-        raise InputError(f"{where}: {source} is of the kind {config.model_type}, which does not generate text")
-    if other := [name for name in config.architectures or () if "Classification" in name]:
-        # Its output layer may be the input embeddings, so that no weight would be missing.
-        raise InputError(f"{where}: {source} is a {other[0]}, which does not generate text")
+    refuse_speechless(source, config, where)
     here = Path(source).is_dir() or in_cache(source, revision)
     try:
         with without_bars() if here else nullcontext():  # a bar for a download only
@@ -206,6 +202,18 @@ def _model(source: str, config: Any, dtype: torch.dtype, revision: str | None, m
             + (f" and {len(missing) - 1} more" if missing[1:] else "")
         )
     return model
+
+
+def refuse_speechless(source: str, config: Any, where: str) -> None:
+    """Raise `InputError` where a model, by its config, does not generate text."""
+    from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM
+
+    auto = AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
+    if type(config) not in auto._model_mapping:
+        raise InputError(f"{where}: {source} is of the kind {config.model_type}, which does not generate text")
+    if other := [name for name in config.architectures or () if "Classification" in name]:
+        # Its output layer may be the input embeddings, so that no weight would be missing.
+        raise InputError(f"{where}: {source} is a {other[0]}, which does not generate text")
 
 
 @contextmanager

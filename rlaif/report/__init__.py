@@ -16,6 +16,7 @@ from rlaif.report import about, findings
 from rlaif.report.curves import curves
 from rlaif.report.drawing import Plot
 from rlaif.report.explorer import block_of
+from rlaif.report.more import more_of_judges
 from rlaif.report.page import page
 from rlaif.report.reading import RunFolder, read
 from rlaif.report.scores import changes, distributions, harmless_helpful
@@ -56,7 +57,7 @@ def html_of(runs: Sequence[RunFolder]) -> str:
         judges=findings.judge_table(runs),
         seeds=findings.seeds_table(runs),
         prices=findings.price_table(runs),
-        more=findings.more_of_judges(runs),
+        more=more_of_judges(runs),
         plots=_plots(runs),
         shown_block=block_of(runs),
         kept=findings.kept_of(runs),
@@ -85,7 +86,7 @@ def _shown(run: RunFolder) -> dict[str, object]:
         "words": words,
         "answer": findings.answer_of(run),
         "lacks_evidence": findings.lacks_evidence(run),
-        "notes": run.notes,
+        "notes": [*run.notes, *findings.limits_of(run)],
         "alarms": run.alarms,
         "settings_text": run.settings_text,
         "whole": about.whole(run),

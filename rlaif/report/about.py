@@ -22,8 +22,8 @@ from rlaif.view import duration
 
 def settings_table(runs: Sequence[RunFolder]) -> Table | None:
     """Return the settings that are not the defaults; of several runs those too in which they differ."""
-    flat = [dict(_flat(run.settings)) for run in runs]
-    defaults = _defaults(runs[0].settings)
+    flat = [dict(_flat(run.settings or _of_comparison(run))) for run in runs]
+    defaults = _defaults(runs[0].settings) if runs[0].settings else {}
     keys = dict.fromkeys(key for settings in flat for key in settings)
     rows: list[list[Cell]] = []
     for key in keys:
@@ -39,6 +39,12 @@ def settings_table(runs: Sequence[RunFolder]) -> Table | None:
     return (
         Table("Settings other than the defaults", [*columns, Column("Default", numeric=False)], rows) if rows else None
     )
+
+
+def _of_comparison(run: RunFolder) -> Row:
+    """Return the settings of a measurement that was no part of a run."""
+    settings = mapping(run.told, "settings")
+    return {key: value for key, value in settings.items() if key != "command" and value is not None}
 
 
 def _flat(row: Row, prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -142,7 +148,8 @@ def commands_of(run: RunFolder) -> list[str]:
     """Return the commands that make a run again and its report."""
     folder, again = shlex.quote(str(run.folder)), shlex.quote(f"{run.folder}-again")
     if not run.settings:
-        return [f"rlaif report {folder}"]
+        command = inside(run.told, "settings", "command")
+        return [*([f"{command} --output {again}"] if isinstance(command, str) else []), f"rlaif report {folder}"]
     file = shlex.quote(str(run.folder / "run.yaml"))
     return [f"rlaif train {file} --output {again}", f"rlaif report {folder} {again}"]
 

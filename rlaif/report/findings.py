@@ -18,18 +18,23 @@ NAMES = {
     "distinct_2": "Distinct-2",
     "distinct_3": "Distinct-3",
     "length_tokens": "Length in tokens",
+    "independent_perplexity": "Perplexity under an independent model",
+    "length_words": "Length in words",
     "ended_rate": "Share that ended by itself",
+    "cut_rate": "Share that was cut",
+    "empty_rate": "Share that is empty",
+    "repetition": "Repetition",
     "kl_nats_per_sequence": "KL from the reference, nats a completion",
 }
 """What keys of evaluation.json are called; one that is not here is called by its key."""
 
 KL = "kl_nats_per_sequence"
 
-APART = ("judges", "answer", "steps", "kept_step", "seed")
+APART = (
+    "judges", "answer", "steps", "kept_step", "seed", "seeds", "changes", "margins", "unknown", "notes", "settings",
+    "missing",
+)  # fmt: skip
 """Keys of evaluation.json that stand elsewhere than in the table of prices."""
-
-OF_A_SIDE = ("score", "toxicity", "abstained")
-"""Keys of a judge's side that the table of judges shows."""
 
 
 def judge_table(runs: Sequence[RunFolder]) -> Table | None:
@@ -54,7 +59,8 @@ def judge_table(runs: Sequence[RunFolder]) -> Table | None:
         Column("Abstained", hint="before, after"),
     ]
     rows = [_judge_row(run if len(runs) > 1 else None, name, judge, harm) for run, name, judge in found]
-    return Table("What each judge found, before and after training", columns, rows, sortable=True)
+    trained = "" if any(mapping(run.told, "settings") for run in runs) else " training"
+    return Table(f"What each judge found, before and after{trained}", columns, rows, sortable=True)
 
 
 def _judge_row(run: RunFolder | None, name: str, judge: Row, harm: bool) -> list[Cell]:
@@ -100,82 +106,58 @@ def _abstained(judge: Row) -> Cell:
     return Cell(f"{counts[0]}, {counts[1]}", sum(counts), why, "quiet" if not sum(counts) else "")
 
 
-def more_of_judges(runs: Sequence[RunFolder]) -> Table | None:
-    """Return what else is known of judges' two sides, such as figures over several completions of a prompt."""
-    rows = []
-    for run in runs:
-        for name, judge in mapping(run.told, "judges").items():
-            sides = [
-                dict(_leaves({key: value for key, value in mapping(judge, side).items() if key not in OF_A_SIDE}))
-                for side in ("before", "after")
-            ]
-            other = {key: value for key, value in mapping(judge).items() if key not in ("before", "after", "change")}
-            rest = dict(_leaves(other)) | {
-                f"change, {key}": value for key, value in _leaves(mapping(judge, "change")) if key not in KNOWN_CHANGES
-            }
-            whose = name if len(runs) == 1 else f"{name} · {run.name}"
-            for key in dict.fromkeys([*sides[0], *sides[1]]):
-                rows.append(
-                    [tables.of(_name(key)), tables.of(whose), *(tables.number(side.get(key)) for side in sides)]
-                )
-            for key, value in rest.items():
-                if key != "n":
-                    rows.append([tables.of(_name(key)), tables.of(whose), tables.of(""), tables.number(value)])
-    columns = [Column("Figure", numeric=False), Column("Judge", numeric=False), Column("Before"), Column("After")]
-    return Table("More by judge", columns, rows, sortable=True) if rows else None
-
-
-KNOWN_CHANGES = (
-    "score_mean", "ci95", "p_value", "p_resolution", "effect_size", "toxicity_mean_pct", "toxicity_std_pct", "note",
-)  # fmt: skip
-"""Numbers of a change that the table of judges shows."""
-
-
 def price_table(runs: Sequence[RunFolder]) -> Table | None:
     """Return what the model became beside its scores: fluency, variety, length, and whatever else was measured."""
     found = [{key: rest for key, *rest in _prices(run.told)} for run in runs]
     rows = []
     for key, (run, prices) in itertools.product(dict.fromkeys(itertools.chain(*found)), zip(runs, found, strict=True)):
-        before, after, ends = prices.get(key, (None, None, ()))
+        before, after, note = prices.get(key, (None, None, ""))
         ratio = after / before if before and after is not None else None
-        cells = [tables.of(_name(key)), *([tables.of(run.name)] if len(runs) > 1 else [])]
-        cells += [
-            tables.number(before),
-            tables.number(after),
-            tables.number(ratio, 2, note=tables.interval(ends, 2, signed=True)),
-        ]
+        cells = [tables.of(name_of(key)), *([tables.of(run.name)] if len(runs) > 1 else [])]
+        cells += [tables.number(before), tables.number(after), tables.number(ratio, 2, note=note)]
         rows.append(cells)
     columns = [Column("Measure", numeric=False), *([Column("Run", numeric=False)] if len(runs) > 1 else [])]
     columns += [Column("Before"), Column("After"), Column("Times before")]
     return Table("What it did to the model otherwise", columns, rows, sortable=len(runs) > 1) if rows else None
 
 
-def _prices(told: Row) -> Iterator[tuple[str, float | None, float | None, Sequence[Any]]]:
-    """Yield key, before, after and the interval of their ratio of each figure that stands beside the judges'."""
+def _prices(told: Row) -> Iterator[tuple[str, float | None, float | None, str]]:
+    """Yield key, before, after and what is said of their ratio, for each figure that stands beside the judges'."""
     for key, value in told.items():
         if key in APART:
             continue
         if (number := at(told, key)) is not None:
-            yield key, 0.0 if key == KL else None, number, ()  # before training it is the reference itself
+            yield key, 0.0 if key == KL else None, number, ""  # before training it is the reference itself
         elif isinstance(value, Mapping) and {"before", "after"} <= value.keys():
             if not isinstance(value["before"], Mapping) and not isinstance(value["after"], Mapping):
-                yield key, at(value, "before"), at(value, "after"), rows_in(value, "change", "ci95")
+                yield key, at(value, "before"), at(value, "after"), _of_ratio(told, key)
                 continue
-            before, after = (dict(_leaves(mapping(value, side))) for side in ("before", "after"))
+            before, after = (dict(leaves(mapping(value, side))) for side in ("before", "after"))
             for name in dict.fromkeys([*before, *after]):
-                yield name, before.get(name), after.get(name), rows_in(value, "change", name, "ci95")
+                yield name, before.get(name), after.get(name), _of_ratio(told, name)
 
 
-def _leaves(row: Row, prefix: str = "") -> Iterator[tuple[str, float | None]]:
+def _of_ratio(told: Row, key: str) -> str:
+    """Return the interval of a ratio, and whether all of it is within the margin."""
+    change = mapping(told, "changes", key)
+    parts = [tables.interval(rows_in(change, "ci95"), 2)]
+    margin = at(change, "margin")
+    if margin is not None and inside(change, "within_margin") is True:
+        parts.append(f"within the margin of {100 * margin:.0f} %")
+    return ", ".join(filter(None, parts))
+
+
+def leaves(row: Row, prefix: str = "") -> Iterator[tuple[str, float | None]]:
     """Yield the numbers of nested mappings by their paths."""
     for key, value in row.items():
         if isinstance(value, Mapping):
-            yield from _leaves(value, f"{prefix}{key}, ")
+            yield from leaves(value, f"{prefix}{key}, ")
         elif value is None or at(row, key) is not None:
             yield f"{prefix}{key}", at(row, key)
 
 
-def _name(key: str) -> str:
+def name_of(key: str) -> str:
+    """Return what a key is called."""
     words = NAMES.get(key, key.replace("_", " "))
     return words[:1].upper() + words[1:]
 
@@ -186,6 +168,8 @@ def _name(key: str) -> str:
 def seeds_table(runs: Sequence[RunFolder]) -> Table | None:
     """Return the changes of runs that differ in their seeds only, as mean and spread; None where there are no such."""
     measured = [run for run in runs if run.told]
+    if len(measured) == 1 and (seeds := mapping(measured[0].told, "seeds")):
+        return _seeds_of_one(seeds)
     if len(measured) < 2 or any(_but_seed(run) != _but_seed(measured[0]) for run in measured):
         return None
     rows = []
@@ -200,13 +184,26 @@ def seeds_table(runs: Sequence[RunFolder]) -> Table | None:
                 tables.number(spread.n, 0),
             ]
         )
-    columns = [
-        Column("Judge", numeric=False),
-        Column("Mean change", hint="95 % interval"),
-        Column("Spread", hint="standard deviation"),
-        Column("Seeds"),
-    ]
-    return Table("The same run with other seeds", columns, rows)
+    return Table("The same run with other seeds", SEEDS, rows)
+
+
+SEEDS = [
+    Column("Judge", numeric=False),
+    Column("Mean change", hint="95 % interval"),
+    Column("Spread", hint="standard deviation"),
+    Column("Seeds"),
+]
+
+
+def _seeds_of_one(seeds: Row) -> Table:
+    """Return the changes of a comparison whose sides were sampled by several seeds."""
+    rows = []
+    for name in mapping(seeds, "judges"):
+        spread = mapping(seeds, "judges", name, "score_mean")
+        note = tables.interval(rows_in(spread, "ci95"), signed=True)
+        mean = tables.number(at(spread, "mean"), signed=True, note=note)
+        rows.append([tables.of(name), mean, tables.number(at(spread, "std")), tables.number(at(seeds, "n"), 0)])
+    return Table("The same models sampled by other seeds", SEEDS, rows)
 
 
 def _but_seed(run: RunFolder) -> dict[str, Any]:
@@ -243,6 +240,12 @@ def answer_of(run: RunFolder) -> list[str]:
     """Return the answer of a run, a statement each, the most important first."""
     answer = inside(run.told, "answer")
     return [part[:1].upper() + part[1:] for part in answer.split("; ") if part] if isinstance(answer, str) else []
+
+
+def limits_of(run: RunFolder) -> list[str]:
+    """Return what was left out of a measurement, and what could not be measured, with the reasons."""
+    unknown = [f"Not known: {name_of(key)}: {reason}" for key, reason in mapping(run.told, "unknown").items()]
+    return [*map(str, rows_in(run.told, "notes")), *unknown]
 
 
 def lacks_evidence(run: RunFolder) -> bool:

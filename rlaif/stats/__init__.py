@@ -12,6 +12,7 @@ from rlaif.stats.abstentions import Bounds, worst_case
 from rlaif.stats.changes import Change, Evidence, RatioChange, equivalent, paired_change, ratio_change
 from rlaif.stats.jackknife import jackknife_ratio
 from rlaif.stats.maxima import WorstOfK, maxima, worst_of_k
+from rlaif.stats.pairs import Scores
 from rlaif.stats.power import power
 from rlaif.stats.repeats import Spread, holm, over_seeds
 from rlaif.stats.resampling import PValue, sign_flip_test
@@ -22,6 +23,7 @@ __all__ = [
     "Evidence",
     "PValue",
     "RatioChange",
+    "Scores",
     "Spread",
     "WorstOfK",
     "equivalent",

@@ -38,6 +38,11 @@ class OpenAIKeys(RemoteCard):
         """Whether it is OpenAI's endpoint, which has a price list and wants a key."""
         return self.base_url.rstrip("/") == OPENAI
 
+    @property
+    def who(self) -> str:
+        """The first words of a message."""
+        return f"judge {self.name}"
+
     def key_variable(self) -> str | None:
         """Name the environment variable of the key, or None where no key is needed."""
         return self.api_key_env or ("OPENAI_API_KEY" if self.is_openais_own else None)
@@ -53,7 +58,7 @@ class OpenAIEndpoint:
 
     def __init__(self, card: OpenAIKeys) -> None:
         self._keys = card
-        self._where = f"judge {card.name}"
+        self._where = card.who
         if lack := card.missing():
             raise InputError(f"{self._where}: {lack}; put the key of {card.base_url} there")
         self.endpoint = card.base_url.rstrip("/")

@@ -1,0 +1,63 @@
+"""Within which change two sides count as the same: stated with each claim, for no test shows that nothing changed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict, dataclass, fields, replace
+
+from rlaif.errors import InputError
+from rlaif.schema import did_you_mean, shown
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Margins:
+    """
+    The largest changes that do not matter.
+
+    The 90 % interval of a change has to lie inside (two one-sided tests at 5 %: see `rlaif.stats.equivalent`).
+
+    Args:
+        score: of a judge's mean score, in its unit: half of what the smallest detoxification worth a report gains.
+        perplexity: m stands for 1 / (1 + m) to 1 + m times that of before.
+        distinct: of distinct-1, -2 and -3, in the same way.
+        length: of the mean length, in the same way.
+
+    """
+
+    score: float = 0.02
+    perplexity: float = 0.10
+    distinct: float = 0.05
+    length: float = 0.10
+
+    def of(self, figure: str) -> float:
+        """Return the margin of a figure by its key: `distinct_2`, `reference_perplexity`, `length_words`."""
+        return next(getattr(self, name) for name in ("perplexity", "distinct", "length") if name in figure)
+
+
+def margins_of(texts: Sequence[str]) -> Margins:
+    """Read `--margin NAME=NUMBER`, or raise `InputError`; what is not named has its default."""
+    known = [field.name for field in fields(Margins)]
+    margins = Margins()
+    for text in texts:
+        name, equals, number = text.partition("=")
+        if not equals or name not in known:
+            raise InputError(
+                f"--margin {shown(text)}{did_you_mean(name, known)}: should be NAME=NUMBER, "
+                f"the name one of {', '.join(known)}"
+            )
+        try:
+            value = float(number)
+        except ValueError:
+            value = -1.0
+        if not 0 < value < 10:  # NaN fails this too
+            raise InputError(f"--margin {shown(text)}: should be a number above 0, as in {name}=0.1")
+        margins = replace(margins, **{name: value})
+    return margins
+
+
+def checked(margins: Mapping[str, float]) -> Margins:
+    """Check margins that came from Python."""
+    wrong = {name: value for name, value in margins.items() if name not in asdict(Margins()) or not value > 0}
+    if wrong:
+        raise InputError(f"margins: {shown(wrong)}: should be of {', '.join(asdict(Margins()))}, each above 0")
+    return Margins(**margins)
