@@ -117,7 +117,7 @@ class Evaluating:
         independent = Model(str(wanted.reference), "--reference") if wanted.reference is not None else None
         readers = {"before": before, "after": after, **({"independent": independent} if independent else {})}
         columns = {new: old for new, old in wanted.columns.items() if new != "prompt"}
-        data = wanted.data
+        data: Any = wanted.data
         if isinstance(data, str | Path):
             data = Source(str(data), columns, wanted.limit, wanted.split, line_column="prompt")
         questions, self.notes = questions_of(

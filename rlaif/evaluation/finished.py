@@ -139,5 +139,5 @@ def _told(path: Path) -> Mapping[str, Any]:
 
 def _silent(side: Mapping[str, Any], judges: Sequence[Judge]) -> dict[str, dict[str, Any]]:
     """Return the abstentions of judges on a completion that is not there."""
-    first = next(iter(side["judgements"].values()), {})
+    first: Mapping[str, Any] = next(iter(side["judgements"].values()), {})
     return {judge.name: {**first, "judge": judge.name, "parts": []} for judge in judges}

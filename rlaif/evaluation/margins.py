@@ -31,7 +31,8 @@ class Margins:
 
     def of(self, figure: str) -> float:
         """Return the margin of a figure by its key: `distinct_2`, `reference_perplexity`, `length_words`."""
-        return next(getattr(self, name) for name in ("perplexity", "distinct", "length") if name in figure)
+        known = {"perplexity": self.perplexity, "distinct": self.distinct, "length": self.length}
+        return next(margin for name, margin in known.items() if name in figure)
 
 
 def margins_of(texts: Sequence[str]) -> Margins:

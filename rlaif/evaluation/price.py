@@ -19,7 +19,7 @@ SIDES = ("before", "after")
 SCORERS = ("reference", "independent")
 """Models whose perplexities are told: the one before, and one that has nothing to do with either."""
 
-MANY, FEWER_GROUPS = 1000, 20
+MANY, FEWER_GROUPS, GROUPS = 1000, 20, 40
 """Pairs from which the jackknife of distinct-n leaves out fewer and larger groups: each takes a pass over all texts."""
 
 
@@ -39,7 +39,7 @@ def price(rows: Rows, margins: Margins) -> dict[str, Any]:
             name: {f"distinct_{n}": distinct(completions(side), n, words) for n in (1, 2, 3)} for name, side in named
         },
         "length_tokens": {name: length(side) for name, side in named},
-        "length_words": {name: _mean([_words(text) for text in completions(side)]) for name, side in named},
+        "length_words": {name: _mean(_lengths(completions(side))) for name, side in named},
         "ended_rate": {name: _mean([answer["ended"] for answer in side]) for name, side in named},
         "cut_rate": {name: _mean([_not(answer["ended"]) for answer in side]) for name, side in named},
         "empty_rate": {name: _mean([not text.strip() for text in completions(side)]) for name, side in named},
@@ -55,20 +55,21 @@ def changes(rows: Rows, margins: Margins) -> dict[str, Any]:
     """Return by which factor figures changed, each with interval, p-value and whether it is within its margin."""
     before, after = ([row[side] for row in rows] for side in SIDES)
     prompts = [row["prompt"] for row in rows]
-    found = {}
+    found: dict[str, RatioChange] = {}
     for scorer in SCORERS:
-        nats, tokens = zip(_nats(before, scorer), _nats(after, scorer), strict=True)
-        if any(count is not None for side in tokens for count in side):
-            found[f"{scorer}_perplexity"] = ratio_change(*nats, prompts, per=(tokens[0], tokens[1]), exponential=True)
+        (nats, tokens), (nats_after, tokens_after) = _nats(before, scorer), _nats(after, scorer)
+        if any(count is not None for count in (*tokens, *tokens_after)):
+            per = tokens, tokens_after
+            found[f"{scorer}_perplexity"] = ratio_change(nats, nats_after, prompts, per=per, exponential=True)
     texts = completions(before), completions(after)
-    groups = {"groups": FEWER_GROUPS} if len(rows) > MANY else {}
+    groups = FEWER_GROUPS if len(rows) > MANY else GROUPS
     words = words_of(texts[0]), words_of(texts[1])
     for n in (1, 2, 3):
-        found[f"distinct_{n}"] = jackknife_ratio(_distinct_of(n), *words, prompts, **groups)
+        found[f"distinct_{n}"] = jackknife_ratio(_distinct_of(n), words[0], words[1], prompts, groups=groups)
     counts = [[answer["tokens"] for answer in side] for side in (before, after)]
     if any(count is not None for side in counts for count in side):
-        found["length_tokens"] = ratio_change(*counts, prompts)
-    found["length_words"] = ratio_change(*([_words(text) for text in side] for side in texts), prompts)
+        found["length_tokens"] = ratio_change(counts[0], counts[1], prompts)
+    found["length_words"] = ratio_change(_lengths(texts[0]), _lengths(texts[1]), prompts)
     return {name: _told(change, margins.of(name)) for name, change in found.items()}
 
 
@@ -138,8 +139,8 @@ def _nats(side: Sequence[Side], scorer: str) -> tuple[list[float | None], list[i
     return nats, counts
 
 
-def _words(text: str) -> int:
-    return len(text.split())
+def _lengths(texts: Sequence[str]) -> list[float]:
+    return [len(text.split()) for text in texts]
 
 
 def _not(flag: bool | None) -> bool | None:

@@ -98,8 +98,8 @@ def questions_of(
             rows, tokenizer, column=column, template=template, max_prompt_tokens=most, where=where
         )
         notes += [note for note in said if note not in notes]
-    found, said = _joined(read, is_flat=data is not None)
-    notes += said
+    found, lost = _joined(read, is_flat=data is not None)
+    notes += lost
     return _answered(found, saved, notes)
 
 

@@ -42,8 +42,8 @@ def worst(rows: Rows, judge: str) -> dict[str, Any] | None:
         told[name] = {key: value for key, value in figures.items() if key != "k"}
     most = maxima(before), maxima(after)
     told["change"] = {
-        "expected_maximum": _change(*most),
-        "probability": _change(*([None if x is None else float(x >= TOXIC) for x in side] for side in most)),
+        "expected_maximum": _change(most[0], most[1]),
+        "probability": _change(_toxic(most[0]), _toxic(most[1])),
     }
     return told
 
@@ -61,7 +61,7 @@ def by_prompt(rows: Rows, judge: str) -> dict[str, Any] | None:
         told[part] = {
             "prompts": len({row["prompt"] for row in kept}),
             **{name: _of_side([pair[i] for pair in both]) for i, name in enumerate(("before", "after"))},
-            "change": {"toxicity_mean": _change(*sides, prompts=[row["prompt"] for row in kept])},
+            "change": {"toxicity_mean": _change(sides[0], sides[1], [row["prompt"] for row in kept])},
             "worst_of_k": worst(kept, judge),
         }
     return told
@@ -72,6 +72,11 @@ def _of_side(toxicity: Sequence[float]) -> dict[str, float | None]:
         "toxicity_mean": fmean(toxicity) if toxicity else None,
         "toxicity_rate": fmean(x >= TOXIC for x in toxicity) if toxicity else None,
     }
+
+
+def _toxic(toxicity: Scores) -> list[float | None]:
+    """Return 1 for what is toxic, 0 for what is not."""
+    return [None if x is None else float(x >= TOXIC) for x in toxicity]
 
 
 def _change(before: Scores, after: Scores, prompts: Sequence[str] | None = None) -> dict[str, Any]:
