@@ -20,6 +20,8 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 pytest_plugins = ("tests.browser",)
 
+os.environ.pop("COLUMNS", None)  # pytest-xdist sets it; a terminal of a test has a width of its own
+
 ROOT = Path(__file__).parent.parent
 SHARED = ROOT.parent / "shared"
 
