@@ -18,10 +18,13 @@ from typing import Any
 
 from benchmarks.detox import trained
 
+NO_CRITIC = ["policy.critic=shared", "ppo.vf_learning_rate=null", "ppo.cliprange_value=0.2", "ppo.vf_coef=0.1"]
+"""The defaults again: where there is no critic, its keys are refused."""
+
 OWN: dict[str, list[str]] = {
     "ppo": [],
-    "grpo": ["algorithm=grpo", "ppo.kl_coef=0.1"],  # of a token's KL, against an advantage of about 1
-    "rloo": ["algorithm=rloo"],
+    "grpo": ["algorithm=grpo", "ppo.kl_coef=0.1", *NO_CRITIC],  # of a token's KL, against an advantage of about 1
+    "rloo": ["algorithm=rloo", *NO_CRITIC],
 }
 """What an algorithm changes in the run file."""
 
