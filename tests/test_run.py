@@ -211,9 +211,8 @@ def test_a_signal_while_the_page_is_written_costs_nothing_and_a_second_one_says_
     done = causal.train("--output", output, meddle=meddle.format(how))
     assert done.returncode == 0, done.stderr
     assert (causal.folder / output / "report.html").exists()
-    done = causal.train(
-        "--output", output, "--resume", meddle=meddle.format("before", f"lambda *_: ({how}(), {how}())")
-    )
+    twice = meddle.format(f"lambda *_: ({how}(), {how}())")
+    done = causal.train("--output", output, "--resume", meddle=twice)
     assert done.returncode == 130
     assert f"the numbers are in {output}/evaluation.json; `rlaif report {output}` writes the page" in said(done)
 
