@@ -88,14 +88,6 @@ def in_cache(model: str, revision: str | None) -> bool:
     return False
 
 
-def folder_in_cache(model: str, revision: str | None) -> Path | None:
-    """Return where the files of a hub model lie that was downloaded before, without asking the hub."""
-    from huggingface_hub import try_to_load_from_cache
-
-    config = try_to_load_from_cache(model, "config.json", revision=revision)
-    return Path(config).parent if isinstance(config, str) else None
-
-
 def _causes(error: BaseException | None) -> Iterator[BaseException]:
     while error is not None:
         yield error

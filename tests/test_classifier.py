@@ -471,7 +471,7 @@ def test_a_broken_weight_file_is_refused_in_one_line(tmp_path):
 
 
 def test_identity_is_model_revision_and_question(roberta, tmp_path):
-    other = tiny.classifier(tmp_path, "bert")
+    other = tiny.classifier(tmp_path)
     same = load_judge(card(roberta, bad="hate", name="one", batch_tokens=64, measures="hate"))
     assert same.identity == load_judge(card(roberta, good="nothate", name="two")).identity
     assert same.identity != load_judge(card(other, bad="hate")).identity

@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 from rlaif.adapters.classifier.card import ClassifierCard
 from rlaif.adapters.classifier.encoder import Encoded, Encoder, shared_encoder, token_batches
 from rlaif.adapters.classifier.head import resolve_head
-from rlaif.adapters.classifier.weights import Weights
 from rlaif.hub import explained, refuse_unreachable
 from rlaif.types import Judge, Judgement, Sample, Usage, empty
 
@@ -41,8 +40,7 @@ class ClassifierJudge:
         self.reads = frozenset() if card.text == "completion" else frozenset({"prompt"})
         self.where = f"judge {card.name}"
         self.head = resolve_head(self._config, card, self.where)
-        weights = Weights(card.model, card.revision or "main")
-        self.identity: Hashable = ("classifier", weights, self.head.identity, card.text)
+        self.identity: Hashable = ("classifier", card.model, card.revision or "main", self.head.identity, card.text)
 
     def __call__(self, samples: Sequence[Sample]) -> list[Judgement]:
         """Judge a batch; equal texts are read once, and blank ones not at all."""
