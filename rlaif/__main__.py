@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import io
 import os
+import signal
 import sys
 from collections.abc import Sequence
 from typing import NoReturn
@@ -16,6 +17,8 @@ from rlaif.threads import at_work
 
 def command() -> NoReturn:
     """Run the command as the process that it is, and end it."""
+    if signal.getsignal(signal.SIGTERM) == signal.SIG_DFL:  # so that what is kept is said, and the status is 130
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
     status = main()
     if status and at_work():  # the interpreter would wait for a judge's thread, maybe minutes
         with contextlib.suppress(OSError):

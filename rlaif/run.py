@@ -96,8 +96,9 @@ def _before_and_after(
     model = output / "model"
     with _kept(f"the trained model is in {model}; --resume measures it", trainer.interruption.wished) as poll:
         told = evaluation.after(trainer, guard.best["step"] if guard else trainer.progress.step, poll)
-    if trainer.processes.is_main:
-        _show(told, evaluation.rows(), model, trainer.policy.is_seq2seq, report.write([output]))
+    with _kept(f"the numbers are in {output / 'evaluation.json'}; `rlaif report {output}` writes the page"):
+        if trainer.processes.is_main:
+            _show(told, evaluation.rows(), model, trainer.policy.is_seq2seq, report.write([output]))
     return told
 
 

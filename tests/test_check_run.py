@@ -13,6 +13,7 @@ from rlaif.config import RunConfig, read_run
 from rlaif.estimate.calls import Use, looks, scaled, stand_ins, uses_of
 from rlaif.estimate.pace import Step, seconds_a_text, whole_run
 from rlaif.types import Estimate, Sample
+from tests import tiny
 from tests.runs import Place, place
 from tests.server import Server
 
@@ -126,6 +127,29 @@ def test_what_is_wrong_comes_out_at_once(here, main):
     for word in ("nope.jsonl: no such file", "trackers: there is no 'nope'", "no judge named 'nosuch'"):
         assert word in done.stderr
     assert [row[-1] for row in table(done.stdout, "judge")] == ["ok", "failed", "ok"]
+
+
+def test_a_card_that_is_wrong_is_told_once_however_often_it_is_named_and_is_not_taken_for_none(here, main):
+    done = main("check", "run.yaml", "--quick", "--set", "guard.judges=[nosuch]", "--set", "evaluation.judges=[nosuch]")
+    assert len(faults(done)) == 1, done.stderr
+    assert [row[-1] for row in table(done.stdout, "judge")] == ["ok", "failed"]
+    assert "no judge is held out" not in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("sets", "says"),
+    [
+        (["policy.model=./t5"], "algorithm: grpo is TRL's, which trains causal models only"),
+        (["ppo.target_kl=0.1"], "ppo.target_kl: 0.1 means nothing to algorithm: grpo"),
+    ],
+)
+def test_an_algorithm_that_cannot_train_the_model_is_told(sets, says, here, main):
+    if not (here / "t5").exists():
+        tiny.policy(here / "t5", "t5")
+    sets = ["algorithm=grpo", "group.num_generations=2", *sets]
+    done = main("check", "run.yaml", "--quick", *(word for change in sets for word in ("--set", change)))
+    assert done.returncode == 2
+    assert says in done.stderr
 
 
 @pytest.mark.parametrize(

@@ -198,6 +198,25 @@ def test_a_signal_while_the_model_is_written_ends_the_run_before_it_is_measured(
     assert_same(causal, output)
 
 
+@pytest.mark.parametrize("how", ["interrupt", "terminate"])
+def test_a_signal_before_anything_was_done_ends_the_run_as_one_that_comes_later(how, causal, output):
+    done = causal.train("--output", output, meddle=f"import rlaif.run as r; before(r, 'load', {how})")
+    assert (done.returncode, said(done)) == (130, "rlaif: interrupted"), done.stderr
+    assert causal.train("--output", output).returncode == 0, "the folder is not taken"
+
+
+@pytest.mark.parametrize("how", ["interrupt", "terminate"])
+def test_a_signal_while_the_page_is_written_costs_nothing_and_a_second_one_says_what_is_kept(how, causal, output):
+    meddle = "import rlaif.report as p; before(p, 'write', {})"
+    done = causal.train("--output", output, meddle=meddle.format(how))
+    assert done.returncode == 0, done.stderr
+    assert (causal.folder / output / "report.html").exists()
+    twice = meddle.format(f"lambda *_: ({how}(), {how}())")
+    done = causal.train("--output", output, "--resume", meddle=twice)
+    assert done.returncode == 130
+    assert f"the numbers are in {output}/evaluation.json; `rlaif report {output}` writes the page" in said(done)
+
+
 # --- a full disk ------------------------------------------------------------------------------------------------
 
 FULL = """

@@ -13,7 +13,7 @@ from rlaif.cards import Overrides
 from rlaif.commands import forecast
 from rlaif.commands.probing import Faults, Probed, probe_all, read_cards
 from rlaif.commands.summary import say
-from rlaif.config import RunConfig, read_run
+from rlaif.config import GroupConfig, RunConfig, read_run
 from rlaif.data import Parts, refuse_missing
 from rlaif.errors import InputError
 from rlaif.estimate.calls import Use, scaled, stand_ins, uses_of
@@ -21,10 +21,11 @@ from rlaif.estimate.machine import free, resident
 from rlaif.estimate.memory import Memory, memory_of
 from rlaif.estimate.pace import dry_step, seconds_a_text, unasked, whole_run
 from rlaif.evaluation import doubtful, roles_of
+from rlaif.group import refuse_unfit
 from rlaif.policy.loading import read_tokenizer
 from rlaif.processes import Processes, computes_on, refuse_misfit, refuse_unknown_trackers
 from rlaif.rewards import Rewards
-from rlaif.run import Judges, parts_of, trainer_of
+from rlaif.run import Judges, args_of, parts_of, trainer_of
 from rlaif.session import Session
 from rlaif.types import Judge
 
@@ -56,9 +57,12 @@ def check_run(path: Path, more: Sequence[str], sets: Sequence[str], quick: bool)
     faults.passes(refuse_unknown_trackers, config.trackers)
     readable = faults.passes(refuse_missing, config.data)
     prepared = faults.attempt(Prepared, config, judges) if readable else None
+    if prepared:
+        faults.passes(prepared.refuse_algorithm)
     memory = faults.attempt(prepared.memory) if prepared else None
     probe_all(_each_once(read), faults)
-    forecast.print_warnings([*_warnings(config, judges), *(prepared.parts.notes if prepared else ())])
+    whole = all(one.judge for one in read)
+    forecast.print_warnings([*_warnings(config, judges, whole), *(prepared.parts.notes if prepared else ())])
     if prepared is None:
         return faults.worst
     forecast.print_parts(prepared.parts)
@@ -88,6 +92,11 @@ class Prepared:
         self.config, self.judges = config, judges
         self.tokenizer = read_tokenizer(config.policy.model, config.policy.revision)
         self.parts: Parts = parts_of(config, self.tokenizer, judges)
+
+    def refuse_algorithm(self) -> None:
+        """Raise `InputError` where the algorithm cannot train the model, or cannot do what a key asks for."""
+        if isinstance(args := args_of(self.config), GroupConfig):
+            refuse_unfit(args, self.config.policy.model, self.config.policy.revision)
 
     def memory(self) -> Memory:
         """Predict the memory, or raise `InputError` where there is not as much."""
@@ -158,15 +167,15 @@ def _judges_of(config: RunConfig, read: Sequence[Probed], faults: Faults) -> Jud
 
 
 def _each_once(read: Sequence[Probed]) -> list[Probed]:
-    """Leave out what names a judge again: the guard's may measure too. A card that is wrong has said so itself."""
+    """Leave out what names a judge again: the guard's may measure too."""
     met: dict[Hashable, Probed] = {}
-    return [one for one in read if one.judge is None or met.setdefault(one.judge.identity, one) is one]
+    return [one for one in read if met.setdefault(one.judge.identity if one.judge else repr(one.ref), one) is one]
 
 
-def _warnings(config: RunConfig, judges: Judges) -> list[str]:
-    """Say what is not wrong, and yet not as one may have thought."""
+def _warnings(config: RunConfig, judges: Judges, whole: bool) -> list[str]:
+    """Say what is not wrong, and yet not as one may have thought; `whole`: no card is wrong."""
     said = doubtful(judges.roles, judges.training)
-    if not any(role.kind == "held_out" for role in judges.roles):
+    if whole and not any(role.kind == "held_out" for role in judges.roles):
         said.append("no judge is held out: the numbers will be no evidence; name one in evaluation.judges")
     if not config.guard.judges:
         said.append("nothing guards the training: the last model will be kept; name a judge in guard.judges")

@@ -71,10 +71,11 @@ def read_cards(
     refs: Sequence[tuple[CardRef, Path]], overrides: Overrides, session: Session, faults: Faults
 ) -> list[Probed]:
     """Read all cards: a wrong key is told before a model loads or a call costs. Paths are relative to the folders."""
-    read = [
-        Probed(ref, faults.attempt(load_judge, ref, folder=folder, overrides=overrides, session=session))
-        for ref, folder in refs
-    ]
+    met: dict[tuple[str, Path], Judge | None] = {}  # what names a card again would only say again what is wrong
+    for ref, folder in refs:
+        if (key := (repr(ref), folder)) not in met:
+            met[key] = faults.attempt(load_judge, ref, folder=folder, overrides=overrides, session=session)
+    read = [Probed(ref, met[repr(ref), folder]) for ref, folder in refs]
     if all(one.judge for one in read):
         overrides.refuse_unused()
     return read

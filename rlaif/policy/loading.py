@@ -239,14 +239,21 @@ def read_tokenizer(source: str, revision: str | None = None, where: str = "polic
 def _tokenizer(source: str, base: str, revision: str | None, where: str) -> Any:
     from transformers import AutoTokenizer
 
-    if Path(source).is_dir() and not any((Path(source) / name).exists() for name in _TOKENIZER_FILES):
+    if not _may_hold_tokenizer(source):
         source = base  # an adapter's folder may come without one
     try:
         return AutoTokenizer.from_pretrained(source, revision=revision)
     except Exception as error:
-        if Path(source).is_dir():
-            raise InputError(f"{where}: the folder {source} holds no tokenizer: {reason_of(error)}") from error
-        raise explained(error, source, where) from error
+        if not Path(source).is_dir():
+            raise explained(error, source, where) from error
+        if not (Path(source) / "config.json").exists() and source == base:
+            raise InputError(f"{where}: the folder {source} holds no model: it has no config.json") from None
+        why = reason_of(error) if _may_hold_tokenizer(source) else "save the model's own there by save_pretrained"
+        raise InputError(f"{where}: the folder {source} holds no tokenizer: {why}") from error
+
+
+def _may_hold_tokenizer(source: str) -> bool:
+    return not Path(source).is_dir() or any((Path(source) / name).exists() for name in _TOKENIZER_FILES)
 
 
 _TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "tokenizer.model", "spiece.model", "vocab.json")
