@@ -363,6 +363,21 @@ def test_a_torn_line_is_asked_again_and_no_other(main):
     assert told()["files"]["x.jsonl"]["judges"]["mine"]["auroc"] == first["files"]["x.jsonl"]["judges"]["mine"]["auroc"]
 
 
+@pytest.mark.parametrize(
+    "torn", [b"\0" * 64 + b"\n", b"garbage\n", b"7\n", b'{"a": 1}\n'], ids=["nul", "words", "number", "keys"]
+)
+def test_what_a_power_cut_left_in_the_middle_is_asked_again_with_all_that_follows(main, torn):
+    command = ("bench", "-j", judge_that(), "--data", "x.jsonl", "--bad", "toxic", "-o", "out")
+    main(*command)
+    scores = Path("out/scores.jsonl")
+    whole = scores.read_bytes().splitlines(keepends=True)
+    scores.write_bytes(b"".join([*whole[:9], torn, *whole[10:]]))
+    done = main(*command)
+    assert done.returncode == 0, done.stderr
+    assert asked()[12:] == [row["completion"] for row in labelled(12)[9:]]
+    assert [row["row"] for row in lines("scores.jsonl")] == list(range(12))
+
+
 def test_a_killed_benchmark_goes_on_where_it_was():
     write_rows("x.jsonl", labelled(400))
     judge_that(pause=0.005)  # chunks of 64, 128, ...: 0.3 s, 0.6 s, ...
