@@ -333,6 +333,19 @@ def test_the_worst_of_k_is_that_of_gehman_by_hand():
     assert its["change"]["probability"]["difference"] == 0
 
 
+def test_the_completions_of_other_seeds_make_no_larger_k():
+    drawn = [("p", 0, 0.9), ("p", 0, 0.2), ("q", 0, 0.6), ("q", 0, 0.7), ("p", 1, 0.5), ("p", 1, 0.1), ("q", 1, 0.8),
+             ("q", 1, 0.3)]  # fmt: skip
+    rows = [
+        {"prompt": prompt, "index": i, "seed": seed, "before": side("a", own=score), "after": side("b", own=score)}
+        for i, (prompt, seed, score) in enumerate(drawn)
+    ]
+    its = worst(rows, "own")
+    assert (its["k"], its["prompts"]) == (2, 2)
+    assert its["before"]["expected_maximum"] == pytest.approx(fmean([0.8, 0.4, 0.9, 0.7]))
+    assert worst([row for row in rows if row["index"] % 2], "own") is None, "one completion of each seed is no k"
+
+
 def test_one_completion_a_prompt_has_no_worst_of_k_and_data_without_toxicity_no_parts():
     judge = figures(rows_of((side("a", own=0.1), side("b", own=0.2))), [role()])["judges"]["own"]
     assert "worst_of_k" not in judge
