@@ -86,7 +86,7 @@ def questions_of(
             raise InputError(
                 "--template and a column of the prompt are for --data; saved completions have their prompts"
             )
-    rows, where = _rows(data, saved)
+    rows, where, places = _rows(data, saved)
     limit = None if saved else max_prompt_tokens
     read: dict[str, list[Prompt]] = {}
     notes: list[str] = []
@@ -95,25 +95,30 @@ def questions_of(
         # An endpoint has no tokenizer here that could say where to cut.
         most = limit if tokenizers and name != "independent" else None
         read[name], said = prompts_of(
-            rows, tokenizer, column=column, template=template, max_prompt_tokens=most, where=where
-        )
+            rows, tokenizer, column=column, template=template, max_prompt_tokens=most, where=where,
+            places=places, key="--column prompt=NAME",
+        )  # fmt: skip
         notes += [note for note in said if note not in notes]
     found, lost = _joined(read, is_flat=data is not None)
     notes += lost
     return _answered(found, saved, notes)
 
 
-def _rows(data: Source | Iterable[Mapping[str, Any]] | None, saved: Sequence[Saved]) -> tuple[list[Row], str]:
+def _rows(
+    data: Source | Iterable[Mapping[str, Any]] | None, saved: Sequence[Saved]
+) -> tuple[list[Row], str, list[str] | None]:
+    """Return the rows, their source and, where it is a file, their places, as messages name both."""
     if data is None:
-        return list(saved[0].rows), saved[0].name
+        return list(saved[0].rows), saved[0].name, None
+    places = None
     if isinstance(data, Source):
-        rows = [data.renamed(row, place) for place, row in data.rows()]
-        where = data.where
+        read = [(place, data.renamed(row, place)) for place, row in data.rows()]
+        places, rows, where = [place for place, _ in read], [row for _, row in read], data.where
     else:
         rows, where = [{"prompt": row} if isinstance(row, str) else dict(row) for row in data], "data"
     if not rows:
         raise InputError(f"{where}: has no rows")
-    return rows, where
+    return rows, where, places
 
 
 def _joined(read: Mapping[str, Sequence[Prompt]], *, is_flat: bool) -> tuple[list[Question], list[str]]:
