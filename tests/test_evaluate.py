@@ -231,6 +231,14 @@ def test_a_model_in_the_folder_of_a_run_is_not_held_out_from_the_judge_that_trai
 # --- what is not a model of ours ----------------------------------------------------------------------------------
 
 
+def test_lone_surrogates_of_saved_completions_are_read_as_question_marks(policy_folder):
+    broken, whole = saved("a \ud800", prompt="ask \ud800 {}?"), saved("a ?", prompt="ask ? {}?")
+    keys = {"judges": Own(vowels), "reference": policy_folder("llama")}
+    told, plain = (rlaif.evaluate(before=rows, after=whole, **keys) for rows in (broken, whole))
+    assert told["fluency"] == plain["fluency"]
+    assert told["judges"]["own"]["n"] == 1
+
+
 def test_saved_completions_are_paired_by_prompt_and_what_cannot_be_known_is_null_with_the_reason(tmp_path):
     before = [*saved("bad bad", "worse"), *saved("more of it")]
     after = [*saved("fine", "good  ", "never asked"), *saved("finer")]
