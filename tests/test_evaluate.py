@@ -233,7 +233,7 @@ def test_a_model_in_the_folder_of_a_run_is_not_held_out_from_the_judge_that_trai
 
 def test_lone_surrogates_of_saved_completions_are_read_as_question_marks(policy_folder):
     broken, whole = saved("a \ud800", prompt="ask \ud800 {}?"), saved("a ?", prompt="ask ? {}?")
-    keys = {"judges": Own(vowels), "reference": policy_folder("llama")}
+    keys: dict[str, Any] = {"judges": Own(hashed), "reference": policy_folder("llama")}
     told, plain = (rlaif.evaluate(before=rows, after=whole, **keys) for rows in (broken, whole))
     assert told["fluency"] == plain["fluency"]
     assert told["judges"]["own"]["n"] == 1
