@@ -120,7 +120,7 @@ class Labelled:
         if self.meaning.graded:
             try:
                 grade = float(value)
-            except (TypeError, ValueError):
+            except (TypeError, ValueError, OverflowError):
                 grade = math.nan
             if not math.isfinite(grade):
                 raise InputError(f"{self.source.where}, {place}: label: --graded takes numbers, not {shown(value)}")
