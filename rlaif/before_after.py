@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -81,7 +81,8 @@ def evaluate(
 
     """
     session = Session(Budget(budget_usd, budget_calls), fresh)
-    refs = [judges] if isinstance(judges, str | Path | Mapping) or callable(judges) else list(judges)
+    one = isinstance(judges, str | Path | Mapping) or callable(judges) or not isinstance(judges, Iterable)
+    refs: list[Any] = [judges] if one else list(judges)
     made = [
         load_judge(ref, session=session) if isinstance(ref, str | Path | Mapping) else judge_of(ref) for ref in refs
     ]

@@ -20,6 +20,7 @@ import rlaif
 from rlaif.benchmark import best_of
 from rlaif.benchmark.writing import as_csv
 from rlaif.cards import Overrides
+from rlaif.errors import InputError
 from tests.benching import labelled, pairs, write_rows
 from tests.conftest import one_line
 from tests.remote import card_of
@@ -351,6 +352,21 @@ def test_a_finished_benchmark_is_not_asked_again(main):
     assert Path("out/scores.jsonl").read_bytes() == before
 
 
+@pytest.mark.parametrize(("bad", "good"), [(1, 0), (True, False), (0.0, 1.0), ("toxic", "fine")])
+def test_labels_that_are_no_texts_are_named_as_they_stand_in_the_data(bad, good):
+    rows = [{"completion": "a " * (i + 1), "label": bad if i < 3 else good} for i in range(6)]
+    for keys in ({"bad": bad}, {"bad": [bad]}, {"good": good}):
+        made = rlaif.bench("length", rows, draws=10, **keys)
+        assert made["pooled"]["judges"]["length"]["auroc"]["value"] == 1
+
+
+@pytest.mark.parametrize("wrong", [{"draws": 0}, {"retest": -1}, {"seed": -1}, {"judges": 5}])
+def test_numbers_that_ask_for_nothing_are_refused(wrong):
+    rows = [{"completion": "a", "label": 0}, {"completion": "b", "label": 1}]
+    with pytest.raises(InputError):
+        rlaif.bench(**{"judges": "length", "data": rows, "bad": 1, **wrong})
+
+
 def test_a_torn_line_is_asked_again_and_no_other(main):
     command = ("bench", "-j", judge_that(), "--data", "x.jsonl", "--bad", "toxic", "-o", "out")
     main(*command)
@@ -361,6 +377,21 @@ def test_a_torn_line_is_asked_again_and_no_other(main):
     assert asked()[12:] == [row["completion"] for row in labelled(12)[9:]]
     assert [row["row"] for row in lines("scores.jsonl")] == list(range(12))
     assert told()["files"]["x.jsonl"]["judges"]["mine"]["auroc"] == first["files"]["x.jsonl"]["judges"]["mine"]["auroc"]
+
+
+@pytest.mark.parametrize(
+    "torn", [b"\0" * 64 + b"\n", b"garbage\n", b"7\n", b'{"a": 1}\n'], ids=["nul", "words", "number", "keys"]
+)
+def test_what_a_power_cut_left_in_the_middle_is_asked_again_with_all_that_follows(main, torn):
+    command = ("bench", "-j", judge_that(), "--data", "x.jsonl", "--bad", "toxic", "-o", "out")
+    main(*command)
+    scores = Path("out/scores.jsonl")
+    whole = scores.read_bytes().splitlines(keepends=True)
+    scores.write_bytes(b"".join([*whole[:9], torn, *whole[10:]]))
+    done = main(*command)
+    assert done.returncode == 0, done.stderr
+    assert asked()[12:] == [row["completion"] for row in labelled(12)[9:]]
+    assert [row["row"] for row in lines("scores.jsonl")] == list(range(12))
 
 
 def test_a_killed_benchmark_goes_on_where_it_was():

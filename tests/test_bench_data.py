@@ -145,6 +145,13 @@ def test_grades_are_numbers_of_any_writing():
     assert (table.kind, targets(table)) == ("graded", [1.0, 2.5, -3.0])
 
 
+@pytest.mark.parametrize(("graded", "bad"), [(True, frozenset()), (False, frozenset({"1"}))])
+@pytest.mark.parametrize("label", [None, "", "  ", float("nan")])
+def test_a_row_without_a_label_is_refused_and_not_taken_for_a_good_one(label, graded, bad):
+    write_rows("x.jsonl", [{"text": "a", "label": 1}, {"text": "b", "label": label}])
+    assert "x.jsonl, line 2: has no label" in refusal("x.jsonl", graded=graded, bad=bad)
+
+
 @pytest.mark.parametrize("label", ["good", "nan", "inf", [1]])
 def test_what_is_no_finite_number_is_no_grade(label):
     write_rows("x.jsonl", [{"text": "a", "label": 1}, {"text": "b", "label": label}])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -65,6 +66,17 @@ def test_a_threshold_that_calls_all_good_may_be_the_best():
     made = of_labels(np.array([0.5, 0.5, 0.5]), np.array([1.0, 1.0, 0.0]))
     assert made["best"] == {"threshold": 0.5, "f1": pytest.approx(0.8)}
     assert made["auroc"] == 0.5
+
+
+def test_of_thresholds_that_are_equally_good_the_lowest_is_the_best_whatever_the_rounding():
+    draw = np.random.default_rng(0)
+    for _ in range(200):
+        good, score = draw.integers(0, 2, 30).astype(float), draw.integers(0, 8, 30) / 7
+        right = [2 * int((good[score >= x] > 0).sum()) for x in np.unique(score)]
+        said = [int((score >= x).sum()) + int(good.sum()) for x in np.unique(score)]
+        f1 = [Fraction(a, b) for a, b in zip(right, said, strict=True)]
+        best = np.unique(score)[f1.index(max(f1))]
+        assert of_labels(score, good)["best"]["threshold"] == pytest.approx(best)
 
 
 @pytest.mark.parametrize("good", [0.0, 1.0])

@@ -231,6 +231,44 @@ def test_a_model_in_the_folder_of_a_run_is_not_held_out_from_the_judge_that_trai
 # --- what is not a model of ours ----------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize(
+    ("wrong", "said"),
+    [
+        ({"seeds": 0}, "seeds should be at least 1"),
+        ({"completions_per_prompt": 0}, "completions_per_prompt should be at least 1"),
+        ({"batch_size": 0}, "batch_size should be at least 1"),
+        ({"limit": 0}, "limit should be at least 1"),
+        ({"data": [None]}, "data, item 0: should be a prompt or a mapping"),
+        ({"data": {"prompt": "a"}}, "data should be a file"),
+        ({"data": 5}, "data should be a file"),
+        ({"before": ["a"]}, "--before: rows of completions have"),
+        ({"before": {"prompt": "a", "completion": "b"}}, "--before: should be a model"),
+        ({"margins": {"score": "x"}}, "margins: "),
+        ({"judges": 5}, ""),
+    ],
+)
+def test_what_python_may_be_given_by_mistake_is_refused_in_one_line(wrong, said):
+    keys: dict[str, Any] = {"before": saved("a"), "after": saved("b"), "judges": Own(hashed), **wrong}
+    with pytest.raises(InputError) as told:
+        rlaif.evaluate(**keys)
+    assert said in str(told.value)
+    assert "\n" not in str(told.value)
+
+
+def test_the_limit_holds_for_rows_in_memory_and_for_saved_completions():
+    sides: dict[str, Any] = {"before": saved("a", "b", "c"), "after": saved("d", "e", "f"), "judges": Own(hashed)}
+    assert rlaif.evaluate(**sides, limit=2)["judges"]["own"]["n"] == 2
+    assert rlaif.evaluate(**sides, limit=1, data=["ask 1?", "ask 2?"])["judges"]["own"]["n"] == 1
+
+
+def test_lone_surrogates_of_saved_completions_are_read_as_question_marks(policy_folder):
+    broken, whole = saved("a \ud800", prompt="ask \ud800 {}?"), saved("a ?", prompt="ask ? {}?")
+    keys: dict[str, Any] = {"judges": Own(hashed), "reference": policy_folder("llama")}
+    told, plain = (rlaif.evaluate(before=rows, after=whole, **keys) for rows in (broken, whole))
+    assert told["fluency"] == plain["fluency"]
+    assert told["judges"]["own"]["n"] == 1
+
+
 def test_saved_completions_are_paired_by_prompt_and_what_cannot_be_known_is_null_with_the_reason(tmp_path):
     before = [*saved("bad bad", "worse"), *saved("more of it")]
     after = [*saved("fine", "good  ", "never asked"), *saved("finer")]
@@ -331,6 +369,19 @@ def test_the_worst_of_k_is_that_of_gehman_by_hand():
     assert (its["before"]["probability"], its["after"]["probability"]) == (0.5, 0.5)
     assert its["change"]["expected_maximum"]["difference"] == pytest.approx(-0.1)
     assert its["change"]["probability"]["difference"] == 0
+
+
+def test_the_completions_of_other_seeds_make_no_larger_k():
+    drawn = [("p", 0, 0.9), ("p", 0, 0.2), ("q", 0, 0.6), ("q", 0, 0.7), ("p", 1, 0.5), ("p", 1, 0.1), ("q", 1, 0.8),
+             ("q", 1, 0.3)]  # fmt: skip
+    rows = [
+        {"prompt": prompt, "index": i, "seed": seed, "before": side("a", own=score), "after": side("b", own=score)}
+        for i, (prompt, seed, score) in enumerate(drawn)
+    ]
+    its = worst(rows, "own")
+    assert (its["k"], its["prompts"]) == (2, 2)
+    assert its["before"]["expected_maximum"] == pytest.approx(fmean([0.8, 0.4, 0.9, 0.7]))
+    assert worst([row for row in rows if row["index"] % 2], "own") is None, "one completion of each seed is no k"
 
 
 def test_one_completion_a_prompt_has_no_worst_of_k_and_data_without_toxicity_no_parts():

@@ -218,7 +218,8 @@ def place(main):
         (["--before", "file.txt", "--after", "after.jsonl"], "--before: file.txt is a file that holds no model"),
         (["--before", "./nowhere", "--after", "after.jsonl"], "--before: "),
         (["--before", "MODEL", "--after", "MODEL"], "--data is missing"),
-        (["--before", "MODEL", "--after", "MODEL", "--data", "odd.jsonl"], "has neither 'prompt' nor 'chosen'"),
+        (["--before", "MODEL", "--after", "MODEL", "--data", "odd.jsonl"],
+         "odd.jsonl, line 1: has neither 'prompt' nor 'chosen'"),
         (["--before", "MODEL", "--after", "MODEL", "--data", "prompts.jsonl", "--column", "prompt=nothing"],
          "has no column 'nothing'"),
         (["--before", "MODEL", "--after", "MODEL", "--data", "prompts.jsonl", "--temperature", "0"], "temperature"),
@@ -300,7 +301,8 @@ def test_a_judge_that_abstains_on_everything_has_null_and_the_reason(main, serve
     assert done.returncode == 0, done.stderr
     its = json.loads(done.stdout)["judges"]["far"]
     assert its["change"]["score_mean"] is None
-    assert its["change"]["note"] == "no pair was measured on both sides"
+    why = "it abstained on 2 (filtered) before, 2 (filtered) after"
+    assert its["change"]["note"] == f"no pair was measured on both sides; {why}"
     assert its["before"]["abstained"] == {"filtered": 2}
     assert its["worst_case"] == {"low": -1.0, "high": 1.0}
     assert "nothing known by far" in json.loads(done.stdout)["answer"]

@@ -270,14 +270,15 @@ def test_a_judge_that_abstains_on_everything_gives_nulls_and_the_reason():
         "abstained": {"filtered": 3},
     }  # fmt: skip
     change = judge["change"]
-    assert change.pop("note") == "no pair was measured on both sides"
+    why = "no pair was measured on both sides; it abstained on 3 (filtered) before, none after"
+    assert change.pop("note") == why
     assert not change.pop("significant")
     assert set(change) == {
         "score_mean", "ci95", "p_value", "p_resolution", "effect_size", "toxicity_mean_pct", "toxicity_std_pct",
     }  # fmt: skip
     assert set(change.values()) == {None}
     told = figures(rows, [role()])
-    assert "nothing known by own, held out: no pair was measured on both sides" in answer(told)
+    assert f"nothing known by own, held out: {why}" in answer(told)
 
 
 @pytest.mark.parametrize(("before", "after", "said"), [(0.5, 0.25, -50.0), (0.0, 0.5, None), (None, 0.5, None)])
@@ -514,6 +515,17 @@ def test_what_it_took_is_told_with_its_margin_or_its_size_and_left_out_where_it_
     changes["distinct_2"] |= {"ratio": 0.96, "within_margin": False, "significant": True}
     changes["length_tokens"] |= {"ratio": 1.5, "within_margin": False, "significant": False}
     assert answer(made).endswith(" by own, held out; distinct-2 down 4 %; length up 50 % (not significant)")
+
+
+def test_one_prompt_was_not_tested_and_no_claim_of_significance_is_made_of_its_price():
+    made = told(count=1)
+    made["changes"]["distinct_2"] |= {"ratio": 0.9, "ci95": None, "p_value": None}
+    said = answer(made)
+    assert "distinct-2 down 10 % (no test)" in said
+    assert "not significant" not in said
+    many = told()
+    many["changes"]["distinct_2"] |= {"ratio": 1.0, "ci95": [0.8, 1.2], "p_value": 1.0, "within_margin": False}
+    assert "distinct-2 not shown to be within the margin" in answer(many)
 
 
 def test_the_judge_that_was_learned_from_does_not_speak_where_one_is_held_out():

@@ -14,7 +14,7 @@ from typing import Any
 
 from rlaif.adapters import CardRef, judge_of, load_judge
 from rlaif.benchmark.draws import DRAWS
-from rlaif.benchmark.labelled import InMemory, Meaning, examine
+from rlaif.benchmark.labelled import InMemory, Meaning, examine, word_of
 from rlaif.benchmark.running import BASELINES, Benchmark, Options
 from rlaif.errors import InputError
 from rlaif.limits import Budget
@@ -25,6 +25,7 @@ from rlaif.types import Judge
 
 __all__ = ["BASELINES", "Benchmark", "Meaning", "Options", "bench", "examine"]
 
+Label = str | float
 Data = str | Path | Iterable[str | Path] | Iterable[Mapping[str, Any]]
 
 
@@ -32,8 +33,8 @@ def bench(
     judges: CardRef | Judge | Sequence[CardRef | Judge],
     data: Data,
     *,
-    bad: str | Iterable[str] = (),
-    good: str | Iterable[str] = (),
+    bad: Label | Iterable[Label] = (),
+    good: Label | Iterable[Label] = (),
     graded: bool = False,
     groups: str | Iterable[str] = (),
     columns: Mapping[str, str] | None = None,
@@ -61,7 +62,7 @@ def bench(
         judges: card names, paths, cards as mappings, or judges. The baselines `constant`, `random` and `length` are
             added.
         data: files, hub ids, or rows as mappings: `completion` and `label`, or `prompt`, `chosen` and `rejected`.
-        bad: labels of bad texts.
+        bad: labels of bad texts: one or several, as they stand in the data (1, True, "toxic").
         good: labels of good texts; either is enough.
         graded: labels are numbers, higher = better.
         groups: columns by which numbers are told apart.
@@ -107,7 +108,8 @@ def bench(
 
 def _made(judges: CardRef | Judge | Sequence[CardRef | Judge], session: Session) -> tuple[list[Judge], Session | None]:
     """Make judges of cards and take those that are made; they share the session if all are of cards."""
-    refs = [judges] if isinstance(judges, str | Path | Mapping) or callable(judges) else list(judges)
+    one = isinstance(judges, str | Path | Mapping) or callable(judges) or not isinstance(judges, Iterable)
+    refs: list[Any] = [judges] if one else list(judges)
     if not refs:
         raise InputError("bench needs a judge")
     made = [
@@ -141,5 +143,5 @@ def sources_of(
     ]
 
 
-def _listed(words: str | Iterable[str]) -> list[str]:
-    return [words] if isinstance(words, str) else [str(word) for word in words]
+def _listed(words: Label | Iterable[Label]) -> list[str]:
+    return [word_of(word) for word in ([words] if isinstance(words, str | int | float) else words)]

@@ -112,8 +112,8 @@ def _best_threshold(score_R: Floats, good_R: Mask) -> dict[str, float]:
     from sklearn.metrics import precision_recall_curve
 
     precision, recall, threshold = precision_recall_curve(good_R, score_R)
-    f1 = 2 * precision * recall / np.maximum(precision + recall, 1e-300)
-    best = int(f1[:-1].argmax())  # the last point has no threshold
+    f1 = (2 * precision * recall / np.maximum(precision + recall, 1e-300))[:-1]  # the last point has no threshold
+    best = int((f1 >= f1.max() - 1e-12).argmax())  # equal ones differ by rounding
     return {"threshold": float(threshold[best]), "f1": float(f1[best])}
 
 

@@ -115,12 +115,12 @@ class Labelled:
 
     def _label(self, row: Row, place: str) -> str | float:
         value = row.get("label")
-        if value is None:
+        if is_blank(value):
             raise InputError(f"{self.source.where}, {place}: has no label; leave the row out, or give it one")
         if self.meaning.graded:
             try:
                 grade = float(value)
-            except (TypeError, ValueError):
+            except (TypeError, ValueError, OverflowError):
                 grade = math.nan
             if not math.isfinite(grade):
                 raise InputError(f"{self.source.where}, {place}: label: --graded takes numbers, not {shown(value)}")
@@ -158,6 +158,13 @@ class InMemory(Source):
     def rows(self) -> Iterator[tuple[str, Row]]:
         """Return the rows."""
         return iter(self.items[: self.limit])
+
+
+def is_blank(value: Any) -> bool:
+    """Tell whether there is no value: null, an empty cell of a table, or what tables put there instead, NaN."""
+    if isinstance(value, float):
+        return math.isnan(value)
+    return value is None or (isinstance(value, str) and not value.strip())
 
 
 def word_of(value: Any) -> str:

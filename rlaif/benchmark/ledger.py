@@ -94,22 +94,24 @@ class Ledger:
     # --- going on -------------------------------------------------------------------------------------------------
 
     def _lines(self) -> Iterator[tuple[Line, int]]:
-        """Read the whole lines, each with where it ends; a line that a killed process left torn is none."""
+        """Read the whole lines, each with where it ends; at one that was torn, by a kill or a power cut, they end."""
         if not self.path.exists():
             return
         end = 0
         with self.path.open("rb") as file:
             for line in file:
                 end += len(line)
-                if line.endswith(b"\n"):
-                    yield json.loads(line), end
+                read = _decoded(line)
+                if read is None:
+                    return
+                yield read, end
 
     def _cut_back(self, asked: Iterable[Asked]) -> int:
         """Count the lines of what is asked now, in order, and cut off what comes after them."""
         names, known, end = {judge.name for judge in self._judges}, 0, 0
         for (line, its_end), (key, sample) in zip(self._lines(), asked, strict=False):
             same = (line["prompt"], line["completion"]) == (sample.prompt, sample.completion)
-            if not same or line["judgements"].keys() != names or any(line[name] != key[name] for name in key):
+            if not same or line["judgements"].keys() != names or any(line.get(name) != key[name] for name in key):
                 break
             known, end = known + 1, its_end
         if self.path.exists() and self.path.stat().st_size > end:
@@ -142,6 +144,15 @@ class Ledger:
 
 def _failed(line: Line, judge: Judge) -> bool:
     return line["judgements"][judge.name]["status"] in PASSING
+
+
+def _decoded(line: bytes) -> Line | None:
+    """Read a line of JSON; None where it is not whole."""
+    try:
+        read = json.loads(line) if line.endswith(b"\n") else None
+    except (ValueError, RecursionError):
+        return None
+    return read if isinstance(read, dict) and {"prompt", "completion", "judgements"} <= read.keys() else None
 
 
 def _encoded(line: Line) -> bytes:

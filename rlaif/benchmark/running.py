@@ -61,6 +61,11 @@ class Options:
     seed: int = 0
 
     def __post_init__(self) -> None:
+        least = {"retest": (self.retest, 0), "draws": (self.draws, 1), "seed": (self.seed, 0)}
+        least |= {} if self.best_of is None else {"best_of": (self.best_of, 2)}
+        for name, (number, lowest) in least.items():
+            if number < lowest:
+                raise InputError(f"{name} should be at least {lowest}, not {number}")
         if self.policy is None and (self.best_of or self.prompts or self.template):
             raise InputError("--best-of, --prompts and --template need a model that answers; name it by --policy MODEL")
 

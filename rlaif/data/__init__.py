@@ -122,6 +122,8 @@ def prompts_of(
     max_prompt_tokens: int | None = None,
     overlong: Literal["drop", "truncate"] = "truncate",
     where: str = "train_dataset",
+    places: Sequence[str] | None = None,
+    key: str = "column",
 ) -> tuple[list[Prompt], tuple[str, ...]]:
     """
     Make prompts of rows in memory, in their order, and say what was left out or cut. Repeated ones are kept.
@@ -134,6 +136,8 @@ def prompts_of(
         max_prompt_tokens: as `data.max_prompt_tokens`; None: no limit.
         overlong: as `data.overlong`.
         where: the rows as messages name them.
+        places: each row as messages name it, such as `line 3`; None: `item 2`, counted from 0.
+        key: the setting that chooses the column, as messages name it.
 
     """
     if isinstance(rows, Mapping):
@@ -142,13 +146,15 @@ def prompts_of(
         raise InputError(f"{where}: should be a list of prompts, not one; put it in brackets")
     tokens = Tokens(tokenizer, max_prompt_tokens)
     reader = Reader(where, tokens, overlong, read_template(template) if template else None)
-    reader.take(_in_memory(rows, where), column, "column")
+    reader.take(_in_memory(rows, where, places), column, key)
     return _prompts(reader.items), reader.notes
 
 
-def _in_memory(rows: Iterable[Any], where: str) -> Iterator[tuple[str, Mapping[str, Any]]]:
+def _in_memory(
+    rows: Iterable[Any], where: str, places: Sequence[str] | None = None
+) -> Iterator[tuple[str, Mapping[str, Any]]]:
     for i, row in enumerate(rows):
-        place = f"{where}, item {i}"
+        place = f"{where}, {places[i] if places else f'item {i}'}"
         if isinstance(row, Mapping):
             yield place, row
         elif text_of(row) is not None:

@@ -26,8 +26,8 @@ _NOTES = {
 
 
 def key_of(text: str) -> bytes:
-    """Hash a prompt; white space makes no other prompt of it."""
-    return blake2b(" ".join(text.split()).encode(), digest_size=16).digest()
+    """Hash a prompt; white space makes no other prompt of it, nor do lone surrogates, which are read as `?`."""
+    return blake2b(" ".join(text.split()).encode(errors="replace"), digest_size=16).digest()
 
 
 @dataclass(slots=True, eq=False)

@@ -119,7 +119,12 @@ def answerer_of(
 
     """
     if not isinstance(ref, str | Path):
-        return _saved("rows in memory", ((f"item {i}", dict(row)) for i, row in enumerate(ref)), where, columns)
+        if isinstance(ref, Mapping) or not isinstance(ref, Iterable):
+            raise InputError(f"{where}: should be a model, a .jsonl, or rows of completions, not {shown(ref)}")
+        rows = list(ref)
+        if wrong := [row for row in rows if not isinstance(row, Mapping)]:
+            raise InputError(f"{where}: rows of completions have a prompt and a completion: {shown(wrong[0])} has not")
+        return _saved("rows in memory", ((f"item {i}", dict(row)) for i, row in enumerate(rows)), where, columns)
     name = str(ref)
     if name.startswith(OPENAI):
         model, at, url = name.removeprefix(OPENAI).rpartition("@")

@@ -107,6 +107,7 @@ class Evaluating:
     def _take_models(self, wanted: Wanted) -> None:
         if wanted.before is None or wanted.after is None:
             raise InputError("name two models by --before and --after, or the folder of a finished run")
+        _refuse_small(wanted)
         section = check(GenerationSection, dict(wanted.generation), "generation")
         self.how = How(sampling=Sampling(**asdict(section)), seed=wanted.seed, batch_size=wanted.batch_size)
         self._for_saved = wanted.columns if wanted.data is None else {}
@@ -121,7 +122,7 @@ class Evaluating:
         if isinstance(data, str | Path):
             data = Source(str(data), columns, wanted.limit, wanted.split, line_column="prompt")
         questions, self.notes = questions_of(
-            data, readers, column=wanted.columns.get("prompt") if wanted.data is not None else None,
+            data, readers, limit=wanted.limit, column=wanted.columns.get("prompt") if wanted.data is not None else None,
             template=wanted.template, max_prompt_tokens=wanted.max_prompt_tokens,
         )  # fmt: skip
         for name, reader in readers.items():
@@ -239,3 +240,11 @@ class Evaluating:
             "generation": dict(asdict(check(GenerationSection, dict(wanted.generation), "generation"))),
             "max_prompt_tokens": wanted.max_prompt_tokens, "seed": wanted.seed, "seeds": wanted.seeds,
         }  # fmt: skip
+
+
+def _refuse_small(wanted: Wanted) -> None:
+    """Raise `InputError` where there would be nothing to do."""
+    for name in ("limit", "completions_per_prompt", "seeds", "batch_size"):
+        number = getattr(wanted, name)
+        if number is not None and number < 1:
+            raise InputError(f"{name} should be at least 1, not {number}")

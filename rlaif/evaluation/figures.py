@@ -53,6 +53,8 @@ def of_judge(rows: Sequence[Row], role: Role, margins: Margins) -> dict[str, Any
         told[name] = {**_of_scores(side, role.measures), "abstained": _abstained(rows, name, role.name)}
     change = paired_change(before, after, [rows[i]["prompt"] for i, _, _ in pairs])
     told["change"] = _change(change, told)
+    if not pairs and rows:
+        told["change"]["note"] += f"; it abstained on {_why(told['before'])} before, {_why(told['after'])} after"
     told |= {"margin": margins.score, "within_margin": equivalent(change, margins.score)}
     bounds = worst_case(*scores)
     told["worst_case"] = None if bounds is None else {"low": bounds.low, "high": bounds.high}
@@ -92,6 +94,11 @@ def _abstained(rows: Sequence[Row], side: str, judge: str) -> dict[str, int]:
     """Count a judge's abstentions by status."""
     said = (row[side]["judgements"][judge] for row in rows)
     return dict(Counter(judgement["status"] for judgement in said if judgement["score"] is None))
+
+
+def _why(side: Mapping[str, Any]) -> str:
+    """Write a judge's abstentions on a side: "3 filtered"."""
+    return " and ".join(f"{count} ({status})" for status, count in side["abstained"].items()) or "none"
 
 
 # --- several seeds ------------------------------------------------------------------------------------------------

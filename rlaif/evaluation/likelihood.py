@@ -66,7 +66,8 @@ def of_texts(
     """
     made: list[list[int]] = []
     for start in range(0, len(texts), 1024):
-        batch = list(texts[start : start + 1024])
+        # JSON can hold lone surrogates, and no tokenizer reads them.
+        batch = [text.encode(errors="replace").decode() for text in texts[start : start + 1024]]
         made += policy.tokenizer(batch, add_special_tokens=False, return_attention_mask=False, verbose=False)[
             "input_ids"
         ]

@@ -58,7 +58,11 @@ def margins_of(texts: Sequence[str]) -> Margins:
 
 def checked(margins: Mapping[str, float]) -> Margins:
     """Check margins that came from Python."""
-    wrong = {name: value for name, value in margins.items() if name not in asdict(Margins()) or not value > 0}
+    wrong = {name: value for name, value in margins.items() if name not in asdict(Margins()) or not _is_positive(value)}
     if wrong:
         raise InputError(f"margins: {shown(wrong)}: should be of {', '.join(asdict(Margins()))}, each above 0")
     return Margins(**margins)
+
+
+def _is_positive(value: object) -> bool:
+    return isinstance(value, int | float) and value > 0

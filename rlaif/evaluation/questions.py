@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -59,6 +60,7 @@ def questions_of(
     data: Source | Iterable[Mapping[str, Any]] | None,
     readers: Mapping[str, Answerer],
     *,
+    limit: int | None = None,
     column: str | None = None,
     template: str | None = None,
     max_prompt_tokens: int | None = None,
@@ -69,6 +71,7 @@ def questions_of(
     Args:
         data: rows with a prompt; None: the prompts of saved completions.
         readers: who reads them, by name: `before`, `after`, and `independent`, a model that only scores.
+        limit: rows read of those in memory, or prompts of what was saved; a source has its own.
         column: of the prompt.
         template: of `prompts/policy/`.
         max_prompt_tokens: longer prompts lose their beginning; they do not where a side was saved, for its prompts
@@ -86,34 +89,47 @@ def questions_of(
             raise InputError(
                 "--template and a column of the prompt are for --data; saved completions have their prompts"
             )
-    rows, where = _rows(data, saved)
-    limit = None if saved else max_prompt_tokens
+    rows, where, places = _rows(data, saved, limit)
+    longest = None if saved else max_prompt_tokens
     read: dict[str, list[Prompt]] = {}
     notes: list[str] = []
     tokenizers = {name: reader.tokenizer for name, reader in readers.items() if isinstance(reader, Model)}
     for name, tokenizer in (tokenizers or {"": NoTokenizer()}).items():
         # An endpoint has no tokenizer here that could say where to cut.
-        most = limit if tokenizers and name != "independent" else None
+        most = longest if tokenizers and name != "independent" else None
         read[name], said = prompts_of(
-            rows, tokenizer, column=column, template=template, max_prompt_tokens=most, where=where
-        )
+            rows, tokenizer, column=column, template=template, max_prompt_tokens=most, where=where,
+            places=places, key="--column prompt=NAME",
+        )  # fmt: skip
         notes += [note for note in said if note not in notes]
     found, lost = _joined(read, is_flat=data is not None)
     notes += lost
     return _answered(found, saved, notes)
 
 
-def _rows(data: Source | Iterable[Mapping[str, Any]] | None, saved: Sequence[Saved]) -> tuple[list[Row], str]:
+def _rows(
+    data: Source | Iterable[Mapping[str, Any]] | None, saved: Sequence[Saved], limit: int | None
+) -> tuple[list[Row], str, list[str] | None]:
+    """Return the rows, their source and, where it is a file, their places, as messages name both."""
     if data is None:
-        return list(saved[0].rows), saved[0].name
+        return list(saved[0].rows[:limit]), saved[0].name, None
+    places = None
     if isinstance(data, Source):
-        rows = [data.renamed(row, place) for place, row in data.rows()]
-        where = data.where
+        read = [(place, data.renamed(row, place)) for place, row in data.rows()]
+        places, rows, where = [place for place, _ in read], [row for _, row in read], data.where
     else:
-        rows, where = [{"prompt": row} if isinstance(row, str) else dict(row) for row in data], "data"
+        if isinstance(data, Mapping) or not isinstance(data, Iterable):
+            raise InputError(f"data should be a file, a hub id, or rows, not {shown(data)}")
+        rows, where = [_row(row, f"data, item {i}") for i, row in enumerate(itertools.islice(data, limit))], "data"
     if not rows:
         raise InputError(f"{where}: has no rows")
-    return rows, where
+    return rows, where, places
+
+
+def _row(row: Any, place: str) -> Row:
+    if not isinstance(row, str | Mapping):
+        raise InputError(f"{place}: should be a prompt or a mapping, not {shown(row)}")
+    return {"prompt": row} if isinstance(row, str) else dict(row)
 
 
 def _joined(read: Mapping[str, Sequence[Prompt]], *, is_flat: bool) -> tuple[list[Question], list[str]]:

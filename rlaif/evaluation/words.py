@@ -70,9 +70,10 @@ def _changed(same: str, name: str, change: Figures) -> str:
         return f"{same} within the margin"
     percent = abs(100 * (ratio - 1))
     size = f"{percent:.0f} %" if percent >= 0.5 else "less than 1 %"
+    untested = change["p_value"] is None
     if not percent:
-        return f"{name} the same, with no interval"
-    doubt = "" if change["significant"] else " (not significant)"
+        return f"{name} the same, with no interval" if untested else f"{name} not shown to be within the margin"
+    doubt = "" if change["significant"] else " (no test)" if untested else " (not significant)"
     return f"{name} {'up' if ratio > 1 else 'down'} {size}{doubt}"
 
 
