@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from rlaif import report
-from rlaif.adapters import CardRef, judge_of, load_judge
+from rlaif.adapters import CardRef, judge_of, listed
 from rlaif.evaluation.evaluating import Completions, Data, Evaluating, Wanted
 from rlaif.evaluation.margins import checked
 from rlaif.evaluation.writing import claim, write
@@ -81,11 +81,7 @@ def evaluate(
 
     """
     session = Session(Budget(budget_usd, budget_calls), fresh)
-    one = isinstance(judges, str | Path | Mapping) or callable(judges) or not isinstance(judges, Iterable)
-    refs: list[Any] = [judges] if one else list(judges)
-    made = [
-        load_judge(ref, session=session) if isinstance(ref, str | Path | Mapping) else judge_of(ref) for ref in refs
-    ]
+    made = [judge_of(judge, session) for judge in listed(judges)]
     wanted = Wanted(
         run=run, before=before, after=after, data=data, columns=columns or {}, split=split, limit=limit,
         template=template, max_prompt_tokens=max_prompt_tokens, generation=generation, seed=seed, seeds=seeds,

@@ -100,15 +100,21 @@ def load_judge(
     return Load(session or Session(), overrides or Overrides(), folder)(card)
 
 
-def judge_of(judge: CardRef | Judge) -> Judge:
+def judge_of(judge: CardRef | Judge, session: Session | None = None) -> Judge:
     """Return the judge itself, or the one that a card makes: what public functions take as `judge`."""
     if isinstance(judge, str | Path | Mapping):
-        return load_judge(judge)
+        return load_judge(judge, session=session)
     if not callable(judge) or not hasattr(judge, "name"):
         raise InputError(
             f"a judge is named by a card's name, a path or a mapping, or made by load_judge, not {shown(judge)}"
         )
     return judge
+
+
+def listed(judges: CardRef | Judge | Sequence[CardRef | Judge]) -> list[CardRef | Judge]:
+    """Return one or several judges as a list: what public functions take as `judges`."""
+    is_one = isinstance(judges, str | Path | Mapping) or callable(judges) or not isinstance(judges, Sequence)
+    return [judges] if is_one else list(judges)  # type: ignore[list-item, arg-type]
 
 
 def read_card(text: CardText) -> tuple[Make, Any]:

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from rlaif.adapters import CardRef, judge_of, load_judge
+from rlaif.adapters import CardRef, judge_of, listed
 from rlaif.benchmark.draws import DRAWS
 from rlaif.benchmark.labelled import InMemory, Meaning, examine, word_of
 from rlaif.benchmark.running import BASELINES, Benchmark, Options
@@ -108,13 +108,10 @@ def bench(
 
 def _made(judges: CardRef | Judge | Sequence[CardRef | Judge], session: Session) -> tuple[list[Judge], Session | None]:
     """Make judges of cards and take those that are made; they share the session if all are of cards."""
-    one = isinstance(judges, str | Path | Mapping) or callable(judges) or not isinstance(judges, Iterable)
-    refs: list[Any] = [judges] if one else list(judges)
+    refs = listed(judges)
     if not refs:
         raise InputError("bench needs a judge")
-    made = [
-        load_judge(ref, session=session) if isinstance(ref, str | Path | Mapping) else judge_of(ref) for ref in refs
-    ]
+    made = [judge_of(ref, session) for ref in refs]
     return made, session if all(isinstance(ref, str | Path | Mapping) for ref in refs) else None
 
 

@@ -114,7 +114,7 @@ class Labelled:
                 yield Asked(told, self.source.sample(row, place))
 
     def _label(self, row: Row, place: str) -> str | float:
-        value = row.get("label")
+        value: Any = row.get("label")
         if is_blank(value):
             raise InputError(f"{self.source.where}, {place}: has no label; leave the row out, or give it one")
         if self.meaning.graded:
