@@ -10,8 +10,9 @@ from rlaif import report
 from rlaif.adapters import CardRef, judge_of, listed
 from rlaif.evaluation.evaluating import Completions, Data, Evaluating, Wanted
 from rlaif.evaluation.margins import checked
-from rlaif.evaluation.writing import claim, write
+from rlaif.evaluation.writing import write
 from rlaif.limits import Budget
+from rlaif.output import make_folder
 from rlaif.session import Session
 from rlaif.types import Judge
 
@@ -101,7 +102,7 @@ def measured(evaluating: Evaluating, output: Path | None) -> dict[str, Any]:
     """
     if output is None:
         return evaluating.told()
-    claim(output)
+    make_folder(output, "-o")
     told = evaluating.told()
     write(output, evaluating.rows, told, evaluating.session.budget)
     report.write([output])

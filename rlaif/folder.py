@@ -11,7 +11,7 @@ import yaml
 
 from rlaif.config import RunConfig
 from rlaif.errors import InputError
-from rlaif.schema import check, read_text, read_yaml, reason_of, shown
+from rlaif.schema import check, read_text, read_yaml, shown
 
 MAY_CHANGE = ("ppo.steps", "ppo.judge_patience", "stop", "checkpoints", "budget", "trackers", "output")
 """What a resumed run may have otherwise: nothing that has acted on the steps before."""
@@ -20,16 +20,6 @@ MAY_CHANGE = ("ppo.steps", "ppo.judge_patience", "stop", "checkpoints", "budget"
 def as_yaml(config: RunConfig) -> str:
     """Return a run file of all keys as they are: what `--resume` compares with."""
     return yaml.safe_dump(asdict(config), sort_keys=False, allow_unicode=True, default_flow_style=None)
-
-
-def make(output: Path) -> None:
-    """Make the folder of the run, or raise `InputError`."""
-    try:
-        output.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"{output}: cannot be made: {reason_of(error)}; name another folder by --output") from None
-    if not os.access(output, os.W_OK | os.X_OK):
-        raise InputError(f"{output}: cannot be written; name another folder by --output")
 
 
 def refuse_taken(output: Path) -> None:

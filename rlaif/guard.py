@@ -25,7 +25,7 @@ from rlaif.evaluation.figures import mean_score
 from rlaif.evaluation.measure import Measuring, Side, measure
 from rlaif.evaluation.price import completions, fluency, length
 from rlaif.evaluation.roles import Role
-from rlaif.measuring import finite
+from rlaif.output import finite
 from rlaif.quality import distinct, word_count
 from rlaif.training import Callback, Trainer
 from rlaif.types import toxicity_of

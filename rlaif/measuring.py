@@ -107,12 +107,3 @@ def flat(metrics: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
         elif isinstance(value, bool | int | float | str):
             found[f"{prefix}{key}"] = value
     return found
-
-
-def finite(metrics: Any) -> Any:
-    """Return numbers that are not finite as None: a line of metrics is JSON that everybody reads."""
-    if isinstance(metrics, dict):
-        return {key: finite(value) for key, value in metrics.items()}
-    if isinstance(metrics, float) and not math.isfinite(metrics):
-        return None
-    return metrics

@@ -21,6 +21,7 @@ from rlaif.group import GroupTrainer, refuse_unfit
 from rlaif.guard import Guard
 from rlaif.interrupt import Interruption
 from rlaif.limits import Budget
+from rlaif.output import make_folder
 from rlaif.policy.loading import load, read_tokenizer
 from rlaif.processes import computes_on, refuse_misfit, refuse_unknown_trackers
 from rlaif.rewards import Poll, Rewards, refuse_lacking
@@ -72,7 +73,7 @@ def train(run: str | Path | RunConfig, sets: Iterable[str] = (), *, resume: bool
     parts = parts_of(config, tokenizer, judges)
     for judge in judges.all:
         judged(judge, [])
-    folder.make(output)
+    make_folder(output, "--output")
     trainer = trainer_of(config, judges.rewards, tokenizer, parts.train)
     if trainer.processes.is_main:
         write_atomically(output / "run.yaml", folder.as_yaml(config))

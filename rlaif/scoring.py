@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import fields
 from functools import partial
@@ -11,6 +10,7 @@ from typing import Any
 from rlaif.adapters import CardRef, judge_of
 from rlaif.errors import InputError, JudgeBug, RlaifError
 from rlaif.imports import location_of
+from rlaif.output import as_line
 from rlaif.rows import in_memory
 from rlaif.schema import reason_of
 from rlaif.threads import side_by_side
@@ -91,7 +91,7 @@ def _length(value: Any) -> int:
 def row_of(sample: Sample, judgement: Judgement) -> str:
     """Return the JSON line of one sample and judge: UTF-8 text as it is, lone surrogates escaped."""
     row = {"prompt": sample.prompt, "completion": sample.completion, **told(judgement)}
-    return json.dumps(row, ensure_ascii=False, allow_nan=False).encode(errors="backslashreplace").decode()
+    return as_line(row)
 
 
 def told(judgement: Judgement) -> dict[str, Any]:

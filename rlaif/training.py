@@ -21,7 +21,8 @@ from rlaif.config import PPOConfig
 from rlaif.data import Prompt, prompts_of
 from rlaif.errors import InputError, RlaifError
 from rlaif.interrupt import Interruption
-from rlaif.measuring import finite, flat, of_verdicts, spread
+from rlaif.measuring import flat, of_verdicts, spread
+from rlaif.output import finite
 from rlaif.policy import Policy, Sampling
 from rlaif.policy.loading import loaded_of
 from rlaif.policy.memory import memory

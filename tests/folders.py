@@ -16,7 +16,7 @@ from rlaif.evaluation import Role
 from rlaif.evaluation.figures import figures
 from rlaif.evaluation.words import answer
 from rlaif.folder import as_yaml
-from rlaif.measuring import finite
+from rlaif.output import finite
 from rlaif.schema import check
 
 HOSTILE = {

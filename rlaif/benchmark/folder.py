@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,7 +11,7 @@ from typing import Any
 from rlaif.benchmark.labelled import Labelled
 from rlaif.benchmark.writing import write_whole
 from rlaif.errors import InputError
-from rlaif.schema import reason_of
+from rlaif.output import make_folder
 from rlaif.store import key_of
 from rlaif.types import Judge
 
@@ -28,12 +27,7 @@ def claim(folder: Path, judges: Sequence[Judge], tables: Sequence[Labelled]) -> 
 
     """
     ours, path = _settings(judges, tables), folder / "settings.json"
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise InputError(f"{folder}: cannot be made: {reason_of(error)}; name another folder by -o") from None
-    if not os.access(folder, os.W_OK | os.X_OK):
-        raise InputError(f"{folder}: cannot be written; name another folder by -o")
+    make_folder(folder, "-o")
     if path.exists():
         _refuse_another(folder, path, ours)
     elif any(folder.iterdir()):

@@ -12,6 +12,7 @@ from typing import Any, BinaryIO
 
 from rlaif.benchmark.labelled import Asked
 from rlaif.errors import RlaifError
+from rlaif.output import as_line
 from rlaif.schema import reason_of
 from rlaif.scoring import CHUNK_CHARACTERS, CHUNK_ROWS, judged, told
 from rlaif.terminal import Progress
@@ -157,7 +158,7 @@ def _decoded(line: bytes) -> Line | None:
 
 def _encoded(line: Line) -> bytes:
     """Return a line as JSON: UTF-8 text as it is, lone surrogates escaped."""
-    return json.dumps(line, ensure_ascii=False, allow_nan=False).encode(errors="backslashreplace") + b"\n"
+    return f"{as_line(line)}\n".encode()
 
 
 def _chunk(asked: Iterator[Asked], size: int) -> list[Asked]:

@@ -22,8 +22,9 @@ from rlaif.benchmark.ledger import Ledger
 from rlaif.benchmark.probes import Probes, asked_probes
 from rlaif.benchmark.retest import NEGLIGIBLE, Retests, asked_again, count_again
 from rlaif.benchmark.tables import table
-from rlaif.benchmark.writing import as_csv, as_json, finite, write_whole
+from rlaif.benchmark.writing import as_csv, write_whole
 from rlaif.errors import InputError
+from rlaif.output import as_json, finite
 from rlaif.rows import Source
 from rlaif.scoring import CHUNK_ROWS, judged
 from rlaif.session import Session

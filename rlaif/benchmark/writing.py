@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import csv
 import io
-import json
-import math
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -32,20 +30,6 @@ def write_whole(path: Path, text: str) -> None:
         writing.replace(path)
     except OSError as error:
         raise RlaifError(f"{path}: cannot be written: {reason_of(error)}") from error
-
-
-def as_json(told: Mapping[str, Any]) -> str:
-    """Write numbers as JSON that everybody reads: what is not finite is null."""
-    return json.dumps(finite(told), indent=1, ensure_ascii=False, allow_nan=False) + "\n"
-
-
-def finite(told: Any) -> Any:
-    """Replace by None, at any depth, what is no finite number."""
-    if isinstance(told, Mapping):
-        return {str(key): finite(value) for key, value in told.items()}
-    if isinstance(told, list | tuple):
-        return [finite(value) for value in told]
-    return None if isinstance(told, float) and not math.isfinite(told) else told
 
 
 def as_csv(told: Mapping[str, Any]) -> str:

@@ -10,13 +10,13 @@ from pathlib import Path
 
 from rlaif.adapters import load_judge
 from rlaif.benchmark import Benchmark, Meaning, Options, examine, sources_of
-from rlaif.benchmark.writing import as_json
 from rlaif.cards import Overrides
 from rlaif.commands.ranking import print_benchmark
 from rlaif.commands.score import renamed
 from rlaif.commands.summary import print_estimates, say
 from rlaif.errors import RlaifError
 from rlaif.limits import Budget
+from rlaif.output import as_json
 from rlaif.report.bench import write
 from rlaif.rows import Source
 from rlaif.session import Session

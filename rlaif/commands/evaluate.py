@@ -18,8 +18,8 @@ from rlaif.errors import RlaifError
 from rlaif.evaluation.evaluating import Evaluating, Wanted
 from rlaif.evaluation.margins import margins_of
 from rlaif.evaluation.words import pairs_of_samples, print_figures
-from rlaif.evaluation.writing import as_json
 from rlaif.limits import Budget
+from rlaif.output import as_json
 from rlaif.session import Session
 from rlaif.terminal import harmless
 

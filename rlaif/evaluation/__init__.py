@@ -19,8 +19,7 @@ from rlaif.evaluation.measure import Measuring, Side, measure
 from rlaif.evaluation.questions import toxicity_of_prompt
 from rlaif.evaluation.roles import Role, doubtful, roles_of
 from rlaif.evaluation.words import answer
-from rlaif.evaluation.writing import as_json, line
-from rlaif.measuring import finite
+from rlaif.output import as_json, as_line
 from rlaif.training import Trainer
 
 __all__ = ["Evaluation", "Role", "doubtful", "roles_of"]
@@ -64,7 +63,7 @@ class Evaluation:
         told |= {"steps": trainer.progress.step, "kept_step": kept_step, "seed": trainer.args.seed}
         told = {"answer": answer(told), **told}
         if trainer.processes.is_main:
-            write_atomically(self._told, as_json(finite(told)))
+            write_atomically(self._told, as_json(told))
         return told
 
     def rows(self) -> list[Row]:
@@ -87,7 +86,7 @@ class Evaluation:
         ]
         with trainer.processes.alike():
             if trainer.processes.is_main:
-                write_atomically(self._samples, "".join(map(line, rows)))
+                write_atomically(self._samples, "".join(f"{as_line(row)}\n" for row in rows))
         return rows
 
     @staticmethod

@@ -21,7 +21,7 @@ from rlaif.evaluation.margins import Margins
 from rlaif.evaluation.questions import places_of, questions_of
 from rlaif.evaluation.roles import Role, doubtful, roles_of
 from rlaif.evaluation.words import answer
-from rlaif.measuring import finite
+from rlaif.output import finite
 from rlaif.policy import Sampling
 from rlaif.processes import refuse_several
 from rlaif.rewards import refuse_lacking
