@@ -83,7 +83,7 @@ def timed(sides: Mapping[str, Any], card: Mapping[str, Any]) -> tuple[float, Seq
     evaluating = Evaluating(Wanted(**sides, generation=generation), [judge], session)
     assert evaluating.comparison is not None
     start = time.perf_counter()
-    rows = compared(evaluating.comparison, [judge], evaluating.how, session)
+    rows = compared(evaluating.comparison, [judge], evaluating.how, {})
     return time.perf_counter() - start, rows
 
 

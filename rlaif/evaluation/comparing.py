@@ -19,17 +19,16 @@ from rlaif.batches import seed_of
 from rlaif.data import Prompt
 from rlaif.evaluation.answerers import Answerer, Endpoint, Model
 from rlaif.evaluation.answers import drawn
-from rlaif.evaluation.comparison import SIDES, Comparison, How
+from rlaif.evaluation.comparison import SIDES, Comparison
 from rlaif.evaluation.endpoint import Said, Speaker
 from rlaif.evaluation.likelihood import of_ids, of_texts
-from rlaif.evaluation.measure import Reading, Side
+from rlaif.evaluation.measure import Measuring, Reading, Side
 from rlaif.evaluation.questions import Place
 from rlaif.policy import Policy
 from rlaif.policy.loading import load
 from rlaif.policy.memory import memory
 from rlaif.processes import computes_on
 from rlaif.scoring import told
-from rlaif.session import Session
 from rlaif.terminal import Progress
 from rlaif.types import Judge, Judgement, Sample
 
@@ -38,7 +37,9 @@ Row = dict[str, Any]
 LOWER = ("measuring", "--batch-size, --max-new-tokens or --max-prompt-tokens")
 
 
-def compared(comparison: Comparison, judges: Sequence[Judge], how: How, session: Session) -> list[Row]:
+def compared(
+    comparison: Comparison, judges: Sequence[Judge], how: Measuring, speakers: Mapping[str, Speaker]
+) -> list[Row]:
     """
     Have both sides answer and all judges read, and return the rows.
 
@@ -47,7 +48,7 @@ def compared(comparison: Comparison, judges: Sequence[Judge], how: How, session:
         RlaifError: a judge or an endpoint stayed down, the budget is spent, or memory ran out.
 
     """
-    work, places = Work(comparison, how, session), comparison.places
+    work, places = Work(comparison, how, speakers), comparison.places
     with memory(*LOWER), Reading(judges, how.patience, how.poll) as reading:
         with Progress("answered", 2 * len(places)) as progress:
             work.after(reading, progress)
@@ -82,12 +83,12 @@ class Work:
     Args:
         comparison: who answers what.
         how: they are made to.
-        session: the budget of endpoints.
+        speakers: of the sides that are endpoints, by the name of the side.
 
     """
 
-    def __init__(self, comparison: Comparison, how: How, session: Session) -> None:
-        self._of, self._how, self._session = comparison, how, session
+    def __init__(self, comparison: Comparison, how: Measuring, speakers: Mapping[str, Speaker]) -> None:
+        self._of, self._how, self._speakers = comparison, how, speakers
         self.sides: dict[str, list[Side]] = {name: [{}] * len(comparison.places) for name in SIDES}
         self._drawn: dict[str, Drawn] = {}
         self._own: list[float] = []
@@ -135,9 +136,8 @@ class Work:
                 yield policy
             return
         if isinstance(answerer, Endpoint):
-            speaker = Speaker(answerer, self._how.sampling, self._session)
             prompts = [self._of.questions[place.question].text for place in self._of.places]
-            for rows, said in speaker.answers(prompts, self._how.batch_size):
+            for rows, said in self._speakers[name].answers(prompts, self._how.batch_size):
                 self._how.poll()
                 hand_in(rows, [_of_endpoint(one) for one in said])
         else:

@@ -7,34 +7,9 @@ from dataclasses import dataclass
 
 from rlaif.evaluation.answerers import Answerer, Endpoint, Model, Saved
 from rlaif.evaluation.likelihood import same_tokens
-from rlaif.evaluation.measure import Poll
 from rlaif.evaluation.questions import Place, Question
-from rlaif.policy import Sampling
 
 SIDES = ("before", "after")
-
-
-@dataclass(frozen=True, kw_only=True)
-class How:
-    """
-    How both sides are made to answer.
-
-    Args:
-        sampling: how to decode.
-        seed: of the sampling.
-        batch_size: completions that are made at once.
-        micro_batch_tokens: tokens of a scoring pass.
-        patience: seconds to wait for a judge that is down.
-        poll: called while working; what it raises ends the measurement.
-
-    """
-
-    sampling: Sampling
-    seed: int = 0
-    batch_size: int = 32
-    micro_batch_tokens: int = 4096
-    patience: float = 600.0
-    poll: Poll = lambda: None
 
 
 @dataclass(frozen=True)

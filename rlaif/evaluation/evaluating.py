@@ -13,11 +13,12 @@ from rlaif.data import Prompt
 from rlaif.errors import InputError
 from rlaif.evaluation.answerers import Answerer, Endpoint, Model, Saved, answerer_of
 from rlaif.evaluation.comparing import compared
-from rlaif.evaluation.comparison import Comparison, How
+from rlaif.evaluation.comparison import Comparison
 from rlaif.evaluation.endpoint import Speaker
 from rlaif.evaluation.figures import figures
 from rlaif.evaluation.finished import Finished, finished, judges_of_run
 from rlaif.evaluation.margins import Margins
+from rlaif.evaluation.measure import Measuring
 from rlaif.evaluation.questions import places_of, questions_of
 from rlaif.evaluation.roles import Role, doubtful, roles_of
 from rlaif.evaluation.words import answer
@@ -30,6 +31,12 @@ from rlaif.schema import check
 from rlaif.scoring import judged
 from rlaif.session import Session
 from rlaif.types import Estimate, Judge, Sample, estimate_of
+
+MICRO_BATCH_TOKENS = 4096
+"""Of a scoring pass."""
+
+PATIENCE = 600.0
+"""Seconds to wait for a judge that is down."""
 
 Completions = str | Path | Iterable[Mapping[str, Any]]
 Data = str | Path | Iterable[Mapping[str, Any] | str]
@@ -109,7 +116,7 @@ class Evaluating:
             raise InputError("name two models by --before and --after, or the folder of a finished run")
         _refuse_small(wanted)
         section = check(GenerationSection, dict(wanted.generation), "generation")
-        self.how = How(sampling=Sampling(**asdict(section)), seed=wanted.seed, batch_size=wanted.batch_size)
+        self.how = Measuring(Sampling(**asdict(section)), wanted.seed, wanted.batch_size, MICRO_BATCH_TOKENS, PATIENCE)
         self._for_saved = wanted.columns if wanted.data is None else {}
         before, after = (
             answerer_of(ref, where, key=wanted.api_key_env, columns=self._for_saved)
@@ -201,12 +208,12 @@ class Evaluating:
         for judge in asked:
             judged(judge, [])  # loads what it needs: a missing file is found now, not after hours
         if self.finished:
-            self.rows = self.finished.read_by(asked, 600.0, lambda: None)
+            self.rows = self.finished.read_by(asked, PATIENCE, lambda: None)
         else:
             assert self.comparison
             for speaker in self._speakers.values():
                 speaker.reach()
-            self.rows = compared(self.comparison, asked, self.how, self.session)
+            self.rows = compared(self.comparison, asked, self.how, self._speakers)
         return dict(finite(self._numbers()))
 
     def _numbers(self) -> dict[str, Any]:

@@ -15,8 +15,8 @@ from rlaif.evaluation.margins import Margins
 from rlaif.evaluation.measure import Side
 from rlaif.evaluation.price import price
 from rlaif.evaluation.roles import Role
-from rlaif.evaluation.worst import TOXIC, by_prompt, worst
-from rlaif.stats import Change, equivalent, over_seeds, paired_change, worst_case
+from rlaif.evaluation.worst import by_prompt, worst
+from rlaif.stats import TOXIC, Change, equivalent, over_seeds, paired_change, worst_case
 from rlaif.types import toxicity_of
 
 Row = Mapping[str, Any]

@@ -7,12 +7,9 @@ from dataclasses import asdict
 from statistics import fmean
 from typing import Any
 
-from rlaif.stats import Scores, maxima, paired_change, worst_of_k
+from rlaif.stats import TOXIC, Scores, maxima, paired_change, worst_of_k
 
 Rows = Sequence[Mapping[str, Any]]
-
-TOXIC = 0.5
-"""Where a text counts as toxic."""
 
 PARTS = ("toxic", "harmless")
 

@@ -10,6 +10,7 @@ from rlaif.stats.abstentions import Bounds
 from rlaif.stats.pairs import Scores
 
 TOXIC = 0.5
+"""Where a text counts as toxic."""
 
 
 @dataclass(frozen=True, slots=True)
