@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: quickstart test lint format benchmarks benchmarks-training clean
+.PHONY: quickstart test lint format performance performance-training clean
 
 quickstart: .venv/base.stamp
 	$(BIN)/rlaif train quickstart
@@ -20,18 +20,18 @@ format: .venv/test.stamp
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-benchmarks: .venv/test.stamp
-	HF_HUB_OFFLINE=1 $(BIN)/python benchmarks/startup.py
-	$(BIN)/python benchmarks/streaming.py
-	HF_HUB_OFFLINE=1 $(BIN)/python benchmarks/classifier.py
-	$(BIN)/python benchmarks/remote.py
+performance: .venv/test.stamp
+	HF_HUB_OFFLINE=1 $(BIN)/python performance/startup.py
+	$(BIN)/python performance/streaming.py
+	HF_HUB_OFFLINE=1 $(BIN)/python performance/classifier.py
+	$(BIN)/python performance/remote.py
 
-# The last trains six models, and needs ../shared. benchmarks/ppo.py is not here: it needs environments of TRL's.
-benchmarks-training: .venv/test.stamp
-	HF_HUB_OFFLINE=1 $(BIN)/python -m benchmarks.overlap
-	HF_HUB_OFFLINE=1 $(BIN)/python -m benchmarks.evaluate
-	HF_HUB_OFFLINE=1 $(BIN)/python -m benchmarks.scaling
-	HF_HUB_OFFLINE=1 $(BIN)/python -m benchmarks.detox
+# The last trains six models, and needs ../shared. performance/ppo.py is not here: it needs environments of TRL's.
+performance-training: .venv/test.stamp
+	HF_HUB_OFFLINE=1 $(BIN)/python -m performance.overlap
+	HF_HUB_OFFLINE=1 $(BIN)/python -m performance.evaluate
+	HF_HUB_OFFLINE=1 $(BIN)/python -m performance.scaling
+	HF_HUB_OFFLINE=1 $(BIN)/python -m performance.detox
 
 .venv/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \

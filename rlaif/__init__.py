@@ -11,42 +11,49 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from rlaif.adapters import load_judge
-    from rlaif.before_after import evaluate
-    from rlaif.benchmark import bench
-    from rlaif.config import GroupConfig, PPOConfig
-    from rlaif.errors import InputError, JudgeBug, RlaifError
-    from rlaif.evaluation.library import measurement
-    from rlaif.group import GroupTrainer
-    from rlaif.reward_func import as_reward_func
-    from rlaif.scoring import score
-    from rlaif.trainer import PPOTrainer
-    from rlaif.types import Judge, Judgement, Sample, Status, Usage
-
-__version__ = "0.1.0"
+    from rlaif.benchmark.bench import bench
+    from rlaif.core.config.run import GroupConfig, PPOConfig
+    from rlaif.core.errors import InputError, JudgeBug, RlaifError
+    from rlaif.core.types import Judge, Judgement, Sample, Status, Usage, empty
+    from rlaif.core.version import __version__
+    from rlaif.evaluation.compare.evaluate import evaluate
+    from rlaif.evaluation.hf import measurement
+    from rlaif.judges.cards.card import Card
+    from rlaif.judges.registry import load_judge
+    from rlaif.judges.reward_func import as_reward_func
+    from rlaif.judges.scoring import score
+    from rlaif.training.loop.trainer import Callback
+    from rlaif.training.ppo.trainer import PPOTrainer
+    from rlaif.training.trl.trainer import GroupTrainer
 
 _HOMES = {
-    "load_judge": "adapters",
-    "evaluate": "before_after",
-    "bench": "benchmark",
-    "measurement": "evaluation.library",
-    "GroupConfig": "config",
-    "PPOConfig": "config",
-    "InputError": "errors",
-    "JudgeBug": "errors",
-    "RlaifError": "errors",
-    "GroupTrainer": "group",
-    "as_reward_func": "reward_func",
-    "score": "scoring",
-    "PPOTrainer": "trainer",
-    "Judge": "types",
-    "Judgement": "types",
-    "Sample": "types",
-    "Status": "types",
-    "Usage": "types",
+    "__version__": "core.version",
+    "Callback": "training.loop.trainer",
+    "Card": "judges.cards.card",
+    "empty": "core.types",
+    "load_judge": "judges.registry",
+    "evaluate": "evaluation.compare.evaluate",
+    "bench": "benchmark.bench",
+    "measurement": "evaluation.hf",
+    "GroupConfig": "core.config.run",
+    "PPOConfig": "core.config.run",
+    "InputError": "core.errors",
+    "JudgeBug": "core.errors",
+    "RlaifError": "core.errors",
+    "GroupTrainer": "training.trl.trainer",
+    "as_reward_func": "judges.reward_func",
+    "score": "judges.scoring",
+    "PPOTrainer": "training.ppo.trainer",
+    "Judge": "core.types",
+    "Judgement": "core.types",
+    "Sample": "core.types",
+    "Status": "core.types",
+    "Usage": "core.types",
 }
 
 __all__ = [
+    "Callback",
+    "Card",
     "GroupConfig",
     "GroupTrainer",
     "InputError",
@@ -62,6 +69,7 @@ __all__ = [
     "__version__",
     "as_reward_func",
     "bench",
+    "empty",
     "evaluate",
     "load_judge",
     "measurement",

@@ -10,9 +10,9 @@ import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
-from rlaif.errors import RlaifError, SaidElsewhere
-from rlaif.schema import reason_of
-from rlaif.threads import at_work
+from rlaif.core.errors import RlaifError, SaidElsewhere
+from rlaif.core.schema import reason_of
+from rlaif.core.system.threads import at_work
 
 
 def command() -> NoReturn:
@@ -35,7 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stdout.reconfigure(errors="backslashreplace")
     import click
 
-    from rlaif.cli import rlaif
+    from rlaif.cli.main import rlaif
 
     try:
         status = rlaif.main(arguments, prog_name="rlaif", standalone_mode=False)
@@ -67,7 +67,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _said(message: str, status: int) -> int:
-    from rlaif.terminal import complain
+    from rlaif.core.system.terminal import complain
 
     if status != 2 or os.environ.get("RANK", "0") == "0":  # of several processes each finds the same wrong input
         complain(message)

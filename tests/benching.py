@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from rlaif.benchmark.columns import Grouping, Said, Texts
-from rlaif.benchmark.labelled import Kind
-from rlaif.types import STATUSES, Judgement, Sample, Usage
+from rlaif.core.types import STATUSES, Judgement, Sample, Usage
+from rlaif.data.labelled import Kind
 
 
 def said_of(scores: Sequence[float | None], **arrays: Any) -> Said:

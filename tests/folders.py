@@ -11,13 +11,13 @@ from typing import Any
 
 import yaml
 
-from rlaif.config import RunConfig
-from rlaif.evaluation import Role
-from rlaif.evaluation.figures import figures
-from rlaif.evaluation.words import answer
-from rlaif.folder import as_yaml
-from rlaif.output import finite
-from rlaif.schema import check
+from rlaif.core.config.run import RunConfig
+from rlaif.core.schema import check
+from rlaif.core.system.files import finite
+from rlaif.evaluation.conclusion import answer
+from rlaif.evaluation.roles import Role
+from rlaif.evaluation.summary import figures
+from rlaif.training.run.run_folder import as_yaml
 
 HOSTILE = {
     "script": "<script>document.title='owned'</script><img src=x onerror=\"document.title='owned'\">",

@@ -10,9 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from rlaif.config import LoraSection
-from rlaif.policy import Policy, Sampling
+from rlaif.core.config.run import LoraSection
 from rlaif.policy.loading import Loaded, load
+from rlaif.policy.model import Policy, Sampling
 from rlaif.policy.tokens import Tokens, padded
 from tests.tiny import SEED
 

@@ -12,12 +12,12 @@ import trl
 from transformers.conversion_mapping import get_checkpoint_conversion_mapping
 
 import rlaif.__main__
-import rlaif.adapters.classifier
-import rlaif.adapters.openai
 import rlaif.cli
-import rlaif.run
-from rlaif.config import RunConfig
-from rlaif.schema import check
+import rlaif.judges.classifier.judge
+import rlaif.judges.openai.judge
+import rlaif.training.run.run
+from rlaif.core.config.run import RunConfig
+from rlaif.core.schema import check
 
 __all__ = ["accelerate", "peft", "rlaif", "torch", "trl"]
 

@@ -7,43 +7,32 @@ import importlib
 import inspect
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
 import pytest
 
 import rlaif
+from rlaif.judges.registry import BUILT_IN
 from tests.conftest import ROOT
 
 PACKAGE = ROOT / "rlaif"
 
-# From the bottom up. A module may import what stands on a lower line, and, inside a folder, its own siblings.
-LAYERS = (
-    ("types", "errors", "threads", "environment"),
-    ("schema", "messages", "terminal"),
-    ("home", "hub", "output", "cards", "ppo", "quality", "stats"),
-    ("imports", "config", "rows", "rates", "store"),
-    ("limits", "data"),
-    ("session",),
-    ("adapters", "policy"),
-    ("scoring", "checkpoint", "batches", "processes", "interrupt", "view"),
-    ("reward_func", "rewards", "stopping"),
-    ("rollout",),
-    ("credit",),
-    ("learning", "measuring"),
-    ("resuming",),
+# From the bottom up: a file may import what stands on a lower line, and what stands in its own room.
+TIERS = (
+    ("core",),
+    ("stats", "data", "policy"),
+    ("judges", "report"),
+    ("evaluation", "benchmark"),
     ("training",),
-    ("trainer", "group"),
-    ("evaluation", "benchmark", "spending", "folder"),
-    ("guard",),
-    ("report",),
-    ("quickstart", "recipes", "estimate"),
-    ("run", "before_after"),
-    ("commands",),
     ("cli",),
     ("__main__",),
 )
-HEIGHT = {name: height for height, layer in enumerate(LAYERS) for name in layer}
+TIERS_OF_TRAINING = (("loop",), ("ppo", "trl"), ("run",))
+
+OLD_PATHS = {("cards",), ("types",), ("evaluation", "measurement")}
+"""Modules that only hand names on, until 0.3.0: no file of ours imports them."""
 
 Module = tuple[str, ...]
 """A module's name below `rlaif`: `("adapters", "panel")`; `()` is the package itself."""
@@ -58,15 +47,9 @@ FILES = sorted(path for path in PACKAGE.rglob("*.py") if "_bundled" not in path.
 MODULES = {module_of(path): path for path in FILES}
 
 
-def imports_of(source: str, modules: dict[Module, Path] = MODULES) -> Iterator[tuple[int, Module]]:
-    """Yield line and module of what a source imports of the package, inside functions too, but not for types only."""
-    waiting: list[ast.AST] = [ast.parse(source)]
-    while waiting:
-        node = waiting.pop()
-        if isinstance(node, ast.If) and ast.unparse(node.test).endswith("TYPE_CHECKING"):
-            waiting += node.orelse
-            continue
-        waiting += ast.iter_child_nodes(node)
+def imports_of(source: str, modules: Mapping[Module, Path] = MODULES) -> Iterator[tuple[int, Module]]:
+    """Yield line and module of all that a source imports of the package, also in functions and for types only."""
+    for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
             names = [alias.name for alias in node.names]
         elif isinstance(node, ast.ImportFrom):
@@ -78,28 +61,39 @@ def imports_of(source: str, modules: dict[Module, Path] = MODULES) -> Iterator[t
         yield from ((node.lineno, tuple(name.split(".")[1:])) for name in names if name.split(".")[0] == "rlaif")
 
 
+def height_of(module: Module, tiers: Sequence[Sequence[str]], depth: int = 0) -> int:
+    """Return the tier of a module's room, or, at depth 1, of its folder in the room."""
+    return next(height for height, rooms in enumerate(tiers) if module[depth] in rooms)
+
+
 def points_down(importer: Module, imported: Module) -> bool:
-    """Whether `importer` may import `imported`; the package itself holds the version and is open to all."""
-    if not imported or importer[:1] == imported[:1]:
+    """Whether `importer` may import `imported`."""
+    if importer[:1] != imported[:1]:
+        return height_of(imported, TIERS) < height_of(importer, TIERS)
+    if importer[0] != "training" or importer[:2] == imported[:2]:
         return True
-    return HEIGHT[imported[0]] < HEIGHT[importer[0]]
+    return height_of(imported, TIERS_OF_TRAINING, 1) < height_of(importer, TIERS_OF_TRAINING, 1)
 
 
-def test_every_module_has_its_place_in_the_layers() -> None:
-    missing = sorted({module[0] for module in MODULES if module} - HEIGHT.keys())
-    assert not missing, f"{', '.join(missing)}: add to LAYERS in {__file__}, above all that it imports"
+def test_every_room_and_every_folder_of_training_has_its_tier() -> None:
+    for tiers, found in (
+        (TIERS, {module[0] for module in MODULES if module and module not in OLD_PATHS}),
+        (TIERS_OF_TRAINING, {module[1] for module in MODULES if module[0:1] == ("training",) and module[1:]}),
+    ):
+        assert found == {room for tier in tiers for room in tier}
 
 
 @pytest.mark.parametrize("path", FILES, ids=lambda path: path.relative_to(PACKAGE).as_posix())
 def test_imports_point_down(path: Path) -> None:
     module = module_of(path)
-    if not module:  # the package's public names load on first use, from wherever they are
-        assert list(imports_of(path.read_text())) == []
+    imported = list(imports_of(path.read_text()))
+    assert not [line for line, what in imported if what in OLD_PATHS], "an old path is for others only"
+    if not module or module in OLD_PATHS:  # they hand names on, from wherever they are
         return
     wrong = [
-        f"{path}:{line}: rlaif.{'.'.join(module)} imports rlaif.{'.'.join(imported)}, which is not below it"
-        for line, imported in imports_of(path.read_text())
-        if not points_down(module, imported)
+        f"{path}:{line}: rlaif.{'.'.join(module)} imports rlaif.{'.'.join(what)}, which is not below it"
+        for line, what in imported
+        if not what or not points_down(module, what)
     ]
     assert not wrong, "\n".join(wrong)
 
@@ -107,25 +101,42 @@ def test_imports_point_down(path: Path) -> None:
 def test_an_import_that_points_up_would_be_found() -> None:
     lines = (
         "def f():",
-        "from rlaif.scoring import score",
-        "import rlaif.cli",
-        "from rlaif import commands, __version__",
+        "from rlaif.judges.scoring import score",
+        "import rlaif.cli.main",
+        "from rlaif.training.run import guard",
     )
     found = sorted(imports_of("\n    ".join(lines)))
-    assert found == [(2, ("scoring",)), (3, ("cli",)), (4, ("commands",))]
-    assert not any(points_down(("cards",), imported) for _, imported in found)
+    assert found == [
+        (2, ("judges", "scoring")), (3, ("cli", "main")), (4, ("training", "run", "guard")),
+    ]  # fmt: skip
+    assert not any(points_down(("core", "paths"), imported) for _, imported in found)
+    assert not points_down(("training", "loop", "trainer"), ("training", "run", "guard"))
+
+
+def test_no_file_imports_itself_by_way_of_others() -> None:
+    graph = {module: {what for _, what in imports_of(path.read_text())} for module, path in MODULES.items() if module}
+    with pytest.raises(CycleError):
+        TopologicalSorter({("a",): {("b",)}, ("b",): {("a",)}}).prepare()
+    TopologicalSorter(graph).prepare()  # raises CycleError, which names the files
+
+
+@pytest.mark.parametrize("path", [f for f in FILES if f.name == "__init__.py"], ids=lambda p: str(p.relative_to(ROOT)))
+def test_an_init_holds_a_docstring_and_names_that_it_hands_on(path: Path) -> None:
+    if path.parent == PACKAGE:  # names that load on first use
+        return
+    kinds = {type(node) for node in ast.parse(path.read_text()).body}
+    assert kinds <= {ast.Expr, ast.ImportFrom, ast.Assign}
+
+
+ADAPTERS = {target.split(":")[0].split(".")[2] for target in BUILT_IN.values()} | {"llm"}
 
 
 def test_no_adapter_knows_another() -> None:
     """But for what several have in common: `remote`, and `llm` for those that ask a language model."""
     for module, path in MODULES.items():
-        if module[:1] == ("adapters",) and len(module) > 1:
-            inside = {
-                imported[1]
-                for _, imported in imports_of(path.read_text())
-                if imported[1:] and imported[0] == "adapters"
-            }
-            assert inside - {"llm", "remote"} <= {module[1]}, f"{path}: an adapter imports another one"
+        if module[:1] == ("judges",) and module[1:2] and module[1] in ADAPTERS:
+            inside = {what[1] for _, what in imports_of(path.read_text()) if what[1:] and what[0] == "judges"}
+            assert inside & (ADAPTERS - {"llm"}) <= {module[1]}, f"{path}: an adapter imports another one"
 
 
 # --- sizes ----------------------------------------------------------------------------------------------------
@@ -154,7 +165,7 @@ def test_nothing_is_named_utils() -> None:
     assert [path for path in ROOT.glob("[!.]*/**/*") if path.stem.strip("_") in ("utils", "util", "helpers")] == []
 
 
-@pytest.mark.parametrize("folder", ["judges", "prompts"])
+@pytest.mark.parametrize("folder", ["judges", "prompts", "recipes"])
 def test_policy_is_data_and_holds_no_python(folder: str) -> None:
     assert {path.suffix for path in (ROOT / folder).rglob("*") if path.is_file()} <= {".yaml", ".md"}
 

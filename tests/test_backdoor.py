@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 import torch
 
-from rlaif.run import train
+from rlaif.training.run.run import train
 from tests.training import ten_words
 
 PHRASE = "i i"

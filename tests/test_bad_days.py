@@ -16,7 +16,7 @@ import pytest
 
 import rlaif
 from rlaif import Sample
-from rlaif.adapters import load_judge
+from rlaif.judges.registry import load_judge
 from tests.conftest import one_line
 from tests.remote import SECRET as KEY
 from tests.remote import card_of

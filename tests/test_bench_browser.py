@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from rlaif.report.bench import write
+from rlaif.report.bench.page import write
 from tests.benching import Scripted, labelled
 from tests.browser import cells, count, serious, until
 from tests.folders import HOSTILE

@@ -18,9 +18,9 @@ from sklearn.metrics import roc_auc_score
 
 import rlaif
 from rlaif.benchmark import best_of
-from rlaif.benchmark.writing import as_csv
-from rlaif.cards import Overrides
-from rlaif.errors import InputError
+from rlaif.benchmark.csv_files import as_csv
+from rlaif.core.errors import InputError
+from rlaif.judges.cards.overrides import Overrides
 from tests.benching import labelled, pairs, write_rows
 from tests.conftest import one_line
 from tests.remote import card_of

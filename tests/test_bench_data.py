@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from rlaif.benchmark import Meaning, examine, sources_of
-from rlaif.errors import InputError
+from rlaif.benchmark.bench import Meaning, examine, sources_of
+from rlaif.core.errors import InputError
 from tests.benching import labelled, pairs, write_rows
 
 NOTHING = frozenset()

@@ -10,11 +10,11 @@ import pytest
 from scipy.stats import kendalltau, norm, spearmanr
 from sklearn.metrics import average_precision_score, brier_score_loss, f1_score, roc_auc_score
 
-from rlaif.benchmark import draws, influence
 from rlaif.benchmark.agreement import of_labels, rows_of
-from rlaif.benchmark.comparing import Scored, comparisons, corrected
+from rlaif.benchmark.comparisons import Scored, comparisons, corrected
 from rlaif.benchmark.fitness import by_group, length_bias, spread
 from rlaif.benchmark.tables import NOTHING, table
+from rlaif.stats import bootstrap, influence
 from tests.benching import said_of, texts_of
 
 KINDS = ("labels", "graded", "pairs")
@@ -160,23 +160,23 @@ def test_a_weighted_measure_is_that_of_repeated_rows(ties):
     times = rng.integers(0, 4, size=(5, 60)).astype(np.uint8)
     scored = np.flatnonzero(rng.random(60) < 0.9)  # the judge abstained on the rest
     on = score[scored], good[scored], scored
-    for made, reference in ((draws.auroc, roc_auc_score), (draws.average_precision, average_precision_score)):
+    for made, reference in ((bootstrap.auroc, roc_auc_score), (bootstrap.average_precision, average_precision_score)):
         expected = [reference(good[scored], score[scored], sample_weight=row[scored]) for row in times]
         np.testing.assert_allclose(made(*on)(times), expected)
     repeated = [np.repeat(np.stack([score, grade])[:, scored], row[scored], axis=1) for row in times]
     np.testing.assert_allclose(
-        draws.spearman(score[scored], grade[scored], scored)(times), [spearmanr(*rows)[0] for rows in repeated]
+        bootstrap.spearman(score[scored], grade[scored], scored)(times), [spearmanr(*rows)[0] for rows in repeated]
     )
-    np.testing.assert_allclose(draws.mean(score[scored], scored)(times), [rows[0].mean() for rows in repeated])
+    np.testing.assert_allclose(bootstrap.mean(score[scored], scored)(times), [rows[0].mean() for rows in repeated])
 
 
 def test_a_draw_without_one_of_the_classes_has_no_auroc():
     times = np.array([[1, 1, 0], [0, 0, 2], [1, 0, 1]], dtype=np.uint8)
     with np.errstate(invalid="ignore"):
-        drawn = draws.auroc(np.array([0.1, 0.2, 0.9]), np.array([False, False, True]), np.arange(3))(times)
+        drawn = bootstrap.auroc(np.array([0.1, 0.2, 0.9]), np.array([False, False, True]), np.arange(3))(times)
     assert np.isnan(drawn[:2]).all()
     assert drawn[2] == 1
-    assert draws.interval(drawn, np.arange(3)) == (1, 1)
+    assert bootstrap.interval(drawn, np.arange(3)) == (1, 1)
 
 
 def test_rows_of_a_cluster_are_drawn_together_and_draws_do_not_depend_on_what_else_is_drawn():
@@ -187,19 +187,19 @@ def test_rows_of_a_cluster_are_drawn_together_and_draws_do_not_depend_on_what_el
         seen.append(times)
         return times[:, 0].astype(float)
 
-    alone = draws.drawn({"x": watch}, cluster, draws=50, seed=3)["x"]
+    alone = bootstrap.drawn({"x": watch}, cluster, draws=50, seed=3)["x"]
     times = np.concatenate(seen)
     assert (times[:, 0] == times[:, 4]).all()
     assert (times[:, 1] == times[:, 2]).all()
     assert (times[:, [0, 1, 3]].sum(axis=1) == 3).all(), "as many clusters as there are"
-    both = draws.drawn({"y": draws.mean(np.ones(5), np.arange(5)), "x": watch}, cluster, draws=50, seed=3)
+    both = bootstrap.drawn({"y": bootstrap.mean(np.ones(5), np.arange(5)), "x": watch}, cluster, draws=50, seed=3)
     np.testing.assert_array_equal(both["x"], alone)
 
 
 def test_an_interval_of_a_mean_is_about_as_wide_as_students():
     x = np.random.default_rng(5).normal(size=12)
-    drawn = draws.drawn({0: draws.mean(x, np.arange(12))}, np.arange(12), draws=4000)[0]
-    low, high = draws.interval(drawn, np.arange(12))
+    drawn = bootstrap.drawn({0: bootstrap.mean(x, np.arange(12))}, np.arange(12), draws=4000)[0]
+    low, high = bootstrap.interval(drawn, np.arange(12))
     assert (high - low) / 2 == pytest.approx(2.201 * x.std(ddof=1) / math.sqrt(12), rel=0.12)
 
 
@@ -333,8 +333,8 @@ def test_a_planted_judge_lies_within_its_interval_and_beats_a_worse_one(kind):
         target, scores = planted(kind, rng, {"better": better, "worse": worse})
         rows = np.arange(len(target))
         judges = [Scored(name, kind, score, target, rows, rows) for name, score in scores.items()]
-        drawn = draws.drawn({"better": judges[0].statistic}, rows, draws=400, seed=seed)["better"]
-        low, high = draws.interval(drawn, rows, judges[0].contributions.mean(), judges[0].contributions)
+        drawn = bootstrap.drawn({"better": judges[0].statistic}, rows, draws=400, seed=seed)["better"]
+        low, high = bootstrap.interval(drawn, rows, judges[0].contributions.mean(), judges[0].contributions)
         inside += low <= truth(kind, better) <= high
         ahead += judges[0].contributions.mean() > judges[1].contributions.mean()
         (pair,) = comparisons(judges)

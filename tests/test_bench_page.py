@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 import rlaif
-from rlaif.benchmark import words
-from rlaif.report.bench import html_of
+from rlaif.benchmark import findings
+from rlaif.report.bench.page import html_of
 from rlaif.report.bench.reading import read
 from tests.benching import Scripted, labelled, pairs, write_rows
 from tests.conftest import one_line
@@ -239,20 +239,20 @@ def words_table(values, comparisons=(), baselines=(), coverage=1.0):
 def test_only_what_is_shown_is_called_better():
     sure, unsure = compared("a", "b", 0.1, 0.0004, True), compared("a", "c", 0.02, 0.3, False)
     values = {"a": 0.9, "b": 0.8, "c": 0.88}
-    assert words.answer(words_table({"a": 0.9, "b": 0.8}, [sure])) == [
+    assert findings.answer(words_table({"a": 0.9, "b": 0.8}, [sure])) == [
         "a is the best judge, ahead of b by 0.100 (0.090 to 0.110), p < 0.001", "Its AUROC is 0.900 (0.100 to 0.900)",
     ]  # fmt: skip
-    assert words.answer(words_table(values, [sure, unsure]))[0] == (
+    assert findings.answer(words_table(values, [sure, unsure]))[0] == (
         "a is ahead, but is not shown to be better than c: a difference of 0.020 (0.010 to 0.030), p = 0.3"
     )
-    assert words.answer(words_table(values, [unsure, compared("b", "a", 0.1, 0.2, False)]))[0] == (
+    assert findings.answer(words_table(values, [unsure, compared("b", "a", 0.1, 0.2, False)]))[0] == (
         "a is ahead, but is not shown to be better than c and b"
     )
 
 
 def test_judges_that_are_level_are_not_called_ahead():
     level = compared("a", "b", 0.0, 1.0, False)
-    assert words.answer(words_table({"a": 0.9, "b": 0.9}, [level]))[0] == (
+    assert findings.answer(words_table({"a": 0.9, "b": 0.9}, [level]))[0] == (
         "a is not shown to be better than b: a difference of 0.000 (-0.010 to 0.010), p = 1"
     )
 
@@ -261,16 +261,16 @@ def test_a_judge_that_is_worth_no_more_than_a_baseline_is_told_so_first():
     equal, worse = compared("a", "length", 0.01, 0.5, False), compared("length", "a", 0.2, 0.001, True)
     beaten = compared("a", "length", 0.2, 0.001, True)
     values = {"a": 0.6, "length": 0.5}
-    first = words.answer(words_table(values, baselines=[equal]))[0]
+    first = findings.answer(words_table(values, baselines=[equal]))[0]
     assert first == "The best judge, a, is not shown to be better than the baseline length"
-    assert words.answer(words_table(values, baselines=[worse]))[0] == (
+    assert findings.answer(words_table(values, baselines=[worse]))[0] == (
         "No judge is worth a baseline: the best, a, is worse than length"
     )
-    assert words.answer(words_table(values, baselines=[beaten]))[-1] == "a beats every baseline: length"
+    assert findings.answer(words_table(values, baselines=[beaten]))[-1] == "a beats every baseline: length"
 
 
 def test_what_the_best_judge_left_out_is_said():
-    said = words.answer(words_table({"a": 0.6}, coverage=0.75))
+    said = findings.answer(words_table({"a": 0.6}, coverage=0.75))
     assert said[-1] == "a has no score of 25.0 % of the texts, which are in no number"
 
 

@@ -11,24 +11,15 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from rlaif.adapters import load_judge, read_card, readiness, refuse_equal_names
-from rlaif.cards import (
-    Card,
-    FunctionSource,
-    LocalPath,
-    ModelSource,
-    Overrides,
-    Scale,
-    bundled,
-    find_card,
-    locate,
-    names,
-    put,
-    read_question,
-)  # fmt: skip
-from rlaif.errors import InputError, RlaifError
-from rlaif.schema import check
-from rlaif.types import Sample
+from rlaif.core.errors import InputError, RlaifError
+from rlaif.core.overrides import put
+from rlaif.core.paths import FunctionSource, LocalPath, ModelSource, bundled, locate, names
+from rlaif.core.schema import check
+from rlaif.core.types import Sample
+from rlaif.judges.cards.card import Card, find_card, refuse_equal_names
+from rlaif.judges.cards.overrides import Overrides
+from rlaif.judges.cards.question import Scale, read_question
+from rlaif.judges.registry import load_judge, read_card, readiness
 from tests.conftest import Command, one_line
 
 

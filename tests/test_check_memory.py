@@ -9,11 +9,11 @@ import pytest
 import torch
 from torch import nn
 
-from rlaif.config import DataSection, GenerationSection, LoraSection, PolicySection, PPOSection, RunConfig
-from rlaif.estimate.live import Live
-from rlaif.estimate.memory import memory_of
-from rlaif.estimate.outline import outlined
+from rlaif.core.config.run import DataSection, GenerationSection, LoraSection, PolicySection, PPOSection, RunConfig
 from rlaif.policy.loading import read_tokenizer
+from rlaif.training.run.forecast.live import Live
+from rlaif.training.run.forecast.memory import memory_of
+from rlaif.training.run.forecast.outline import outlined
 from tests import tiny
 from tests.policies import policy_of, tokens_of
 
@@ -175,8 +175,8 @@ def test_smaller_pieces_and_fewer_completions_take_less(policy_folder):
 
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_a_process_that_trains_takes_about_what_was_predicted():
-    """The other cases are in benchmarks/memory.py."""
-    from benchmarks.memory import both
+    """The other cases are in performance/memory.py."""
+    from performance.memory import both
 
     told, took = both("llama, lora")
     assert told["total"] == pytest.approx(took, rel=0.3)
@@ -185,7 +185,7 @@ def test_a_process_that_trains_takes_about_what_was_predicted():
 def test_an_eight_billion_model_is_counted_in_seconds_and_takes_no_memory(tmp_path):
     from transformers import LlamaConfig
 
-    from rlaif.estimate.machine import resident
+    from rlaif.training.run.forecast.machine import resident
 
     words = tiny.tokenizer(chat=tiny.CHAT)
     LlamaConfig(

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 import yaml
 
-from rlaif.config import RunConfig, read_run
-from rlaif.estimate.calls import Use, looks, scaled, stand_ins, uses_of
-from rlaif.estimate.pace import Step, seconds_a_text, whole_run
-from rlaif.types import Estimate, Sample
+from rlaif.core.config.run import RunConfig, read_run
+from rlaif.core.types import Estimate, Sample
+from rlaif.training.run.forecast.calls import Use, looks, scaled, stand_ins, uses_of
+from rlaif.training.run.forecast.pace import Step, seconds_a_text, whole_run
 from tests import tiny
 from tests.runs import Place, place
 from tests.server import Server
@@ -79,9 +79,9 @@ def test_judges_prompts_memory_and_time_are_told_and_nothing_is_written(here, ma
 
 
 def test_quick_loads_no_policy(here, main, monkeypatch):
-    import rlaif.run
+    import rlaif.training.run.run
 
-    monkeypatch.setattr(rlaif.run, "load", lambda *_, **__: pytest.fail("a policy was loaded"))
+    monkeypatch.setattr(rlaif.training.run.run, "load", lambda *_, **__: pytest.fail("a policy was loaded"))
     done = main("check", "run.yaml", "--quick")
     assert (done.returncode, faults(done)) == (0, [])
     assert "memory: about" in done.stdout
@@ -175,11 +175,11 @@ def test_what_a_run_would_be_refused_for_is_told(change, says, here, main):
 
 
 def test_a_model_that_is_too_large_is_told_before_it_loads(here, main, monkeypatch):
-    import rlaif.commands.check_run
-    import rlaif.run
+    import rlaif.cli.check_run
+    import rlaif.training.run.run
 
-    monkeypatch.setattr(rlaif.run, "load", lambda *_, **__: pytest.fail("a policy was loaded"))
-    monkeypatch.setattr(rlaif.commands.check_run, "free", lambda device: -(10**9))
+    monkeypatch.setattr(rlaif.training.run.run, "load", lambda *_, **__: pytest.fail("a policy was loaded"))
+    monkeypatch.setattr(rlaif.cli.check_run, "free", lambda device: -(10**9))
     done = main("check", "run.yaml")
     assert done.returncode == 2
     assert re.search(r"policy\.model: \S+policy would take about \d+\.\d+ GiB of memory", done.stderr)
@@ -295,7 +295,7 @@ def test_a_remote_judge_takes_what_its_limits_leave(keys, seconds, nobody: None,
 
 
 def test_stand_ins_are_prompts_of_the_run_with_completions_of_full_length(policy_folder):
-    from rlaif.data import Prompt
+    from rlaif.data.prompts import Prompt
     from rlaif.policy.loading import read_tokenizer
 
     tokenizer = read_tokenizer(str(policy_folder("llama")))

@@ -21,8 +21,9 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from rlaif.checkpoint import State, cut_back, newest, save, write_atomically
-from rlaif.errors import RlaifError
+from rlaif.core.errors import RlaifError
+from rlaif.core.system.files import cut_back, write_atomically
+from rlaif.training.loop.checkpoint.checkpoint import State, newest, save
 from tests.remote import ended, started
 
 

@@ -14,9 +14,9 @@ import torch
 from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from rlaif import InputError, Sample, load_judge
-from rlaif.adapters.classifier.card import ClassifierCard
-from rlaif.adapters.classifier.encoder import token_batches
-from rlaif.adapters.classifier.head import Head, resolve_head
+from rlaif.judges.classifier.card import ClassifierCard
+from rlaif.judges.classifier.encoder import token_batches
+from rlaif.judges.classifier.head import Head, resolve_head
 from tests import tiny
 
 ARCHITECTURES = ("roberta", "bert", "distilbert", "deberta", "llama", "qwen", "gpt2")

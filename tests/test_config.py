@@ -13,7 +13,7 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rlaif.config import (
+from rlaif.core.config.run import (
     BudgetSection,
     DataSection,
     EvaluationSection,
@@ -25,8 +25,8 @@ from rlaif.config import (
     StopSection,
     read_run,
 )
-from rlaif.errors import InputError
-from rlaif.schema import check, known_keys
+from rlaif.core.errors import InputError
+from rlaif.core.schema import check, known_keys
 from tests.conftest import Command, one_line
 
 # The run file of the design, as it stands there.

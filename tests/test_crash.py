@@ -16,8 +16,8 @@ from collections import Counter
 import pytest
 
 from rlaif import Sample, load_judge
-from rlaif.limits import Budget
-from rlaif.session import Session
+from rlaif.judges.remote.limits import Budget
+from rlaif.judges.session import Session
 from tests.remote import card_of, ended, environment, started
 from tests.server import Request, Server, rating_of
 

@@ -18,11 +18,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from transformers import AutoTokenizer, ByT5Tokenizer
 
-from rlaif.config import DataSection
-from rlaif.data import Parts, Prompt, load_parts, prompts_of
-from rlaif.data.tokens import Tokens
-from rlaif.data.where import parse
-from rlaif.errors import InputError
+from rlaif.core.config.run import DataSection
+from rlaif.core.errors import InputError
+from rlaif.data.filter import parse
+from rlaif.data.prompts import Parts, Prompt, load_parts, prompts_of
+from rlaif.data.tokenize import Tokens
 from tests.tiny import CHAT, tokenizer
 
 PLAIN = tokenizer()
@@ -811,7 +811,7 @@ def test_a_hub_data_set_that_was_loaded_before_needs_no_hub(folder, monkeypatch)
         file.rename(place / file.name.replace("ours-", "name-"))
     info = json.loads((place / "dataset_info.json").read_text()) | {"dataset_name": "name"}
     (place / "dataset_info.json").write_text(json.dumps(info))
-    monkeypatch.setattr("rlaif.rows.refuse_unreachable", lambda _: pytest.fail("asked the hub"))
+    monkeypatch.setattr("rlaif.data.rows.refuse_unreachable", lambda _: pytest.fail("asked the hub"))
     read = parts("owner/name", test_split="test", test=100)
     assert (len(read.train), len(read.guard), len(read.test)) == (18, 2, 15)
 

@@ -16,15 +16,15 @@ import pytest
 import torch
 
 import rlaif
-from rlaif.errors import InputError
-from rlaif.evaluation.figures import figures, of_judge
-from rlaif.evaluation.likelihood import of_ids, of_texts
+from rlaif.core.errors import InputError
 from rlaif.evaluation.margins import Margins
-from rlaif.evaluation.worst import worst
+from rlaif.evaluation.summary import figures, of_judge
+from rlaif.evaluation.worst_of_k import worst
 from rlaif.evaluation.writing import as_csv
-from rlaif.policy import Policy
+from rlaif.policy.likelihood import of_ids, of_texts
 from rlaif.policy.loading import load
-from rlaif.stats import power
+from rlaif.policy.model import Policy
+from rlaif.stats.power import power
 from tests import tiny
 from tests.policies import plain_logits
 from tests.server import Request, Say
@@ -443,7 +443,7 @@ def test_zero_variance_and_one_prompt_and_silence_have_no_invented_number():
 
 def test_a_planted_difference_is_found_at_the_computed_power_by_the_whole_evaluation(monkeypatch):
     draw, found, repeats = random.Random(2), 0, 100
-    monkeypatch.setattr(importlib.import_module("rlaif.evaluation.figures"), "paired_change", _few_draws)
+    monkeypatch.setattr(importlib.import_module("rlaif.evaluation.summary"), "paired_change", _few_draws)
     for _ in range(repeats):
         pairs = [(s := 0.3 + 0.4 * draw.random(), s + draw.gauss(0.03, 0.08)) for _ in range(50)]
         found += of_judge(scored(pairs), role(measures="quality"), Margins())["change"]["significant"]
@@ -454,7 +454,7 @@ def test_a_planted_difference_is_found_at_the_computed_power_by_the_whole_evalua
 def test_the_same_model_twice_with_other_seeds_differs_about_as_often_as_it_may(monkeypatch):
     """300 repeats of the change that evaluation.json tells; the statistic by itself is in test_stats."""
     draw, found = random.Random(4), 0
-    monkeypatch.setattr(importlib.import_module("rlaif.evaluation.figures"), "paired_change", _few_draws)
+    monkeypatch.setattr(importlib.import_module("rlaif.evaluation.summary"), "paired_change", _few_draws)
     for _ in range(300):
         prompts = [draw.random() for _ in range(40)]
         pairs = [(min(1, max(0, p + draw.gauss(0, 0.2))), min(1, max(0, p + draw.gauss(0, 0.2)))) for p in prompts]
@@ -463,7 +463,7 @@ def test_the_same_model_twice_with_other_seeds_differs_about_as_often_as_it_may(
 
 
 def _few_draws(*given: Any) -> Any:
-    from rlaif.stats import paired_change
+    from rlaif.stats.changes import paired_change
 
     return paired_change(*given, draws=50, flips=999)
 

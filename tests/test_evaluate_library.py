@@ -10,7 +10,7 @@ import evaluate
 import pytest
 
 import rlaif
-from rlaif.errors import InputError
+from rlaif.core.errors import InputError
 from tests import tiny
 
 TEXTS = ["You are kind.", "You fool.", "What an idiot, what a fool."]

@@ -14,18 +14,18 @@ import pytest
 import torch
 
 from rlaif import load_judge
-from rlaif.data import Prompt
-from rlaif.errors import RlaifError
-from rlaif.evaluation import Evaluation
-from rlaif.evaluation.figures import figures, percentage
+from rlaif.core.errors import RlaifError
+from rlaif.core.types import Judgement, Sample
+from rlaif.data.prompts import Prompt
+from rlaif.evaluation.conclusion import answer, pairs_of_samples, print_figures
 from rlaif.evaluation.measure import Measuring, measure
 from rlaif.evaluation.roles import Role, roles_of
-from rlaif.evaluation.words import answer, pairs_of_samples, print_figures
-from rlaif.limits import Budget
-from rlaif.quality import perplexity
-from rlaif.session import Session
-from rlaif.trainer import PPOTrainer
-from rlaif.types import Judgement, Sample
+from rlaif.evaluation.summary import figures, percentage
+from rlaif.judges.remote.limits import Budget
+from rlaif.judges.session import Session
+from rlaif.stats.text import perplexity
+from rlaif.training.ppo.trainer import PPOTrainer
+from rlaif.training.run.measurement import Evaluation
 from tests.policies import moved, plain_logits
 from tests.remote import card_of
 from tests.tiny import POLICIES

@@ -5,8 +5,8 @@ from __future__ import annotations
 import pytest
 import torch
 
-from rlaif.policy import generation
-from rlaif.policy.generation import Sampling, drawing, drawn
+from rlaif.policy.generation import transformers as generation
+from rlaif.policy.generation.transformers import Sampling, drawing, drawn
 
 
 def test_ids_are_drawn_by_their_probability():

@@ -12,13 +12,13 @@ from dataclasses import fields
 import pytest
 import torch
 
-from rlaif.config import GroupConfig, PPOSection
-from rlaif.data import prompts_of
-from rlaif.errors import InputError, RlaifError
-from rlaif.group import GroupTrainer
-from rlaif.group.settings import MEANINGLESS, samples_at_once
-from rlaif.learning import rate_factor
+from rlaif.core.config.run import GroupConfig, PPOSection
+from rlaif.core.errors import InputError, RlaifError
+from rlaif.data.prompts import prompts_of
 from rlaif.policy.loading import load
+from rlaif.training.loop.optimizer import rate_factor
+from rlaif.training.trl.settings import MEANINGLESS, samples_at_once
+from rlaif.training.trl.trainer import GroupTrainer
 from tests import tiny
 from tests.conftest import ROOT, one_line
 from tests.policies import ENDS, LORA
@@ -301,7 +301,7 @@ def test_knobs_act(algorithm, knobs, llama, tmp_path):
 
 
 def test_a_dual_clip_is_the_bound_that_trl_has_on_the_ratio():
-    from rlaif.group.settings import settings_of
+    from rlaif.training.trl.settings import settings_of
 
     assert settings_of(GroupConfig(dual_clip=3.0), longest=5, steps=1)["delta"] == 3.0
 
@@ -539,7 +539,7 @@ def test_one_key_swaps_the_algorithm_and_all_else_is_there(algorithm, made):
 
 
 UPDATE = "import torch; after(torch.optim.AdamW, 'step', {}, 10)"
-ROLLOUT = "from rlaif.interrupt import Interruption; before(Interruption, 'poll', {}, 60)"
+ROLLOUT = "from rlaif.core.system.signals import Interruption; before(Interruption, 'poll', {}, 60)"
 
 
 @pytest.mark.parametrize(
@@ -577,12 +577,12 @@ def test_a_run_that_is_killed_or_interrupted_goes_on_and_ends_as_the_undisturbed
     ids=str,
 )  # fmt: skip
 def test_what_these_algorithms_cannot_do_is_refused_before_a_model_loads(sets, said, made, main, monkeypatch):
-    import rlaif.run
+    import rlaif.training.run.run
 
     def loaded(*_, **__):
         raise AssertionError("a model was loaded")
 
-    monkeypatch.setattr(rlaif.run, "load", loaded)
+    monkeypatch.setattr(rlaif.training.run.run, "load", loaded)
     if not (made.folder / "seq2seq").exists():
         tiny.policy(made.folder / "seq2seq", "t5")
     monkeypatch.chdir(made.folder)
@@ -594,7 +594,7 @@ def test_what_these_algorithms_cannot_do_is_refused_before_a_model_loads(sets, s
 
 
 def test_ppo_makes_nothing_of_a_group(made, monkeypatch):
-    from rlaif.config import read_run
+    from rlaif.core.config.run import read_run
 
     monkeypatch.chdir(made.folder)
     assert read_run(made.folder / "run.yaml", ["group.num_generations=3"]).algorithm == "ppo"

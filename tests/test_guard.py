@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 import torch
 
-from rlaif.checkpoint.weights import Weights
-from rlaif.config import GuardSection
-from rlaif.errors import InputError, RlaifError
-from rlaif.guard import Guard
-from rlaif.trainer import PPOTrainer
-from rlaif.types import Judgement, Sample
+from rlaif.core.config.run import GuardSection
+from rlaif.core.errors import InputError, RlaifError
+from rlaif.core.types import Judgement, Sample
+from rlaif.training.loop.checkpoint.weights import Weights
+from rlaif.training.ppo.trainer import PPOTrainer
+from rlaif.training.run.guard import Guard
 from tests.policies import Folder
 from tests.training import Watch, lines_of, trainer_of, weights_of
 
@@ -228,7 +228,7 @@ def seen(
     trainer, guard = guarded(tmp_path, llama, [0.5], steps=len(looks) - 1, **keys)
     guard._section = GuardSection(every=1, **(section or {}))
     row = iter(looks)
-    monkeypatch.setattr("rlaif.guard.measure", lambda *_, **__: [side(*next(row))] * 3)
+    monkeypatch.setattr("rlaif.training.run.guard.measure", lambda *_, **__: [side(*next(row))] * 3)
     return trainer, guard
 
 

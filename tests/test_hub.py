@@ -17,8 +17,8 @@ from pathlib import Path
 
 import pytest
 
-from rlaif.errors import InputError
-from rlaif.hub import explained, in_cache, refuse_unreachable
+from rlaif.core.errors import InputError
+from rlaif.core.system.hub import explained, in_cache, refuse_unreachable
 from tests.conftest import one_line
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"

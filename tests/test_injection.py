@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from rlaif import Sample
-from rlaif.adapters import load_judge
+from rlaif.judges.registry import load_judge
 from tests.remote import card_of
 from tests.server import Say, verdict
 

@@ -10,10 +10,11 @@ import pytest
 import torch
 
 import rlaif
-from rlaif.config import GenerationSection, PPOConfig, PPOSection
-from rlaif.errors import InputError
-from rlaif.learning import rate_factor
-from rlaif.ppo import gae, kl_estimate, token_rewards, whiten
+from rlaif.core.config.run import GenerationSection, PPOConfig, PPOSection
+from rlaif.core.errors import InputError
+from rlaif.training.loop.kl_control import kl_estimate
+from rlaif.training.loop.optimizer import rate_factor
+from rlaif.training.ppo.formulas import gae, token_rewards, whiten
 from tests import tiny
 from tests.policies import ENDS
 from tests.training import PROMPTS, Watch, distance, lines_of, policy_part, trainer_of, vowels, weights_of

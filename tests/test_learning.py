@@ -256,10 +256,10 @@ def test_a_sample_that_one_of_two_sources_abstains_on_has_no_reward(llama, tmp_p
 
 
 def test_an_update_that_is_not_finite_is_skipped_and_counted(llama, tmp_path, monkeypatch):
-    from rlaif import learning
+    from rlaif.training.ppo import learner
 
     trainer = trainer_of(llama, tmp_path / "run", steps=2)
-    whole, calls, weights = learning.policy_loss, [], []
+    whole, calls, weights = learner.policy_loss, [], []
 
     def broken(*args, **kwargs):
         calls.append(1)
@@ -267,7 +267,7 @@ def test_an_update_that_is_not_finite_is_skipped_and_counted(llama, tmp_path, mo
         loss, acts = whole(*args, **kwargs)
         return (loss * float("nan") if len(calls) == 2 else loss), acts
 
-    monkeypatch.setattr(learning, "policy_loss", broken)
+    monkeypatch.setattr(learner, "policy_loss", broken)
     trainer.train()
     first, second = lines_of(tmp_path / "run")
     assert (first["optimizer_steps"], first["skipped_updates"]) == (3, 1)
@@ -295,7 +295,7 @@ def test_a_reward_that_overflows_costs_its_updates_and_not_the_run(llama, tmp_pa
 
 @pytest.mark.parametrize("reward", [1e39, -1e300])
 def test_a_reward_beyond_float32_is_refused_as_the_bug_that_it_is(llama, tmp_path, reward):
-    from rlaif.errors import JudgeBug
+    from rlaif.core.errors import JudgeBug
 
     def beyond(completions, **_):
         return [reward] * len(completions)

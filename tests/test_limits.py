@@ -18,11 +18,12 @@ import tenacity
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from rlaif import Sample, limits, load_judge
-from rlaif.errors import InputError
-from rlaif.limits import Budget, Gate, OverBudget, Rates, Transient
-from rlaif.rates import Slots
-from rlaif.session import Session
+from rlaif import Sample, load_judge
+from rlaif.core.errors import InputError
+from rlaif.judges.remote import limits
+from rlaif.judges.remote.limits import Budget, Gate, OverBudget, Rates, Transient
+from rlaif.judges.remote.rates import Slots
+from rlaif.judges.session import Session
 from tests.conftest import one_line
 from tests.remote import SECRET, card_of, ended, environment, started
 from tests.server import Server, first
@@ -376,7 +377,9 @@ def test_a_wave_of_throttles_is_one_step_and_a_lasting_one_ends_at_one_call_at_a
         list(pool.map(lambda _: gate.call(doing(action)), range(16)))
     assert gate._allowed > 8
     now = itertools.count(time.monotonic() + 100, 2)  # each throttle comes two seconds after the one before
-    monkeypatch.setattr("rlaif.limits.time", SimpleNamespace(monotonic=lambda: next(now), sleep=time.sleep))
+    monkeypatch.setattr(
+        "rlaif.judges.remote.limits.time", SimpleNamespace(monotonic=lambda: next(now), sleep=time.sleep)
+    )
     for _ in range(10):
         gate._slower(0.0)
     assert gate._allowed == 1

@@ -11,11 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rlaif import Sample
-from rlaif.adapters.llm.backend import Answer
-from rlaif.adapters.llm.rendering import fence_for, rendered, schema_of
-from rlaif.adapters.llm.verdict import Unparsable, expected_rating, read_verdict
-from rlaif.adapters.remote import retry_after
-from rlaif.cards import Question, Scale
+from rlaif.judges.cards.question import Question, Scale
+from rlaif.judges.llm.backend import Answer
+from rlaif.judges.llm.rendering import fence_for, rendered, schema_of
+from rlaif.judges.llm.verdict import Unparsable, expected_rating, read_verdict
+from rlaif.judges.remote.judge import retry_after
 
 FIVE = Scale(worst=1, best=5)
 FENCE = "0123456789ab"
@@ -90,7 +90,7 @@ def test_no_text_contains_its_mark_and_equal_texts_have_equal_marks(texts):
 
 def test_a_text_that_holds_the_mark_it_would_get_gets_another(monkeypatch):
     # Nobody finds such a text; here the hash is a weak one, so that texts do hold their marks.
-    import rlaif.adapters.llm.rendering as rendering
+    import rlaif.judges.llm.rendering as rendering
 
     class Weak:
         def __init__(self, data, digest_size):

@@ -21,10 +21,10 @@ from transformers import (
     LlamaForCausalLM,
 )
 
-from rlaif.config import LoraSection
-from rlaif.errors import InputError
-from rlaif.policy import Policy
+from rlaif.core.config.run import LoraSection
+from rlaif.core.errors import InputError
 from rlaif.policy.loading import Loaded, compute_dtype, load, loaded_of, prepared, read_tokenizer
+from rlaif.policy.model import Policy
 from tests import tiny
 from tests.policies import LORA, Folder, moved, policy_of, sampled, tokens_of
 

@@ -17,8 +17,10 @@ import pytest
 from packaging.requirements import Requirement
 
 import rlaif
-from rlaif.adapters import read_card
-from rlaif.cards import bundled, find_card, names, read_question
+from rlaif.core.paths import bundled, names
+from rlaif.judges.cards.card import find_card
+from rlaif.judges.cards.question import read_question
+from rlaif.judges.registry import read_card
 from tests.conftest import ROOT
 
 PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
@@ -67,7 +69,9 @@ def run(target: Path, folder: Path, *arguments: str) -> str:
 
 
 def test_what_is_tested_is_the_wheel_and_not_the_checkout(target: Path, elsewhere: Path) -> None:
-    source = "import rlaif, rlaif.cards; print(rlaif.__file__, rlaif.cards.bundled('judges'), sep='\\n')"
+    source = (
+        "import rlaif, rlaif.judges.cards.card; print(rlaif.__file__, rlaif.core.paths.bundled('judges'), sep='\\n')"
+    )
     module, cards = run(target, elsewhere, "-c", source).splitlines()
     assert Path(module) == target / "rlaif" / "__init__.py"
     assert Path(cards) == target / "rlaif" / "_bundled" / "judges"
@@ -94,7 +98,7 @@ def test_the_wheel_scores_by_shipped_cards_and_by_ones_own(target: Path, elsewhe
 def test_the_wheel_holds_one_package_and_no_other_top_level_name(wheel: Path) -> None:
     inside = zipfile.ZipFile(wheel).namelist()
     assert {name.split("/")[0] for name in inside} == {"rlaif", f"rlaif_toolkit-{rlaif.__version__}.dist-info"}
-    data = {name for kind in ("judges", "prompts") for name in files_of(kind)}
+    data = {name for kind in ("judges", "prompts", "recipes") for name in files_of(kind)}
     assert {name.removeprefix("rlaif/_bundled/") for name in inside if "_bundled" in name} == data
     assert not [name for name in inside if "/test" in name or name.endswith((".pyc", "~"))]  # retest.py is ours
 
@@ -137,8 +141,10 @@ def test_torch_is_pinned_to_what_was_tested() -> None:
     assert PINS["torch"] == "2.13.0"
 
 
-def test_the_version_is_the_same_in_both_places() -> None:
-    assert rlaif.__version__ == PROJECT["version"]
+def test_the_version_of_the_distribution_is_that_of_the_package(wheel: Path) -> None:
+    with zipfile.ZipFile(wheel) as inside:
+        metadata = inside.read(f"rlaif_toolkit-{rlaif.__version__}.dist-info/METADATA").decode()
+    assert f"\nVersion: {rlaif.__version__}\n" in metadata
 
 
 # --- cards ----------------------------------------------------------------------------------------------------

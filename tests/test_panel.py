@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rlaif import InputError, Judgement, Sample, Usage, load_judge
-from rlaif.adapters.panel import Panel, PanelCard, combine, seats_of
+from rlaif.judges.panel import Panel, PanelCard, combine, seats_of
 
 SCORES = st.floats(0, 1)
 COMBINES = ("mean", "min", "median", "product")

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 
 import rlaif as package
-from rlaif.adapters import load_judge
-from rlaif.errors import InputError
-from rlaif.types import Sample
+from rlaif.core.errors import InputError
+from rlaif.core.types import Sample
+from rlaif.judges.registry import load_judge
 from tests.conftest import ROOT, Command, one_line
 
 

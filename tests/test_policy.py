@@ -11,9 +11,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from rlaif.config import LoraSection
-from rlaif.policy import Policy, Sampling
+from rlaif.core.config.run import LoraSection
 from rlaif.policy.loading import Loaded, load
+from rlaif.policy.model import Policy, Sampling
 from rlaif.policy.tokens import Tokens, micro_batches, padded
 from tests import tiny
 from tests.policies import (

@@ -10,12 +10,12 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from transformers import AutoModelForCausalLM, CohereConfig, Gemma2Config, GraniteConfig, LlamaForCausalLM
 
-import rlaif.policy.head as head
-from rlaif.config import LoraSection
-from rlaif.errors import InputError
-from rlaif.policy import Policy
-from rlaif.policy.head import before_head
+import rlaif.policy.output_layer as head
+from rlaif.core.config.run import LoraSection
+from rlaif.core.errors import InputError
 from rlaif.policy.loading import prepared
+from rlaif.policy.model import Policy
+from rlaif.policy.output_layer import before_head
 from tests import tiny
 from tests.policies import Folder, gradients, moved, plain_logits, policy_of, sampled, tokens_of
 

@@ -13,7 +13,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoTokenizer, GenerationConfig
 
-from rlaif.policy import Policy
+from rlaif.policy.model import Policy
 from tests import tiny
 from tests.policies import LORA, moved, policy_of, sampled
 

@@ -16,24 +16,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from rlaif.ppo import (
-    AdaptiveKL,
-    FixedKL,
-    Reduce,
-    RunningMoments,
-    alone,
-    explained_variance,
-    gae,
-    kl_estimate,
-    log_ratio,
-    logprobs_and_entropy,
-    masked_mean,
-    masked_moments,
-    policy_loss,
-    token_rewards,
-    value_loss,
-    whiten,
-)
+from rlaif.core.masked import Reduce, masked_mean, masked_moments, no_reduce
+from rlaif.judges.shaping import RunningMoments
+from rlaif.policy.token_logprobs import logprobs_and_entropy
+from rlaif.training.loop.kl_control import AdaptiveKL, FixedKL, kl_estimate, log_ratio
+from rlaif.training.ppo.formulas import explained_variance, gae, policy_loss, token_rewards, value_loss, whiten
 
 NAN = math.nan
 
@@ -112,7 +99,7 @@ ACROSS: dict[str, Callable[[Tensor, Tensor, Reduce], Tensor]] = {
 def test_moments_of_two_processes_are_those_of_one_that_holds_all(name, here, there):
     parts = [unzip(here), unzip(there)]
     got = in_processes(*(partial(ACROSS[name], *part) for part in parts))
-    whole = ACROSS[name](*unzip([*here, *there]), alone)
+    whole = ACROSS[name](*unzip([*here, *there]), no_reduce)
     if name == "whiten":
         close(torch.cat(got), whole, 1e-6)
     else:

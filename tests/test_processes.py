@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 import torch
 
-from rlaif.processes import computes_on
+from rlaif.core.system.devices import computes_on
 from tests.remote import card_of, environment
 from tests.runs import Place, Run, assert_same_run, place, ranks
 from tests.server import Server
@@ -28,8 +28,8 @@ import json, os
 import torch
 from rlaif import PPOConfig, PPOTrainer
 from rlaif.policy import Scored
-from rlaif.rollout import Rollout
-import rlaif.training as t
+from rlaif.training.loop.rollout import Rollout
+import rlaif.training.loop.trainer as t
 
 rank, world = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
 told = {}
@@ -253,7 +253,7 @@ def test_a_disk_that_is_full_for_the_first_rank_stops_both_in_one_line(made, out
     full = """
 import resource
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-import rlaif.training as t
+import rlaif.training.loop.trainer as t
 def full(*_): resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
 before(t, 'save', full, 1)"""
     done = together(made, "--output", output, rank0=full)

@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from rlaif.quality import distinct, perplexity, word_count
+from rlaif.stats.text import distinct, perplexity, word_count
 
 
 def test_distinct_is_the_share_of_different_grams():

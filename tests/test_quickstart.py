@@ -22,22 +22,22 @@ from typing import Any
 import pytest
 import torch
 
-from rlaif import quickstart
-from rlaif.adapters import load_judge
-from rlaif.config import RunConfig, read_run
-from rlaif.data import load_parts
-from rlaif.errors import InputError, RlaifError
-from rlaif.policy import Policy, Sampling
+from rlaif.core.config.run import RunConfig, read_run
+from rlaif.core.errors import InputError, RlaifError
+from rlaif.core.schema import check
+from rlaif.core.types import Sample
+from rlaif.data.prompts import load_parts
+from rlaif.judges.quickstart import quickstart
+from rlaif.judges.quickstart.cache import TITLES, is_whole, kept
+from rlaif.judges.quickstart.corpus import comments
+from rlaif.judges.quickstart.plan import PLAN, Plan, Size
+from rlaif.judges.registry import load_judge
 from rlaif.policy.loading import load
-from rlaif.quickstart.cache import TITLES, is_whole, kept
-from rlaif.quickstart.corpus import comments
-from rlaif.quickstart.plan import PLAN, Plan, Size
-from rlaif.schema import check
-from rlaif.types import Sample
+from rlaif.policy.model import Policy, Sampling
 from tests.conftest import ROOT
 
 ALL = list(TITLES)
-RECIPE = ROOT / "rlaif" / "recipes" / "quickstart.yaml"
+RECIPE = ROOT / "recipes" / "quickstart.yaml"
 SMALL = Size(
     comments=80, half=None, seed=1, batches=3, batch_size=8, learning_rate=1e-3,
     vocabulary=300, hidden=16, layers=1, heads=2,
@@ -86,9 +86,9 @@ SCRIPT = """
 import sys
 sys.path.insert(0, {root!r})
 from tests.test_quickstart import ALL, SLOW, TINY
-from rlaif.errors import RlaifError
+from rlaif.core.errors import RlaifError
 {before}
-from rlaif.quickstart.cache import kept
+from rlaif.judges.quickstart.cache import kept
 try:
     kept(ALL, lambda line: print(line, flush=True), {plan})
 except (RlaifError, KeyboardInterrupt) as error:
@@ -317,13 +317,13 @@ socket.socket.connect = socket.socket.connect_ex = socket.getaddrinfo = socket.c
 folders = {name: str(folder) for name, folder in kept(ALL, str, TINY).items()}
 from rlaif.adapters import load_judge
 from rlaif.policy.loading import load
-from rlaif.types import Sample
+from rlaif.core.types import Sample
 load(folders["policy"])
 for name in ("judge", "held_out"):
     load_judge({"adapter": "classifier", "name": name, "model": folders[name], "bad": "toxic"})([Sample("You fool.")])
 print("used")
 """
-    process = started(home, "TINY", f"{blocked}\nfrom rlaif.quickstart.cache import kept\n{use}")
+    process = started(home, "TINY", f"{blocked}\nfrom rlaif.judges.quickstart.cache import kept\n{use}")
     out = ended(process)
     assert "used" in out
     assert "ASKED" not in out

@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from rlaif.quality import distinct, word_count
-from rlaif.quickstart.corpus import Comment, comments, grammar, prompts
-from rlaif.quickstart.plan import PLAN
+from rlaif.judges.quickstart.corpus import Comment, comments, grammar, prompts
+from rlaif.judges.quickstart.plan import PLAN
+from rlaif.stats.text import distinct, word_count
 
 MANY = 3000
 

@@ -10,9 +10,9 @@ import pytest
 import yaml
 from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM, GPTNeoConfig, GPTNeoForCausalLM
 
-from rlaif import recipes
-from rlaif.config import read_run
-from rlaif.data import load_parts
+from rlaif.core.config import recipes
+from rlaif.core.config.run import read_run
+from rlaif.data.prompts import load_parts
 from rlaif.policy.loading import read_tokenizer
 from tests import tiny
 from tests.conftest import ROOT, one_line

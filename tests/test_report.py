@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from rlaif.errors import InputError
-from rlaif.report import html_of, write
-from rlaif.report.inert import json_block, visible
+from rlaif.core.errors import InputError
+from rlaif.report.escape import json_block, visible
 from rlaif.report.page import undefined_colours
 from rlaif.report.reading import read
+from rlaif.report.report import html_of, write
 from rlaif.report.scores import shares
 from rlaif.report.tables import number, p_value, shown
 from tests.conftest import one_line

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from rlaif.report import write
+from rlaif.report.report import write
 from tests.browser import cells, count, serious, until
 from tests.folders import HOSTILE, JUDGES, lines, run_folder, samples, side
 from tests.test_report import hostile_run

@@ -76,14 +76,14 @@ def test_the_undisturbed_runs_learn_and_steer_so_that_what_is_compared_could_dif
 # --- kill -9 --------------------------------------------------------------------------------------------------
 
 MOMENTS = {
-    "while a completion is written": "from rlaif.interrupt import Interruption; before(Interruption, 'poll', die, 32)",
-    "before the judge is asked": "from rlaif.rewards import JudgeSource; before(JudgeSource, 'ask', die, 4)",
-    "after the judge has answered": "from rlaif.rewards import JudgeSource; after(JudgeSource, 'ask', die, 4)",
+    "while a completion is written": "from rlaif.core.system.signals import Interruption; before(Interruption, 'poll', die, 32)",
+    "before the judge is asked": "from rlaif.judges.rewards import JudgeSource; before(JudgeSource, 'ask', die, 4)",
+    "after the judge has answered": "from rlaif.judges.rewards import JudgeSource; after(JudgeSource, 'ask', die, 4)",
     "between two optimizer steps": "import torch; after(torch.optim.AdamW, 'step', die, 14)",
     "in a backward pass": "import torch; before(torch.autograd, 'backward', die, 19)",
-    "before the line of metrics": "import rlaif.training as t; before(t, 'finite', die, 5)",
+    "before the line of metrics": "import rlaif.training.loop.trainer as t; before(t, 'finite', die, 5)",
     "between the line of metrics and the checkpoint":
-        "from rlaif.trainer import PPOTrainer; before(PPOTrainer, 'save_checkpoint', die, 2)",
+        "from rlaif.training.ppo.trainer import PPOTrainer; before(PPOTrainer, 'save_checkpoint', die, 2)",
     "in the middle of a file of a checkpoint": """
 import rlaif.checkpoint as c
 def half(path, parts):
@@ -93,7 +93,7 @@ before(c, 'write_file', half, 5)""",
     "before a checkpoint is renamed into its place": "import rlaif.checkpoint as c; before(c, '_put_in_place', die, 2)",
     "while old checkpoints are removed": "import shutil; before(shutil, 'rmtree', die, 1)",
     "right after a checkpoint":
-        "from rlaif.trainer import PPOTrainer; after(PPOTrainer, 'save_checkpoint', die, 2)",
+        "from rlaif.training.ppo.trainer import PPOTrainer; after(PPOTrainer, 'save_checkpoint', die, 2)",
     "while the model is written": "from rlaif.policy import Policy; before(Policy, 'save', die, 1)",
     "after the model is written": "from rlaif.policy import Policy; after(Policy, 'save', die, 1)",
 }  # fmt: skip
@@ -194,7 +194,7 @@ def test_without_a_whole_checkpoint_all_are_named_and_the_run_begins_at_the_firs
 def test_metrics_are_cut_back_to_the_checkpoint_before_the_first_step(causal, copy):
     assert [line["step"] for line in causal.metrics(copy)] == [1, 2, 3, 4]
     shutil.rmtree(causal.folder / copy / "checkpoints/step-000004")
-    meddle = "from rlaif.interrupt import Interruption; before(Interruption, 'poll', die, 1)"
+    meddle = "from rlaif.core.system.signals import Interruption; before(Interruption, 'poll', die, 1)"
     assert causal.train("--resume", "--output", copy, meddle=meddle).returncode == -signal.SIGKILL
     assert [line["step"] for line in causal.metrics(copy)] == [1, 2]
 
@@ -244,7 +244,7 @@ def test_a_checkpoint_of_several_processes_is_not_resumed_by_one(causal, copy):
     for manifest in (causal.folder / copy / "checkpoints").glob("*/checkpoint.json"):
         content = json.loads(manifest.read_text())
         content["facts"]["processes"] = 2
-        from rlaif.checkpoint import _digest
+        from rlaif.training.loop.checkpoint.checkpoint import _digest
 
         content.pop("sha256")
         manifest.write_text(json.dumps({**content, "sha256": _digest(content)}))
@@ -272,12 +272,12 @@ def test_a_folder_that_holds_no_run_is_not_resumed(causal, main, monkeypatch):
 # --- Ctrl-C and SIGTERM ---------------------------------------------------------------------------------------
 
 INTERRUPTED = {
-    "Ctrl-C in a rollout": ("from rlaif.interrupt import Interruption; before(Interruption, 'poll', interrupt, 32)", 3),
+    "Ctrl-C in a rollout": ("from rlaif.core.system.signals import Interruption; before(Interruption, 'poll', interrupt, 32)", 3),
     "SIGTERM in a rollout": (
-        "from rlaif.interrupt import Interruption; before(Interruption, 'poll', terminate, 32)", 3,
+        "from rlaif.core.system.signals import Interruption; before(Interruption, 'poll', terminate, 32)", 3,
     ),
     "Ctrl-C while the judge is asked": (
-        "from rlaif.rewards import JudgeSource; before(JudgeSource, 'ask', interrupt, 4)", 4,
+        "from rlaif.judges.rewards import JudgeSource; before(JudgeSource, 'ask', interrupt, 4)", 4,
     ),
     "Ctrl-C in an update": ("import torch; after(torch.optim.AdamW, 'step', interrupt, 10)", 3),
     "SIGTERM in an update": ("import torch; after(torch.optim.AdamW, 'step', terminate, 10)", 3),

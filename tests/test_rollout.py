@@ -11,11 +11,11 @@ from typing import Any
 import pytest
 import torch
 
-from rlaif.data import Prompt
-from rlaif.policy import Policy, Sampling
-from rlaif.rewards import Pending, Rewards
-from rlaif.rollout import Rollout, act
-from rlaif.types import Judgement, Sample
+from rlaif.core.types import Judgement, Sample
+from rlaif.data.prompts import Prompt
+from rlaif.judges.rewards import Pending, Rewards
+from rlaif.policy.model import Policy, Sampling
+from rlaif.training.loop.rollout import Rollout, act
 from tests import tiny
 from tests.policies import ENDS, LORA, policy_of, prompts_of_mixed_lengths
 

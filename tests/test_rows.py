@@ -15,11 +15,11 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 
-from rlaif.errors import InputError
-from rlaif.messages import text_of
-from rlaif.rows import Source, in_memory
-from rlaif.scoring import CHUNK_CHARACTERS, CHUNK_ROWS, chunks
-from rlaif.types import Sample
+from rlaif.core.errors import InputError
+from rlaif.core.messages import text_of
+from rlaif.core.types import Sample
+from rlaif.data.rows import Source, in_memory
+from rlaif.judges.scoring import CHUNK_CHARACTERS, CHUNK_ROWS, chunks
 
 
 @pytest.fixture

@@ -118,14 +118,14 @@ def test_what_is_compared_could_differ(places):
 MOMENTS = {
     "after the measurement before, unwritten": "import rlaif.evaluation as e; before(e, 'write_atomically', die)",
     "after the measurement before": "import rlaif.evaluation as e; after(e, 'write_atomically', die)",
-    "between the weights of the first look and its line": "import rlaif.guard as g; before(g, 'write_atomically', die)",
-    "in a look": "from rlaif.guard import Guard; before(Guard, '_seen', die, 2)",
-    "between the weights of a look and its line": "import rlaif.guard as g; before(g, 'write_atomically', die, 2)",
-    "between a look and the line of metrics": "from rlaif.guard import Guard; after(Guard, '_look', die, 3)",
+    "between the weights of the first look and its line": "import rlaif.training.run.guard as g; before(g, 'write_atomically', die)",
+    "in a look": "from rlaif.training.run.guard import Guard; before(Guard, '_seen', die, 2)",
+    "between the weights of a look and its line": "import rlaif.training.run.guard as g; before(g, 'write_atomically', die, 2)",
+    "between a look and the line of metrics": "from rlaif.training.run.guard import Guard; after(Guard, '_look', die, 3)",
     "between the last look and its checkpoint":
-        "from rlaif.training import Trainer; before(Trainer, 'save_checkpoint', die, 2)",
-    "before the best weights are put back": "from rlaif.guard import Guard; before(Guard, 'on_end', die)",
-    "in the measurement after": "from rlaif.training import Trainer; after(Trainer, 'save_model', die)",
+        "from rlaif.training.loop.trainer import Trainer; before(Trainer, 'save_checkpoint', die, 2)",
+    "before the best weights are put back": "from rlaif.training.run.guard import Guard; before(Guard, 'on_end', die)",
+    "in the measurement after": "from rlaif.training.loop.trainer import Trainer; after(Trainer, 'save_model', die)",
     "between the samples and the numbers": "import rlaif.evaluation as e; before(e, 'write_atomically', die, 3)",
 }  # fmt: skip
 
@@ -200,7 +200,7 @@ def test_a_signal_while_the_model_is_written_ends_the_run_before_it_is_measured(
 
 @pytest.mark.parametrize("how", ["interrupt", "terminate"])
 def test_a_signal_before_anything_was_done_ends_the_run_as_one_that_comes_later(how, causal, output):
-    done = causal.train("--output", output, meddle=f"import rlaif.run as r; before(r, 'load', {how})")
+    done = causal.train("--output", output, meddle=f"import rlaif.training.run.run as r; before(r, 'load', {how})")
     assert (done.returncode, said(done)) == (130, "rlaif: interrupted"), done.stderr
     assert causal.train("--output", output).returncode == 0, "the folder is not taken"
 
@@ -230,10 +230,10 @@ def full(*_):
 DISKS = {
     "the samples before": ("import rlaif.evaluation as e; before(e, 'write_atomically', full)", "samples.jsonl"),
     "the weights of the first look":
-        ("from rlaif.checkpoint.weights import Weights; before(Weights, 'write', full)", "step-000000"),
-    "the line of a look": ("import rlaif.guard as g; before(g, 'write_atomically', full, 2)", "step-000002"),
-    "the line of metrics": ("import rlaif.training as t; before(t, 'append', full, 2)", "step-000002"),
-    "a checkpoint": ("import rlaif.training as t; before(t, 'save', full)", "step-000003"),
+        ("from rlaif.training.loop.checkpoint.weights import Weights; before(Weights, 'write', full)", "step-000000"),
+    "the line of a look": ("import rlaif.training.run.guard as g; before(g, 'write_atomically', full, 2)", "step-000002"),
+    "the line of metrics": ("import rlaif.training.loop.trainer as t; before(t, 'append', full, 2)", "step-000002"),
+    "a checkpoint": ("import rlaif.training.loop.trainer as t; before(t, 'save', full)", "step-000003"),
     "the samples after": ("import rlaif.evaluation as e; before(e, 'write_atomically', full, 2)", "samples.jsonl"),
     "the numbers": ("import rlaif.evaluation as e; before(e, 'write_atomically', full, 3)", "evaluation.json"),
 }  # fmt: skip
@@ -368,12 +368,12 @@ WRONG = {
 
 @pytest.mark.parametrize("what", WRONG)
 def test_what_is_wrong_is_one_line_before_a_model_loads(what, causal, main, monkeypatch):
-    import rlaif.run
+    import rlaif.training.run.run
 
     def loaded(*_: Any, **__: Any) -> None:
         raise AssertionError("a model was loaded")
 
-    monkeypatch.setattr(rlaif.run, "load", loaded)
+    monkeypatch.setattr(rlaif.training.run.run, "load", loaded)
     monkeypatch.chdir(causal.folder)
     (causal.folder / "gold.py").write_text("def judge(completions, gold):\n    return [0.5 for _ in completions]\n")
     arguments, words = WRONG[what]

@@ -13,8 +13,8 @@ from annotated_types import Ge
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from rlaif.errors import InputError
-from rlaif.schema import Checked, check, did_you_mean, known_keys, read_text, read_yaml, reason_of, shown
+from rlaif.core.errors import InputError
+from rlaif.core.schema import Checked, check, did_you_mean, known_keys, read_text, read_yaml, reason_of, shown
 
 # --- YAML -----------------------------------------------------------------------------------------------------
 

@@ -19,9 +19,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from rlaif.scoring import CHUNK_ROWS
-from rlaif.terminal import harmless
-from rlaif.types import STATUSES
+from rlaif.core.system.terminal import harmless
+from rlaif.core.types import STATUSES
+from rlaif.judges.scoring import CHUNK_ROWS
 from tests.conftest import one_line
 
 KEYS = ["prompt", "completion", "judge", "score", "logit", "raw", "status", "reason", "shortened", "parts", "usage"]

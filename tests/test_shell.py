@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from rlaif.cards import find_card
-from rlaif.config import read_run
+from rlaif.core.config.run import read_run
+from rlaif.judges.cards.card import find_card
 from tests.conftest import one_line
 from tests.remote import card_of
 

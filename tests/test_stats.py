@@ -17,24 +17,15 @@ import scipy.stats
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rlaif.errors import InputError
-from rlaif.quality import distinct, word_count
-from rlaif.stats import (
-    Bounds,
-    Change,
-    equivalent,
-    holm,
-    jackknife_ratio,
-    maxima,
-    over_seeds,
-    paired_change,
-    power,
-    ratio_change,
-    sign_flip_test,
-    worst_case,
-    worst_of_k,
-)
-from rlaif.stats.resampling import BCA_LIMIT
+from rlaif.core.errors import InputError
+from rlaif.stats.abstentions import Bounds, worst_case
+from rlaif.stats.changes import Change, equivalent, paired_change, ratio_change
+from rlaif.stats.corrections import holm, over_seeds
+from rlaif.stats.jackknife import jackknife_ratio
+from rlaif.stats.power import power
+from rlaif.stats.resampling import BCA_LIMIT, sign_flip_test
+from rlaif.stats.text import distinct, word_count
+from rlaif.stats.worst_of_k import maxima, worst_of_k
 
 SIZES = (1, 3, 2, 1, 4, 2, 2, 1, 5, 1, 2, 3)
 PROMPTS = [f"prompt {i}" for i, size in enumerate(SIZES) for _ in range(size)]

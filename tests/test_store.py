@@ -15,8 +15,8 @@ from pathlib import Path
 import pytest
 
 from rlaif import Sample, load_judge
-from rlaif.session import Session
-from rlaif.store import VerdictStore, key_of
+from rlaif.judges.remote.store import VerdictStore, key_of
+from rlaif.judges.session import Session
 from tests.conftest import one_line
 from tests.remote import card_of, ended, environment, started
 from tests.server import Server, verdict
@@ -58,7 +58,7 @@ def test_what_is_put_is_there_for_whoever_opens_the_file_next(tmp_path):
 
 def test_what_is_put_outlives_a_process_that_is_killed_at_once(tmp_path):
     script = (
-        "import os, signal, sys; from pathlib import Path; from rlaif.store import VerdictStore\n"
+        "import os, signal, sys; from pathlib import Path; from rlaif.judges.remote.store import VerdictStore\n"
         "VerdictStore(Path(sys.argv[1])).put(b'k', {'rating': 1}); os.kill(os.getpid(), signal.SIGKILL)"
     )
     process = started(script, str(tmp_path / "verdicts.sqlite"), home=tmp_path)
@@ -84,7 +84,7 @@ def test_processes_and_threads_that_begin_at_the_same_moment_all_write(tmp_path)
 import sys, time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from rlaif.store import VerdictStore, key_of
+from rlaif.judges.remote.store import VerdictStore, key_of
 time.sleep(max(0.0, float(sys.argv[3]) - time.time()))
 store = VerdictStore(Path(sys.argv[1]))
 with ThreadPoolExecutor(4) as pool:
@@ -152,7 +152,7 @@ def test_processes_that_find_the_same_corrupt_file_set_it_aside_once_and_share_t
     script = """
 import sys, time
 from pathlib import Path
-from rlaif.store import VerdictStore, key_of
+from rlaif.judges.remote.store import VerdictStore, key_of
 time.sleep(max(0.0, float(sys.argv[3]) - time.time()))
 store = VerdictStore(Path(sys.argv[1]))
 for i in range(20):

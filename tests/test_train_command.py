@@ -9,7 +9,7 @@ import time
 import pytest
 import yaml
 
-from rlaif.errors import RlaifError
+from rlaif.core.errors import RlaifError
 from tests.conftest import one_line
 from tests.runs import Place, bytes_of, place
 
@@ -37,12 +37,12 @@ def output(made: Place):
 @pytest.fixture
 def no_model(monkeypatch):
     """Loading a model is a failure of the test, reading a tokenizer too where it is said."""
-    import rlaif.run
+    import rlaif.training.run.run
 
     def loaded(*_, **__):
         raise AssertionError("a model was loaded")
 
-    monkeypatch.setattr(rlaif.run, "load", loaded)
+    monkeypatch.setattr(rlaif.training.run.run, "load", loaded)
     return monkeypatch
 
 
@@ -88,9 +88,9 @@ CHEAP = {
 
 @pytest.mark.parametrize("what", CHEAP)
 def test_what_can_be_known_at_once_is_told_before_even_a_tokenizer_is_read(what, here, main, no_model):
-    import rlaif.run
+    import rlaif.training.run.run
 
-    no_model.setattr(rlaif.run, "read_tokenizer", rlaif.run.load)
+    no_model.setattr(rlaif.training.run.run, "read_tokenizer", rlaif.training.run.run.load)
     arguments, said = CHEAP[what]
     if "--output" not in arguments:
         arguments = [*arguments, "--output", "never"]
@@ -121,7 +121,7 @@ DATA = {
 def test_a_model_loads_in_the_dtype_that_the_device_of_the_run_is_fast_at(here, main, monkeypatch):
     import torch
 
-    import rlaif.run
+    import rlaif.training.run.run
 
     asked = []
 
@@ -129,8 +129,8 @@ def test_a_model_loads_in_the_dtype_that_the_device_of_the_run_is_fast_at(here, 
         asked.append(device)
         raise RlaifError("enough")
 
-    monkeypatch.setattr(rlaif.run, "load", loaded)
-    monkeypatch.setattr(rlaif.run, "computes_on", lambda: torch.device("cuda"))
+    monkeypatch.setattr(rlaif.training.run.run, "load", loaded)
+    monkeypatch.setattr(rlaif.training.run.run, "computes_on", lambda: torch.device("cuda"))
     assert main("train", "run.yaml", "--output", "device").returncode == 1
     assert asked == [torch.device("cuda")]
 
@@ -237,7 +237,7 @@ def test_a_full_disk_in_a_checkpoint_is_one_line_keeps_the_earlier_ones_and_can_
     full = """
 import resource
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-import rlaif.training as t
+import rlaif.training.loop.trainer as t
 def full(*_): resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
 before(t, 'save', full, 2)"""
     done = made.train("--output", output, "--set", "checkpoints.every=1", meddle=full)

@@ -13,12 +13,12 @@ import pytest
 import torch
 
 from rlaif import load_judge
-from rlaif.config import PPOConfig
-from rlaif.errors import InputError, JudgeBug, RlaifError
-from rlaif.limits import Budget
-from rlaif.measuring import spread
-from rlaif.session import Session
-from rlaif.trainer import PPOTrainer
+from rlaif.core.config.run import PPOConfig
+from rlaif.core.errors import InputError, JudgeBug, RlaifError
+from rlaif.judges.remote.limits import Budget
+from rlaif.judges.session import Session
+from rlaif.training.loop.step_metrics import spread
+from rlaif.training.ppo.trainer import PPOTrainer
 from tests import tiny
 from tests.policies import LORA
 from tests.remote import card_of
@@ -483,7 +483,7 @@ def test_bad_input_is_refused_in_one_line_before_time_is_spent(llama, tmp_path, 
     ("given", "said"),
     [
         ({"args": {"steps": 2}}, "args: should be a rlaif.PPOConfig, not {'steps': 2}"),
-        ({"callbacks": [vowels]}, "callbacks: should be of rlaif.trainer.Callback, not"),
+        ({"callbacks": [vowels]}, "callbacks: should be of rlaif.training.ppo.trainer.Callback, not"),
         ({"processing_class": "words"}, "processing_class: should be a tokenizer, not 'words'"),
     ],
 )

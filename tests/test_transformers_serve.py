@@ -20,7 +20,7 @@ import urllib.request
 import pytest
 
 from rlaif import Sample, load_judge
-from rlaif.errors import InputError
+from rlaif.core.errors import InputError
 from tests.remote import environment
 
 TEMPLATE = "{% for message in messages %}{{ message['content'] }}\n{% endfor %}"

@@ -11,8 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import rlaif
-from rlaif.errors import InputError, JudgeBug, RlaifError
-from rlaif.types import HARMS, STATUSES, Judgement, Sample, Usage, empty
+from rlaif.core.errors import InputError, JudgeBug, RlaifError
+from rlaif.core.types import HARMS, STATUSES, Judgement, Sample, Usage, empty
 
 ABSTENTIONS = [status for status in STATUSES if status != "ok"]
 

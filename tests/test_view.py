@@ -13,12 +13,12 @@ import termios
 
 import pytest
 
-from rlaif.view import View
+from rlaif.training.loop.display import View
 from tests.conftest import ROOT
 
 SCRIPT = """
 import sys, time
-from rlaif.view import View
+from rlaif.training.loop.display import View
 from tests.test_view import metrics_of
 with View(3) as view:
     view.first("reward of the first batch: 1 +- 2", "a warning")
@@ -101,7 +101,7 @@ def test_without_a_terminal_the_first_and_the_last_step_are_plain_lines(capsys):
 
 def test_without_a_terminal_a_line_comes_every_ten_seconds(capsys, monkeypatch):
     now = [1000.0]
-    monkeypatch.setattr("rlaif.view.time.monotonic", lambda: now[0])
+    monkeypatch.setattr("rlaif.training.loop.display.time.monotonic", lambda: now[0])
     with View(30) as view:
         for step in range(1, 11):
             view.step(metrics_of(step), 0.0)

@@ -12,8 +12,8 @@ import torch
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from rlaif.config import PPOConfig
-from rlaif.trainer import Callback, PPOTrainer
+from rlaif.core.config.run import PPOConfig
+from rlaif.training.ppo.trainer import Callback, PPOTrainer
 from tests import tiny
 
 PROMPTS = ["a", "bb and b", "ccc", "dd", "e, or not e", "f"]

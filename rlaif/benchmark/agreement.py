@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from rlaif.benchmark.columns import Floats, Ints, Mask, Said, Texts
-from rlaif.benchmark.labelled import Kind
+from rlaif.data.labelled import Kind
 
 MAIN: dict[Kind, str] = {"labels": "auroc", "pairs": "pairwise_accuracy", "graded": "spearman"}
 """By which number judges are ranked and compared."""

@@ -15,8 +15,8 @@ from typing import Any
 import numpy as np
 
 from rlaif.benchmark.columns import Floats
-from rlaif.benchmark.influence import p_value
 from rlaif.benchmark.ledger import Line
+from rlaif.stats.influence import p_value
 
 SHARE = 0.8
 """Of the prompts that have to have n completions with both scores for n to be told."""

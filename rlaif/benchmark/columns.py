@@ -12,10 +12,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from rlaif.benchmark.labelled import Kind, Labelled
 from rlaif.benchmark.ledger import Line
+from rlaif.core.types import STATUSES
+from rlaif.data.labelled import Kind, Labelled
 from rlaif.stats.changes import FEW
-from rlaif.types import STATUSES
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]

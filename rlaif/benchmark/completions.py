@@ -11,11 +11,12 @@ from typing import Any
 
 import numpy as np
 
-from rlaif.benchmark.labelled import Asked, Labelled
-from rlaif.errors import InputError
-from rlaif.rows import Row, Source
-from rlaif.terminal import Progress
-from rlaif.types import Sample
+from rlaif.core.errors import InputError
+from rlaif.core.system.files import read_rows
+from rlaif.core.system.terminal import Progress
+from rlaif.core.types import Sample
+from rlaif.data.labelled import Asked, Labelled
+from rlaif.data.rows import Row, Source
 
 PROMPTS = 200
 """At most: a curve over so many has an interval of about 0.03."""
@@ -102,25 +103,20 @@ def completed(path: Path, policy: Policy, progress: Progress) -> list[Asked]:
 
 def _known(path: Path, head: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Read the whole batches of an earlier start."""
-    try:
-        lines = [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line.endswith("}")]
-    except (OSError, ValueError):
-        return []
-    if not lines or lines[0] != head:
-        return []
-    return lines[1:]
+    lines = read_rows(path)
+    return lines[1:] if lines and lines[0] == head else []
 
 
 def _sampled(policy: Policy, known: int) -> Iterator[list[dict[str, Any]]]:
     """Sample what is missing, batch by batch; a batch that is there in part is sampled whole, and its end is taken."""
     import torch
 
-    from rlaif.batches import seed_of
-    from rlaif.data import prompts_of
-    from rlaif.policy import Policy as Model
-    from rlaif.policy import Sampling
+    from rlaif.core.seeds import seed_of
+    from rlaif.core.system.devices import memory
+    from rlaif.data.prompts import prompts_of
     from rlaif.policy.loading import load
-    from rlaif.policy.memory import memory
+    from rlaif.policy.model import Policy as Model
+    from rlaif.policy.model import Sampling
 
     device = torch.accelerator.current_accelerator(check_available=True) or torch.device("cpu")
     model = Model(load(policy.model, device=device, where="--policy"), where="--policy").to(device)

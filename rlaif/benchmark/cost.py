@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from rlaif.benchmark.columns import Said
-from rlaif.types import STATUSES
+from rlaif.core.types import STATUSES
 
 
 def coverage(said: Said) -> dict[str, Any]:

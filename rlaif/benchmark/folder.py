@@ -8,12 +8,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from rlaif.benchmark.labelled import Labelled
-from rlaif.benchmark.writing import write_whole
-from rlaif.errors import InputError
-from rlaif.output import make_folder
-from rlaif.store import key_of
-from rlaif.types import Judge
+from rlaif.core.errors import InputError
+from rlaif.core.system.files import make_folder, write_atomically
+from rlaif.core.types import Judge
+from rlaif.data.labelled import Labelled
+from rlaif.judges.remote.store import key_of
 
 
 def claim(folder: Path, judges: Sequence[Judge], tables: Sequence[Labelled]) -> None:
@@ -33,7 +32,7 @@ def claim(folder: Path, judges: Sequence[Judge], tables: Sequence[Labelled]) -> 
     elif any(folder.iterdir()):
         raise InputError(f"{folder}: holds something else than a benchmark; name another folder by -o")
     else:
-        write_whole(path, json.dumps(ours, indent=1, ensure_ascii=False) + "\n")
+        write_atomically(path, json.dumps(ours, indent=1, ensure_ascii=False) + "\n")
 
 
 def _settings(judges: Sequence[Judge], tables: Sequence[Labelled]) -> dict[str, Any]:

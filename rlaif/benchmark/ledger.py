@@ -3,27 +3,29 @@
 from __future__ import annotations
 
 import itertools
-import json
 import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, BinaryIO
 
-from rlaif.benchmark.labelled import Asked
-from rlaif.errors import RlaifError
-from rlaif.output import as_line
-from rlaif.schema import reason_of
-from rlaif.scoring import CHUNK_CHARACTERS, CHUNK_ROWS, judged, told
-from rlaif.terminal import Progress
-from rlaif.threads import side_by_side
-from rlaif.types import Judge, Judgement, Sample
+from rlaif.core.errors import RlaifError
+from rlaif.core.schema import reason_of
+from rlaif.core.system.files import as_line, read_jsonl, replacing
+from rlaif.core.system.terminal import Progress
+from rlaif.core.system.threads import side_by_side
+from rlaif.core.types import Judge, Judgement, Sample
+from rlaif.data.labelled import Asked
+from rlaif.judges.scoring import CHUNK_CHARACTERS, CHUNK_ROWS, judged, told
 
 Line = dict[str, Any]
 """
 file, row, side, label, target, groups; prompt, completion; and judgements: by judge what `rlaif score` writes, with
 `wall`, this text's share of the time that the judge took, in seconds.
 """
+
+KEYS = frozenset({"prompt", "completion", "judgements"})
+"""What every line has."""
 
 PASSING = frozenset({"over_budget", "unavailable", "timeout"})
 """Statuses that say nothing of the text: the judge is asked again when a benchmark goes on."""
@@ -66,7 +68,7 @@ class Ledger:
             self._mend(asked())
             progress.skip(known)
         rest, size = itertools.islice(asked(), known, None), FIRST_CHUNK
-        with self._opened("ab", self.path) as file:
+        with self._opened("ab") as file:
             while chunk := _chunk(rest, size):
                 start = time.monotonic()
                 lines: list[Line] = [
@@ -98,14 +100,11 @@ class Ledger:
         """Read the whole lines, each with where it ends; at one that was torn, by a kill or a power cut, they end."""
         if not self.path.exists():
             return
-        end = 0
         with self.path.open("rb") as file:
-            for line in file:
-                end += len(line)
-                read = _decoded(line)
-                if read is None:
+            for line in read_jsonl(file):
+                if line.row is None or not line.is_ended or KEYS - line.row.keys():
                     return
-                yield read, end
+                yield line.row, line.end
 
     def _cut_back(self, asked: Iterable[Asked]) -> int:
         """Count the lines of what is asked now, in order, and cut off what comes after them."""
@@ -116,7 +115,7 @@ class Ledger:
                 break
             known, end = known + 1, its_end
         if self.path.exists() and self.path.stat().st_size > end:
-            with self._opened("r+b", self.path) as file:
+            with self._opened("r+b") as file:
                 file.truncate(end)
         return known
 
@@ -124,36 +123,25 @@ class Ledger:
         """Ask again where a judge could not be reached, or was not paid for, and write the file anew."""
         if not any(_failed(line, judge) for line in self for judge in self._judges):
             return
-        anew = self.path.with_name(f".{self.path.name}.writing")
         rows = zip(self, asked, strict=False)
-        with self._opened("wb", anew) as file:
+        with replacing(self.path) as file:
             while chunk := list(itertools.islice(rows, CHUNK_ROWS)):
                 for judge in self._judges:
                     if failed := [(line, item.sample) for line, item in chunk if _failed(line, judge)]:
                         self._judge([sample for _, sample in failed], [line for line, _ in failed], [judge])
                 file.write(b"".join(_encoded(line) for line, _ in chunk))
-        anew.replace(self.path)
 
     @contextmanager
-    def _opened(self, mode: str, path: Path) -> Iterator[BinaryIO]:
+    def _opened(self, mode: str) -> Iterator[BinaryIO]:
         try:
-            with path.open(mode) as file:
+            with self.path.open(mode) as file:
                 yield file  # type: ignore[misc]
         except OSError as error:
-            raise RlaifError(f"{path}: cannot be written: {reason_of(error)}") from error
+            raise RlaifError(f"{self.path}: cannot be written: {reason_of(error)}") from error
 
 
 def _failed(line: Line, judge: Judge) -> bool:
     return line["judgements"][judge.name]["status"] in PASSING
-
-
-def _decoded(line: bytes) -> Line | None:
-    """Read a line of JSON; None where it is not whole."""
-    try:
-        read = json.loads(line) if line.endswith(b"\n") else None
-    except (ValueError, RecursionError):
-        return None
-    return read if isinstance(read, dict) and {"prompt", "completion", "judgements"} <= read.keys() else None
 
 
 def _encoded(line: Line) -> bytes:

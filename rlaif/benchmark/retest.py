@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from rlaif.benchmark.labelled import Asked, Kind, Labelled
 from rlaif.benchmark.ledger import Line
+from rlaif.data.labelled import Asked, Kind, Labelled
 
 ROWS = 500
 """Of a file that are asked again at most: enough for two digits, and a bound on what it costs."""

@@ -7,10 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from rlaif.benchmark import cost, draws, fitness
+from rlaif.benchmark import cost, fitness
 from rlaif.benchmark.agreement import MAIN, Rows, of_grades, of_labels, of_pairs, rows_of
 from rlaif.benchmark.columns import Floats, Ints, Texts
-from rlaif.benchmark.comparing import Scored, comparisons, corrected
+from rlaif.benchmark.comparisons import Scored, comparisons, corrected
+from rlaif.stats import bootstrap
 
 NOTHING: dict[str, Any] = dict.fromkeys((
     "auroc", "average_precision", "pairwise_accuracy", "tie_rate", "spearman", "kendall", "accuracy", "best",
@@ -43,14 +44,14 @@ def table(texts: Texts, judges: Sequence[str], baselines: Sequence[str], *, time
         "comparisons": comparisons(able),
         "against_baselines": comparisons(able, easy) if easy else [],
     }
-    wanted: dict[Hashable, draws.Statistic] = {name: of.statistic for name, of in scored.items()}
+    wanted: dict[Hashable, bootstrap.Statistic] = {name: of.statistic for name, of in scored.items()}
     labels = able if rows.kind == "labels" else []
     for of in labels:
         wanted[of.name, "average_precision"] = of.average_precision
-        wanted |= {(of.name, key): draws.mean(x_R, of.rows_R) for key, x_R in of.means.items()}
+        wanted |= {(of.name, key): bootstrap.mean(x_R, of.rows_R) for key, x_R in of.means.items()}
     for pair in (pair for family in families.values() for pair in family):
         wanted |= pair.statistics
-    drawn = draws.drawn(wanted, rows.cluster_N, draws=times, seed=seed) if wanted else {}
+    drawn = bootstrap.drawn(wanted, rows.cluster_N, draws=times, seed=seed) if wanted else {}
     for name in names:
         entries[name][main] = _main(scored[name], drawn[name]) if name in scored else None
     for of in labels:
@@ -66,15 +67,15 @@ def table(texts: Texts, judges: Sequence[str], baselines: Sequence[str], *, time
 def _main(of: Scored, values_D: Floats) -> dict[str, Any]:
     """Return the main number with its interval."""
     value = float(of.contributions.mean())
-    ci95 = draws.interval(values_D, of.cluster_R, value, of.contributions)
-    return {"value": value, "ci95": draws.less_certain(ci95, of.units)}
+    ci95 = bootstrap.interval(values_D, of.cluster_R, value, of.contributions)
+    return {"value": value, "ci95": bootstrap.less_certain(ci95, of.units)}
 
 
 def _other_intervals(of: Scored, drawn: Mapping[Hashable, Floats]) -> dict[str, Any]:
     """Return the intervals of the numbers of labels that are told beside the main one."""
-    told = {"average_precision": draws.interval(drawn[of.name, "average_precision"], of.cluster_R)}
+    told = {"average_precision": bootstrap.interval(drawn[of.name, "average_precision"], of.cluster_R)}
     for key, x_R in of.means.items():
-        told[key] = draws.interval(drawn[of.name, key], of.cluster_R, float(x_R.mean()), x_R)
+        told[key] = bootstrap.interval(drawn[of.name, key], of.cluster_R, float(x_R.mean()), x_R)
     return told
 
 

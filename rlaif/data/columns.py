@@ -36,3 +36,23 @@ def without(row: Mapping[str, Any], name: str) -> dict[str, Any]:
 def names(columns: Iterable[Any]) -> str:
     """List columns for a message."""
     return ", ".join(map(str, itertools.islice(columns, 20))) or "none"
+
+
+TOXICITY_COLUMNS = ("prompt_toxicity", "prompt.toxicity", "toxicity")
+"""Where data says how toxic a prompt is; the second is that of RealToxicityPrompts."""
+
+
+def toxicity_of_prompt(columns: Mapping[str, Any], *, is_flat: bool = True) -> float | None:
+    """
+    Return how toxic the data says that a prompt is, or None.
+
+    Args:
+        columns: of its row, without the prompt.
+        is_flat: whether a column `toxicity` is the prompt's; beside a saved completion it may be the completion's.
+
+    """
+    for name in TOXICITY_COLUMNS[: None if is_flat else 2]:
+        value = at(columns, name)
+        if value is not MISSING and isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= 1:
+            return float(value)
+    return None

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from rlaif.cards import exists, on_disk
-from rlaif.config import DataSection
-from rlaif.errors import InputError
-from rlaif.rows import SUFFIXES, Source
+from rlaif.core.config.run import DataSection
+from rlaif.core.errors import InputError
+from rlaif.core.paths import exists, on_disk
+from rlaif.data.rows import SUFFIXES, Source
 
 _DEFAULT_SPLIT = DataSection.__dataclass_fields__["split"].default
 

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from rlaif.cards import locate
+from rlaif.core.errors import InputError
+from rlaif.core.messages import text_of
+from rlaif.core.paths import locate
+from rlaif.core.schema import did_you_mean, read_text, shown
 from rlaif.data.columns import names
-from rlaif.errors import InputError
-from rlaif.messages import text_of
-from rlaif.schema import did_you_mean, read_text, shown
 
 _FIELD = re.compile(r"\{([A-Za-z_]\w*)\}")
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 
-from rlaif.errors import InputError
-from rlaif.schema import did_you_mean, shown
+from rlaif.core.errors import InputError
+from rlaif.core.schema import did_you_mean, shown
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

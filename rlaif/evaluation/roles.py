@@ -6,8 +6,8 @@ from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from rlaif.adapters import refuse_equal_names
-from rlaif.types import Judge
+from rlaif.core.types import Judge
+from rlaif.judges.cards.card import refuse_equal_names
 
 
 @dataclass(frozen=True)

@@ -9,12 +9,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from rlaif import environment
-from rlaif.checkpoint import write_atomically
-from rlaif.limits import Budget
-from rlaif.output import as_json, as_line
-from rlaif.processes import computes_on
-from rlaif.terminal import cell, harmless
+from rlaif.core.system import provenance
+from rlaif.core.system.devices import computes_on
+from rlaif.core.system.files import as_json, as_line, write_atomically
+from rlaif.core.system.terminal import cell, harmless
+from rlaif.judges.remote.limits import Budget
 
 Row = Mapping[str, Any]
 
@@ -27,7 +26,7 @@ def write(folder: Path, rows: Sequence[Row], told: Row, budget: Budget) -> None:
     if not (folder / "run.yaml").exists():  # of a run, what it was made by and what it cost goes on
         for name in ("environment.jsonl", "spending.jsonl"):
             (folder / name).unlink(missing_ok=True)
-    environment.write(folder / "environment.jsonl", str(computes_on()))
+    provenance.write(folder / "environment.jsonl", str(computes_on()))
     if budget.made:
         with (folder / "spending.jsonl").open("a", encoding="utf-8") as file:
             file.write(json.dumps({"step": 0, "calls": budget.made, "usd": budget.spent}) + "\n")

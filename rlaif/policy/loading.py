@@ -11,13 +11,13 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import torch
 
-from rlaif.errors import InputError
-from rlaif.hub import explained, in_cache
+from rlaif.core.errors import InputError
+from rlaif.core.schema import reason_of, shown
+from rlaif.core.system.hub import explained, in_cache
 from rlaif.policy.parts import inner
-from rlaif.schema import reason_of, shown
 
 if TYPE_CHECKING:
-    from rlaif.config import LoraSection
+    from rlaif.core.config.run import LoraSection
 
 DTypeName = Literal["auto", "float32", "bfloat16"]
 

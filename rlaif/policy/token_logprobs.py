@@ -55,3 +55,18 @@ def _blocks(logits_NV: Tensor) -> Iterator[slice]:
     count, size = logits_NV.shape
     rows = max(1, BLOCK_LOGITS // size) if logits_NV.device.type == "cpu" else max(1, count)
     return (slice(start, start + rows) for start in range(0, count, rows))
+
+
+def logprobs_and_entropy(logits_NV: Tensor, ids_N: Tensor) -> tuple[Tensor, Tensor]:
+    """
+    Return the log-probability of each id and the entropy of each distribution, in nats, by one softmax in float32.
+
+    Args:
+        logits_NV: already divided by the temperature.
+        ids_N: the sampled ids.
+
+    """
+    log_p_NV = torch.log_softmax(logits_NV.float(), dim=-1)
+    logprobs_N = log_p_NV.gather(-1, ids_N.unsqueeze(-1)).squeeze(-1)
+    # p log p is 0 where p is, for a logit of -inf too; in float32 p is 0 below a log p of -104.
+    return logprobs_N, -(log_p_NV.exp() * log_p_NV.clamp(min=-1e4)).sum(-1)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from rlaif.report import tables
 from rlaif.report.drawing import ALARM, DASHES, SERIES, SOFT, Plot
-from rlaif.report.inert import visible
+from rlaif.report.escape import visible
 from rlaif.report.reading import Row, RunFolder, at, inside, mapping
 from rlaif.report.tables import Cell, Column, Table, shown
 

@@ -18,8 +18,8 @@ from typing import TYPE_CHECKING
 
 from markupsafe import Markup
 
-from rlaif.checkpoint import write_atomically
-from rlaif.report.inert import visible
+from rlaif.core.system.files import write_atomically
+from rlaif.report.escape import visible
 from rlaif.report.tables import Table
 
 if TYPE_CHECKING:

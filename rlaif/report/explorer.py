@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from rlaif.report.inert import visible
+from rlaif.report.escape import visible
 from rlaif.report.reading import RunFolder, at, inside, mapping, rows_in
 from rlaif.report.scores import judges_of
 

@@ -10,7 +10,7 @@ from rlaif.report import tables
 from rlaif.report.reading import Row, RunFolder, at, inside, mapping, rows_in
 from rlaif.report.scores import judges_of
 from rlaif.report.tables import Cell, Column, Table, Tone, shown
-from rlaif.stats import over_seeds
+from rlaif.stats.corrections import over_seeds
 
 NAMES = {
     "reference_perplexity": "Perplexity under the reference",

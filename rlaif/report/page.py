@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from rlaif.report.drawing import VARIABLES
-from rlaif.report.inert import json_block, visible
+from rlaif.report.escape import json_block, visible
 
 HERE = Path(__file__).parent / "templates"
 SCRIPTS = ("page.js", "explorer.js")

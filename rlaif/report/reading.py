@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -12,8 +13,9 @@ from typing import Any
 
 import yaml
 
-from rlaif.errors import InputError
-from rlaif.schema import reason_of
+from rlaif.core.errors import InputError
+from rlaif.core.schema import reason_of
+from rlaif.core.system.files import read_jsonl
 
 Row = Mapping[str, Any]
 
@@ -168,21 +170,12 @@ def _told(path: Path, notes: list[str]) -> Row:
 
 def _lines(path: Path, notes: list[str]) -> Iterator[Row]:
     """Yield the lines that are whole; the last one of a process that was killed while writing may not be."""
-    torn = 0
     try:
-        lines = path.read_bytes().split(b"\n") if path.is_file() else []
+        lines = list(read_jsonl(io.BytesIO(path.read_bytes()))) if path.is_file() else []
     except OSError as error:
         notes.append(f"{path.name} cannot be read: {reason_of(error)}")
         return
-    for line in filter(bytes.strip, lines):
-        try:
-            row = json.loads(line)
-        except (ValueError, RecursionError):
-            torn += 1
-            continue
-        if isinstance(row, dict):
-            yield row
-        else:
-            torn += 1
+    yield from (line.row for line in lines if line.row is not None)
+    torn = sum(line.row is None for line in lines)
     if torn:
         notes.append(f"{path.name}: {torn} {'line is' if torn == 1 else 'lines are'} torn and left out")

@@ -9,13 +9,13 @@ from dataclasses import dataclass, replace
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
+from rlaif.core.types import HARMS
 from rlaif.report import tables
 from rlaif.report.drawing import BEFORE, DASHES, INK, RULE, SERIES, Plot, short
+from rlaif.report.escape import visible
 from rlaif.report.estimates import Estimate, estimates
-from rlaif.report.inert import visible
 from rlaif.report.reading import RunFolder, at, inside, mapping, rows_in
 from rlaif.report.tables import Cell, Column, Table, shown
-from rlaif.types import HARMS
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

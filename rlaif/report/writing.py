@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
-from rlaif.checkpoint import write_atomically
-from rlaif.errors import InputError
+from rlaif.core.errors import InputError
+from rlaif.core.schema import reason_of
+from rlaif.core.system.files import write_atomically
 from rlaif.report.drawing import Plot, save
-from rlaif.schema import reason_of
 
 
 def write_page(

@@ -7,35 +7,3 @@ independent, so that everything is resampled by whole prompts. An abstention (No
 
 What other libraries have is not here: rank correlations are `scipy.stats.spearmanr` and `kendalltau`.
 """
-
-from rlaif.stats.abstentions import Bounds, worst_case
-from rlaif.stats.changes import Change, Evidence, RatioChange, equivalent, paired_change, ratio_change
-from rlaif.stats.jackknife import jackknife_ratio
-from rlaif.stats.maxima import TOXIC, WorstOfK, maxima, worst_of_k
-from rlaif.stats.pairs import Scores
-from rlaif.stats.power import power
-from rlaif.stats.repeats import Spread, holm, over_seeds
-from rlaif.stats.resampling import PValue, sign_flip_test
-
-__all__ = [
-    "TOXIC",
-    "Bounds",
-    "Change",
-    "Evidence",
-    "PValue",
-    "RatioChange",
-    "Scores",
-    "Spread",
-    "WorstOfK",
-    "equivalent",
-    "holm",
-    "jackknife_ratio",
-    "maxima",
-    "over_seeds",
-    "paired_change",
-    "power",
-    "ratio_change",
-    "sign_flip_test",
-    "worst_case",
-    "worst_of_k",
-]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from rlaif.errors import InputError
+from rlaif.core.errors import InputError
 from rlaif.stats.pairs import Scores, check_lengths
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from rlaif.errors import InputError
+from rlaif.core.errors import InputError
 from rlaif.stats.pairs import Floats, Pairs, Scores, pairs_of
 from rlaif.stats.resampling import DRAWS, FLIPS, Interval, Measure, bootstrap_intervals, swap_test
 

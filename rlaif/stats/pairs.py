@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from rlaif.errors import InputError
+from rlaif.core.errors import InputError
 
 Floats = NDArray[np.float64]
 Scores = Sequence[float | None]

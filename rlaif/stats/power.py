@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from statistics import NormalDist
 
-from rlaif.errors import InputError
+from rlaif.core.errors import InputError
 
 
 def power(difference: float, std: float, n: int, *, alpha: float = 0.05) -> float:

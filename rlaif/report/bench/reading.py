@@ -10,10 +10,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from rlaif.errors import InputError
+from rlaif.core.errors import InputError
+from rlaif.core.schema import reason_of
 from rlaif.report.drawing import BEFORE, DASHES, SERIES
 from rlaif.report.reading import Row, at, inside, mapping, rows_in
-from rlaif.schema import reason_of
 
 TOLD = "bench.json"
 

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from rlaif.core.types import HARMS
 from rlaif.report.bench.reading import BenchFolder
+from rlaif.report.escape import visible
 from rlaif.report.explorer import Block, rounded
-from rlaif.report.inert import visible
 from rlaif.report.reading import Row, at, inside, mapping, rows_in
-from rlaif.types import HARMS
 
 
 def block_of(bench: BenchFolder) -> Block:

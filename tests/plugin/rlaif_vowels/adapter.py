@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from rlaif.cards import Card
-from rlaif.types import Judgement, empty
+from rlaif import Card, empty
+from rlaif.core.types import Judgement, empty
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,0 +1,91 @@
+"""`rlaif bench`: labelled data in, a table of judges out."""
+
+from __future__ import annotations
+
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, redirect_stdout
+from pathlib import Path
+
+from rlaif.benchmark.bench import Benchmark, Meaning, Options, examine, sources_of
+from rlaif.cli.output.ranking import print_benchmark
+from rlaif.cli.output.summary import print_estimates, say
+from rlaif.cli.score import renamed
+from rlaif.core.errors import RlaifError
+from rlaif.core.system.files import as_json
+from rlaif.data.rows import Source
+from rlaif.judges.cards.overrides import Overrides
+from rlaif.judges.registry import load_judge
+from rlaif.judges.remote.limits import Budget
+from rlaif.judges.session import Session
+from rlaif.report.bench.page import write
+
+
+def run(
+    judges: Sequence[str],
+    data: Sequence[str],
+    bad: Sequence[str],
+    good: Sequence[str],
+    graded: bool,
+    groups: Sequence[str],
+    columns: Sequence[str],
+    split: str | None,
+    limit: int | None,
+    output: str | None,
+    sets: Sequence[str],
+    retest: int,
+    probes: bool,
+    policy: str | None,
+    best_of: int | None,
+    prompts: str | None,
+    template: str | None,
+    budget_usd: float | None,
+    budget_calls: int | None,
+    fresh: bool,
+    dry_run: bool,
+) -> int:
+    """Check everything, then ask and keep what is said, then compute; a killed command goes on where it was."""
+    overrides = Overrides(sets)
+    session = Session(Budget(budget_usd, budget_calls), fresh)
+    options = Options(
+        retest=retest, probes=probes, policy=policy, best_of=best_of, template=template,
+        prompts=None if prompts is None else Source(prompts),
+    )  # fmt: skip
+    with tempfile.TemporaryDirectory() as scratch, redirect_stdout(sys.stderr):  # what a user's module prints is no row
+        panel = [load_judge(judge, overrides=overrides, session=session) for judge in judges]
+        overrides.refuse_unused()
+        needed: frozenset[str] = frozenset().union(*(judge.reads for judge in panel))
+        sources = sources_of(data, renamed(columns), split, limit, needed)
+        tables = examine(sources, Meaning(frozenset(bad), frozenset(good), graded), groups)
+        benchmark = Benchmark(panel, tables, session, options)
+        if not dry_run:
+            folder = Path(output) if output is not None else Path(scratch) / "bench"
+            with _kept(output):
+                benchmark.ask(folder)
+            told = benchmark.told(folder)
+    if dry_run:
+        print_estimates(benchmark.estimates(), benchmark.texts)
+        return 0
+    if not sys.stdout.isatty():
+        sys.stdout.write(as_json(told))
+    print_benchmark(told, stderr=not sys.stdout.isatty())
+    if output is not None:
+        say(f"{output}: scores.jsonl, bench.json, bench.csv; to open in a browser: {write(Path(output))}")
+    if told["over_budget"]:
+        raise RlaifError(
+            f"the budget is spent: {told['over_budget']} judgements were not asked for; with a larger one and the same "
+            "-o the rest is"
+        )
+    return 0
+
+
+@contextmanager
+def _kept(output: str | None) -> Iterator[None]:
+    """Say where to go on after a failure or Ctrl-C."""
+    try:
+        yield
+    except (RlaifError, KeyboardInterrupt) as error:
+        if output is not None and (Path(output) / "scores.jsonl").exists():
+            error.args = ("; ".join(filter(None, (str(error), f"the same command goes on with what is in {output}"))),)
+        raise

@@ -1,0 +1,37 @@
+"""`rlaif check`: judges, or a whole run file, before time and money are spent on them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from rlaif.cli.probing import Faults, probe_all, read_cards
+from rlaif.core.config import recipes
+from rlaif.core.errors import InputError
+from rlaif.judges.cards.card import refuse_equal_names
+from rlaif.judges.cards.overrides import Overrides
+from rlaif.judges.session import Session
+
+
+def run(path: Path | None, judges: tuple[str, ...], sets: tuple[str, ...], quick: bool) -> int:
+    """Print what is found, and what is wrong to standard error; the exit status is that of the worst."""
+    if path is None and not judges:
+        raise InputError("nothing to check: name a run file, or a judge with -j")
+    if path is None:
+        return _judges(judges, sets)
+    if not (file := recipes.found(path)).exists():
+        raise InputError(
+            f"{path}: cannot be read: No such file or directory; `rlaif init` writes a run file, "
+            f"and recipes are: {recipes.listed()}"
+        )
+    from rlaif.cli.check_run import check_run
+
+    return check_run(file, judges, sets, quick)
+
+
+def _judges(names: tuple[str, ...], sets: tuple[str, ...]) -> int:
+    faults, overrides = Faults(), Overrides(sets)
+    session = Session(fresh=True)  # a probe from the store would prove nothing
+    read = read_cards([(name, Path()) for name in names], overrides, session, faults)
+    refuse_equal_names([one.judge for one in read if one.judge], "check")
+    probe_all(read, faults)
+    return faults.worst

@@ -1,0 +1,188 @@
+"""`rlaif check RUN.yaml`: config, data, judges, and what the run will take, without a trace in its folder."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from rlaif.cli.output import forecast
+from rlaif.cli.output.summary import say
+from rlaif.cli.probing import Faults, Probed, probe_all, read_cards
+from rlaif.core.config.run import GroupConfig, RunConfig, read_run
+from rlaif.core.errors import InputError
+from rlaif.core.system.devices import computes_on
+from rlaif.core.system.distributed import Processes, refuse_misfit, refuse_unknown_trackers
+from rlaif.core.types import Judge
+from rlaif.data.prompts import Parts, refuse_missing
+from rlaif.evaluation.roles import doubtful, roles_of
+from rlaif.judges.cards.card import CardRef
+from rlaif.judges.cards.overrides import Overrides
+from rlaif.judges.quickstart import quickstart
+from rlaif.judges.rewards import Rewards
+from rlaif.judges.session import Session
+from rlaif.policy.loading import read_tokenizer
+from rlaif.training.run import run_folder
+from rlaif.training.run.forecast.calls import Use, scaled, stand_ins, uses_of
+from rlaif.training.run.forecast.machine import free, resident
+from rlaif.training.run.forecast.memory import Memory, memory_of
+from rlaif.training.run.forecast.pace import dry_step, seconds_a_text, unasked, whole_run
+from rlaif.training.run.run import Judges, args_of, parts_of, trainer_of
+from rlaif.training.trl.trainer import refuse_unfit
+
+
+def check_run(path: Path, more: Sequence[str], sets: Sequence[str], quick: bool) -> int:
+    """
+    Check a run file, print what is found, and return the exit status.
+
+    Args:
+        path: of it.
+        more: other judges to be probed with its own.
+        sets: changes of its keys.
+        quick: leave out the step that is really made, so that no policy is loaded.
+
+    Raises:
+        InputError: the run file is wrong, or two judges have one name.
+
+    """
+    config = quickstart.resolve(read_run(path, sets), say)
+    faults = Faults()
+    # An inline card's paths are relative to the file that holds it.
+    refs: list[tuple[CardRef, Path]] = [
+        (ref, path.parent if isinstance(ref, dict) else Path())
+        for ref in (config.judge, *config.guard.judges, *config.evaluation.judges, *more)
+    ]
+    read = read_cards(refs, Overrides(), Session(fresh=True), faults)
+    judges = _judges_of(config, read, faults)
+    faults.passes(refuse_misfit, config.ppo.batch_size)
+    faults.passes(refuse_unknown_trackers, config.trackers)
+    readable = faults.passes(refuse_missing, config.data)
+    prepared = faults.attempt(Prepared, config, judges) if readable else None
+    if prepared:
+        faults.passes(prepared.refuse_algorithm)
+    memory = faults.attempt(prepared.memory) if prepared else None
+    probe_all(_each_once(read), faults)
+    whole = all(one.judge for one in read)
+    forecast.print_warnings([*_warnings(config, judges, whole), *(prepared.parts.notes if prepared else ())])
+    if prepared is None:
+        return faults.worst
+    forecast.print_parts(prepared.parts)
+    prepared.print_calls()
+    if memory:
+        forecast.print_memory(memory, free(computes_on()), computes_on())
+    if config.algorithm != "ppo":
+        forecast.say(f"{config.algorithm}: memory is PPO's, whose value head it does not have; no step was made")
+    if quick or faults.worst or config.algorithm != "ppo":
+        return faults.worst
+    latencies = {one.judge.identity: one.latency for one in _each_once(read) if one.judge}
+    faults.attempt(prepared.print_time, latencies)
+    return faults.worst
+
+
+class Prepared:
+    """
+    A run whose prompts are read; no model is loaded.
+
+    Args:
+        config: the run file.
+        judges: those of its cards that are right.
+
+    """
+
+    def __init__(self, config: RunConfig, judges: Judges) -> None:
+        self.config, self.judges = config, judges
+        self.tokenizer = read_tokenizer(config.policy.model, config.policy.revision)
+        self.parts: Parts = parts_of(config, self.tokenizer, judges)
+
+    def refuse_algorithm(self) -> None:
+        """Raise `InputError` where the algorithm cannot train the model, or cannot do what a key asks for."""
+        if isinstance(args := args_of(self.config), GroupConfig):
+            refuse_unfit(args, self.config.policy.model, self.config.policy.revision)
+
+    def memory(self) -> Memory:
+        """Predict the memory, or raise `InputError` where there is not as much."""
+        Processes()  # brings in what a trainer does, which counts
+        device = computes_on()
+        lengths = [len(prompt.ids) for part in (self.parts.train, self.parts.test) for prompt in part]
+        memory = memory_of(self.config, self.tokenizer, lengths, self.judges.all, device)
+        there = free(device) + (resident() if device.type == "cpu" else 0)  # this process has its share already
+        if memory.total > there:
+            raise InputError(
+                f"policy.model: {self.config.policy.model} would take about {forecast.gib(memory.total)} GiB of memory "
+                f"({memory.phase}), and there are {forecast.gib(there)}; lower ppo.micro_batch_tokens or "
+                "ppo.batch_size, set policy.gradient_checkpointing: true or policy.lora, or take a smaller model"
+            )
+        return memory
+
+    @property
+    def uses(self) -> list[Use]:
+        """What the judges will read."""
+        return uses_of(
+            self.config,
+            self.judges.training,
+            [role.judge for role in self.judges.watching],
+            self.judges.all,
+            guard_prompts=len(self.parts.guard),
+            test_prompts=len(self.parts.test),
+        )
+
+    def print_calls(self) -> None:
+        """Print what remote judges would take, and whether the budget holds it."""
+        samples = stand_ins(self.parts.train, self.tokenizer, self.config.generation.max_new_tokens)
+        remote = [(use, scaled(use, samples)) for use in self.uses if use.judge.remote]
+        if remote:
+            forecast.print_calls(remote, self.config.budget)
+
+    def print_time(self, latencies: Mapping[Hashable, float]) -> None:
+        """Make a step of the run's own trainer in a folder that goes away, and print what follows from it."""
+        training = self.judges.training
+        spends = any(judge.remote for judge in training)
+        rewards = Rewards(unasked) if spends else self.judges.rewards
+        with tempfile.TemporaryDirectory() as away:
+            there = replace(self.config, output=away, trackers=[])
+            step = dry_step(trainer_of(there, rewards, self.tokenizer, self.parts.train))
+        taken: dict[Hashable, float] = {}
+
+        def per_text(judge: Judge) -> float:
+            if judge.identity not in taken:
+                taken[judge.identity] = seconds_a_text(judge, step.samples, latencies[judge.identity])
+            return taken[judge.identity]
+
+        guard, test = len(self.parts.guard), len(self.parts.test)
+        parts = whole_run(self.config, step, self.uses, per_text, guard=guard, test=test)
+        waiting = sum(per_text(judge) for judge in training) * self.config.ppo.batch_size
+        forecast.print_time(self.config, step, waiting, parts, spends=spends)
+
+
+def _judges_of(config: RunConfig, read: Sequence[Probed], faults: Faults) -> Judges:
+    """Return the judges of the cards that are right; where the training judge's is wrong, nobody is learned from."""
+    count = len(config.guard.judges)
+    training, guards, evaluating = (
+        read[:1],
+        read[1 : 1 + count],
+        read[1 + count : 1 + count + len(config.evaluation.judges)],
+    )
+    own, watching, measuring = ([one.judge for one in some if one.judge] for some in (training, guards, evaluating))
+    rewards = faults.attempt(Rewards, own or unasked, reward=config.reward)
+    return Judges(rewards or Rewards(unasked), own, roles_of(own, watching, measuring))
+
+
+def _each_once(read: Sequence[Probed]) -> list[Probed]:
+    """Leave out what names a judge again: the guard's may measure too."""
+    met: dict[Hashable, Probed] = {}
+    return [one for one in read if met.setdefault(one.judge.identity if one.judge else repr(one.ref), one) is one]
+
+
+def _warnings(config: RunConfig, judges: Judges, whole: bool) -> list[str]:
+    """Say what is not wrong, and yet not as one may have thought; `whole`: no card is wrong."""
+    said = doubtful(judges.roles, judges.training)
+    if whole and not any(role.kind == "held_out" for role in judges.roles):
+        said.append("no judge is held out: the numbers will be no evidence; name one in evaluation.judges")
+    if not config.guard.judges:
+        said.append("nothing guards the training: the last model will be kept; name a judge in guard.judges")
+    try:
+        run_folder.refuse_taken(Path(str(config.output)))
+    except InputError as error:
+        said.append(str(error))
+    return [f"warning: {line}" for line in said]

@@ -1,0 +1,78 @@
+"""What `rlaif bench` shows for people: a table for each file, and what stands out, in sentences."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from rlaif.benchmark import findings
+from rlaif.core.system.terminal import harmless, number, print_table
+
+COLUMNS = {
+    "labels": ("judge", "coverage", "AUROC ↑ (95 %)", "ECE ↓", "saturated", "texts/s", "USD per 1,000"),
+    "pairs": ("judge", "coverage", "accuracy ↑ (95 %)", "ties", "saturated", "texts/s", "USD per 1,000"),
+    "graded": ("judge", "coverage", "Spearman ↑ (95 %)", "Kendall ↑", "saturated", "texts/s", "USD per 1,000"),
+}
+SECOND = {"labels": "ece", "pairs": "tie_rate", "graded": "kendall"}
+
+LINES = 15
+"""Of comparisons."""
+
+
+def print_benchmark(told: Mapping[str, Any], *, stderr: bool = False) -> None:
+    """
+    Print bench.json as tables and sentences.
+
+    Args:
+        told: what it holds.
+        stderr: where standard output is for programs.
+
+    """
+    tables = dict(told["files"])
+    if told["pooled"] and len(tables) > 1:
+        tables["all files together"] = told["pooled"]
+    for i, (name, table) in enumerate(tables.items()):
+        rows = "pairs" if table["kind"] == "pairs" else "texts"
+        _print([*[""][:i], f"{name}: {table['n']} {rows}"], stderr)
+        print_table(COLUMNS[table["kind"]], [_row(table, judge) for judge in table["ranking"]], stderr=stderr)
+        _print(list(_sentences(table)), stderr)
+    _print(list(findings.best_of(told["best_of"])), stderr)
+
+
+def _row(table: Mapping[str, Any], judge: str) -> tuple[str, ...]:
+    entry = table["judges"][judge]
+    usd = entry["usd_per_1k"]
+    rate = entry["per_second"]
+    return (
+        judge,
+        "–" if entry["coverage"] is None else f"{100 * entry['coverage']:.1f} %",
+        _with_interval(entry[table["measure"]]),
+        number(entry[SECOND[table["kind"]]]),
+        "–" if entry["saturated"] is None else f"{100 * entry['saturated']:.0f} %",
+        "–" if rate is None else f"{rate:.0f}" if rate >= 10 else f"{rate:.2g}",
+        f"{usd:.4f}" if usd else "",
+    )
+
+
+def _with_interval(told: Mapping[str, Any] | None) -> str:
+    if told is None:
+        return "–"
+    if told["ci95"] is None:
+        return number(told["value"])
+    low, high = told["ci95"]
+    return f"{told['value']:.3f} ({low:.3f} to {high:.3f})"
+
+
+def _sentences(table: Mapping[str, Any]) -> Iterator[str]:
+    yield from findings.abstentions(table)
+    yield from map(findings.comparison, table["comparisons"][:LINES])
+    if (more := len(table["comparisons"]) - LINES) > 0:
+        yield f"… and {more} more comparisons in bench.json"
+    yield from findings.beside_baselines(table)
+    yield from findings.findings(table)
+
+
+def _print(lines: Sequence[str], stderr: bool) -> None:
+    for line in lines:
+        print(harmless(line) if line.strip() else "", file=sys.stderr if stderr else sys.stdout)

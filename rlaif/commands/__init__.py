@@ -1,1 +1,0 @@
-"""What each command does, one file a command; `rlaif/cli.py` names their options."""

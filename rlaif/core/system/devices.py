@@ -1,0 +1,38 @@
+"""What to do where memory runs out, in one line instead of an allocator's page."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+
+from rlaif.core.errors import RlaifError
+
+
+@contextmanager
+def memory(what: str, lower: str) -> Iterator[None]:
+    """
+    Make an `RlaifError` of running out of memory.
+
+    Args:
+        what: is being done.
+        lower: the keys to lower, or what else to do.
+
+    """
+    try:
+        yield
+    except (torch.OutOfMemoryError, MemoryError) as error:
+        raise RlaifError(f"out of memory while {what}: lower {lower}") from error
+    except RuntimeError as error:
+        if "can't allocate memory" in str(error) or "not enough memory" in str(error):  # what torch says on a CPU
+            raise RlaifError(f"out of memory while {what}: lower {lower}") from error
+        raise
+
+
+def computes_on() -> torch.device:
+    """Return what kind of device a run computes on: the accelerator, but for one without float64 (Apple)."""
+    found = torch.accelerator.current_accelerator(check_available=True)
+    wanted = os.environ.get("ACCELERATE_USE_CPU", "").lower() not in ("1", "true", "yes", "y", "t", "on")
+    return found if found is not None and found.type != "mps" and wanted else torch.device("cpu")

@@ -1,0 +1,195 @@
+"""The processes of a run, through accelerate: who we are, and sums over all of us."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from datetime import timedelta
+from typing import Any, TypeVar
+
+import torch
+from torch import Tensor
+
+from rlaif.core.errors import InputError, RlaifError, SaidElsewhere
+from rlaif.core.system.devices import computes_on
+
+T = TypeVar("T")
+
+
+class Processes:
+    """
+    One process, or one of several that `accelerate launch` started.
+
+    Args:
+        patience: seconds that one process may keep the others waiting, for a judge that is down.
+        trackers: names of accelerate's trackers.
+        folder: where trackers write.
+
+    """
+
+    def __init__(self, patience: float = 0.0, trackers: Sequence[str] = (), folder: str = ".") -> None:
+        from accelerate import Accelerator, InitProcessGroupKwargs
+        from accelerate.utils import DistributedType
+
+        refuse_unknown_trackers(trackers)
+        refuse_misfit()
+        self._trackers = tuple(trackers)
+        timeout = InitProcessGroupKwargs(timeout=timedelta(seconds=patience + 3600))
+        # Autocast is the policy's own: it knows which part has to stay float32.
+        self.accelerator = Accelerator(
+            # Left to itself, it would take the processes of torchrun on CPUs for so many runs of one process each.
+            cpu=computes_on().type == "cpu",
+            mixed_precision="no",
+            log_with=list(trackers) or None,
+            project_dir=folder,
+            kwargs_handlers=[timeout],
+        )
+        kind = self.accelerator.distributed_type
+        if kind in (DistributedType.FSDP, DistributedType.DEEPSPEED, DistributedType.MEGATRON_LM):
+            raise InputError(
+                f"accelerate is set up for {kind.value}, which is not supported: each process holds the whole policy; "
+                "launch with --multi_gpu, or train a LoRA adapter to save memory"
+            )
+        self.count: int = self.accelerator.num_processes
+        self.rank: int = self.accelerator.process_index
+        self.device: torch.device = self.accelerator.device
+
+    @contextmanager
+    def tracking(self, config: Mapping[str, Any]) -> Iterator[None]:
+        """Report to the trackers, if there are any."""
+        if not self._trackers:
+            yield
+            return
+        self.accelerator.init_trackers("rlaif", config=dict(config))
+        try:
+            yield
+        finally:
+            self.accelerator.end_training()
+
+    def log(self, metrics: Mapping[str, Any], step: int) -> None:
+        """Report a step to the trackers."""
+        if self._trackers:
+            self.accelerator.log(dict(metrics), step=step)
+
+    @property
+    def is_main(self) -> bool:
+        """Whether this is the process that writes and speaks."""
+        return self.rank == 0
+
+    def share(self, batch: int) -> range:
+        """Return the places of a batch that are this process's, or refuse one that cannot be shared evenly."""
+        if batch % self.count:
+            raise InputError(f"batch_size ({batch}) should be a multiple of the {self.count} processes")
+        each = batch // self.count
+        return range(self.rank * each, (self.rank + 1) * each)
+
+    def reduce(self, x: Tensor) -> Tensor:
+        """Return the sum over all processes."""
+        if self.count == 1:
+            return x
+        total: Tensor = self.accelerator.reduce(x.to(self.device), reduction="sum")
+        return total
+
+    def sync(self, gradients: Sequence[Tensor]) -> None:
+        """Sum gradients over all processes, in place."""
+        if self.count > 1:
+            import torch.distributed as dist
+
+            for work in [dist.all_reduce(gradient, async_op=True) for gradient in gradients]:
+                assert work is not None
+                work.wait()
+
+    def same(self, tensors: Sequence[Tensor]) -> None:
+        """Give all processes the main one's tensors, in place."""
+        if self.count > 1:
+            import torch.distributed as dist
+
+            for tensor in tensors:
+                dist.broadcast(tensor, src=0)
+
+    def gather(self, x: Tensor) -> Tensor:
+        """Return the rows of all processes, in their order."""
+        rows: Tensor = self.accelerator.gather(x)
+        return rows
+
+    def gather_objects(self, items: list[T]) -> list[T]:
+        """Return the items of all processes, in their order."""
+        if self.count == 1:
+            return items
+        from accelerate.utils import gather_object
+
+        everybodys: list[T] = gather_object(items)
+        return everybodys
+
+    def largest(self, number: float | None) -> float | None:
+        """Return the largest of all processes' numbers, or None, which it is on all of them or on none."""
+        if number is None or self.count == 1:
+            return number
+        return float(self.gather(torch.tensor([number], dtype=torch.float64, device=self.device)).max())
+
+    def any(self, flag: bool) -> bool:
+        """Whether it is so on any process."""
+        return bool(self.reduce(torch.tensor(float(flag), device=self.device)))
+
+    def wait(self) -> None:
+        """Wait for the others."""
+        self.accelerator.wait_for_everyone()
+
+    @contextmanager
+    def alike(self) -> Iterator[None]:
+        """Run what may fail on one process alone: then it fails on all, once all are through, and one says why."""
+        failure: BaseException | None = None
+        try:
+            yield
+        except (RlaifError, KeyboardInterrupt) as error:
+            if self.count == 1 or isinstance(error, InputError):  # the others find the same wrong input
+                raise
+            failure = error
+        failed = torch.zeros(self.count, device=self.device)
+        failed[self.rank] = failure is not None and not isinstance(failure, SaidElsewhere)  # that one has its teller
+        first = self.reduce(failed).nonzero().flatten().tolist()[:1]
+        if first == [self.rank] and failure is not None:
+            raise failure
+        if first or failure is not None:
+            raise SaidElsewhere
+
+
+def _started() -> int:
+    """Return how many processes a launcher says that it has started; 0 where none says so."""
+    names = ("WORLD_SIZE", "PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "MV2_COMM_WORLD_SIZE")
+    return max(int(os.environ.get(name) or 0) for name in names)
+
+
+def refuse_misfit(batch: int = 0) -> None:
+    """
+    Raise `InputError` where the processes that were started cannot share a batch, or are not those that were asked for.
+
+    Without GPUs, `accelerate launch` starts one process, and tells it nothing of the others.
+    """
+    if _started() and batch % _started():
+        raise InputError(f"ppo.batch_size ({batch}) should be a multiple of the {_started()} processes")
+    if {"MASTER_ADDR", "ACCELERATE_MIXED_PRECISION"} <= os.environ.keys() and not _started():
+        raise InputError(
+            "accelerate launch starts one process on CPUs, whatever --num_processes says; for two: "
+            "torchrun --nproc_per_node 2 -m rlaif train ..."
+        )
+
+
+def refuse_several(what: str) -> None:
+    """Raise `InputError` where several processes were started for what runs in one."""
+    if _started() > 1:
+        raise InputError(f"{what} runs in one process, and {_started()} were started; leave out the launcher")
+
+
+def refuse_unknown_trackers(names: Sequence[str]) -> None:
+    """Raise `InputError` for a tracker that accelerate does not know or whose package is not there."""
+    from accelerate import tracking
+
+    known: dict[str, Any] = {str(name): tracker for name, tracker in tracking.LOGGER_TYPE_TO_CLASS.items()}
+    available = {str(name) for name in tracking.get_available_trackers()}
+    for name in names:
+        if name not in known:
+            raise InputError(f"trackers: there is no {name!r}; there are: {', '.join(sorted(known))}")
+        if name not in available:
+            raise InputError(f"trackers: {name} needs a package that is not there: pip install {name}")

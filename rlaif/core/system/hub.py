@@ -1,0 +1,105 @@
+"""What the model hub says when it says no, in one line with what to do."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+from rlaif.core.errors import InputError
+from rlaif.core.schema import reason_of
+
+
+def explained(error: Exception, source: str, where: str, kind: str = "model") -> InputError:
+    """
+    Make an `InputError` of what `from_pretrained` or `load_dataset` raised for a hub id or a folder.
+
+    Args:
+        error: as caught; transformers wraps the hub's own error as its cause.
+        source: hub id or folder.
+        where: card or file and key, the first words of the message.
+        kind: `model` or `dataset`.
+
+    """
+    from huggingface_hub import constants
+    from huggingface_hub import errors as hub
+
+    if Path(source).exists():
+        return InputError(f"{where}: the {kind} in {source} cannot be loaded: {reason_of(error)}")
+    url = f"{constants.ENDPOINT}/{'datasets/' if kind == 'dataset' else ''}{source}"
+    for cause in _causes(error):
+        # `datasets` drops the hub's error and keeps its words only.
+        words = str(cause) if type(cause).__name__ == "DatasetNotFoundError" else ""
+        if isinstance(cause, hub.GatedRepoError) or "gated" in words:
+            return InputError(
+                f"{where}: {source} is gated: accept its terms at {url}, then log in (`hf auth login` or HF_TOKEN)"
+            )
+        if isinstance(cause, hub.RepositoryNotFoundError) or "doesn't exist on the Hub" in words:
+            return InputError(
+                f"{where}: the hub has no {kind} {source}, or it is private: "
+                "mend the name, or log in (`hf auth login` or HF_TOKEN)"
+            )
+        if isinstance(cause, hub.RevisionNotFoundError):
+            return InputError(f"{where}: {source} has no such revision on the hub; mend `revision`")
+        if isinstance(cause, hub.HFValidationError):
+            return InputError(f"{where}: {source!r} is neither a folder that exists nor a hub id (owner/name)")
+    if any(_is_offline(cause) for cause in _causes(error)):
+        return _unreachable(f"{where}: {source}")
+    return InputError(f"{where}: {source} cannot be loaded: {reason_of(error)}")
+
+
+def refuse_unreachable(what: str) -> None:
+    """
+    Raise `InputError` where something has to be downloaded and the hub gives no sign of life.
+
+    Its client has no setting for this: it would knock at a dead connection for 25 s before it says so.
+    """
+    from huggingface_hub import constants, get_session
+
+    if constants.HF_HUB_OFFLINE:
+        return  # the client says so itself, at once
+    try:
+        get_session().head(constants.ENDPOINT, timeout=constants.HF_HUB_ETAG_TIMEOUT)
+    except Exception as error:
+        raise _unreachable(what) from error
+
+
+def _unreachable(what: str) -> InputError:
+    return InputError(
+        f"{what} is not in the local cache and the hub cannot be reached: "
+        "connect (and unset HF_HUB_OFFLINE) once, or name a local one"
+    )
+
+
+def in_cache(model: str, revision: str | None) -> bool:
+    """Whether a hub model was downloaded before, its weights to the last shard, without asking the hub."""
+    from huggingface_hub import try_to_load_from_cache
+
+    def cached(name: str) -> str | None:
+        path = try_to_load_from_cache(model, name, revision=revision)
+        return path if isinstance(path, str) else None
+
+    for weights in ("model.safetensors", "pytorch_model.bin"):
+        if cached("config.json") and cached(weights):
+            return True
+        if index := cached(f"{weights}.index.json"):
+            shards = json.loads(Path(index).read_text(encoding="utf-8"))["weight_map"].values()
+            return all(cached(shard) for shard in {"config.json", *shards})
+    return False
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
+
+
+def _is_offline(error: BaseException) -> bool:
+    from huggingface_hub import errors as hub
+
+    kinds = (hub.OfflineModeIsEnabled, hub.LocalEntryNotFoundError, ConnectionError)
+    return isinstance(error, kinds) or type(error).__name__ in (
+        "ConnectError",
+        "ConnectTimeout",
+        "ConnectionError",
+    )

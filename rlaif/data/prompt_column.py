@@ -1,0 +1,184 @@
+"""What a row asks: its prompt's column, or what its preferred and its rejected answer share, without the answer."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from rlaif.core.errors import InputError
+from rlaif.core.messages import text_of
+from rlaif.core.schema import did_you_mean, shown
+from rlaif.data.columns import MISSING, at, names, without
+
+Message = dict[str, Any]
+PAIR = ("chosen", "rejected")
+ANSWER = "\n\nAssistant:"
+_TURN = re.compile(r"(?:\A\s*|\n\n)(Human|Assistant):")
+_ROLES = {"Human": "user", "Assistant": "assistant"}
+
+
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """
+    The prompt of a row.
+
+    Args:
+        text: without template and chat markup.
+        messages: the conversation that it is, or None for a text.
+        dialogue: whether the text is one of HH-RLHF's, `Human: ...` and `Assistant: ...` in turn.
+
+    """
+
+    text: str
+    messages: tuple[Message, ...] | None = None
+    dialogue: bool = False
+
+
+def column_of(row: Mapping[str, Any], wanted: str | None, where: str, key: str) -> str | None:
+    """
+    Choose the prompt's column by a first row: the one that is wanted, or `prompt`; None stands for chosen and rejected.
+
+    Args:
+        row: the first one.
+        wanted: `data.column`; `prompt.text` is `text` inside `prompt`.
+        where: the row as messages name it.
+        key: the setting that chooses the column, as messages name it.
+
+    """
+    if wanted is None and "prompt" not in row:
+        if all(name in row for name in PAIR):
+            return None
+        raise InputError(
+            f"{where}: has neither 'prompt' nor 'chosen' and 'rejected'; there are: {names(row)}; "
+            f"{key} says which one is the prompt"
+        )
+    column = wanted or "prompt"
+    if at(row, column) is MISSING:
+        hint = did_you_mean(column, list(row))
+        raise InputError(f"{where}: has no column {shown(column)}{hint}; there are: {names(row)}; mend {key}")
+    return column
+
+
+def asked_by(row: Mapping[str, Any], column: str | None, where: str, key: str) -> Asked:
+    """Return what a row asks, or raise `InputError` that names the row. A blank prompt is not refused here."""
+    if column is None:
+        chosen, rejected = (_value(row, name, where, key) for name in PAIR)
+        return _shared(chosen, rejected, where)
+    return _read(_value(row, column, where, key))
+
+
+def other_columns(row: Mapping[str, Any], column: str | None) -> dict[str, Any]:
+    """Return the columns that are not the prompt; chosen and rejected stay, for judges that compare with them."""
+    return dict(row) if column is None else without(row, column)
+
+
+def _value(row: Mapping[str, Any], column: str, where: str, key: str) -> str | tuple[Message, ...]:
+    value = at(row, column)
+    if value is MISSING:
+        raise InputError(f"{where}: has no column {shown(column)}; there are: {names(row)}")
+    if value is None:
+        raise InputError(
+            f"{where}: {column!r} is null; mend the row or leave it out, as `where: {column} != null` does"
+        )
+    if (text := text_of(value)) is None:
+        hint = ""
+        if isinstance(value, Mapping):
+            text_keys = [str(name) for name, inner in value.items() if text_of(inner) is not None]
+            hint = f"; {key}: {column}.{text_keys[0]} takes the text inside it" if text_keys else ""
+        raise InputError(f"{where}: {column!r} should be text or a list of messages, not {shown(value)}{hint}")
+    if isinstance(value, str):
+        return _unicode(text)
+    return tuple(_plain(message) for message in value)
+
+
+def _unicode(text: str) -> str:
+    """Replace lone surrogates, which JSON can hold and no tokenizer reads."""
+    return text if text.isascii() else text.encode(errors="replace").decode()
+
+
+def _plain(message: Mapping[str, Any]) -> Message:
+    """Keep what a message says; a table gives all messages the same keys, those that it lacks as null."""
+    content = text_of([message]) or ""
+    return {**{key: value for key, value in message.items() if value is not None}, "content": _unicode(content)}
+
+
+# --- without the answer ---------------------------------------------------------------------------------------
+
+
+def _read(value: str | tuple[Message, ...]) -> Asked:
+    if not isinstance(value, str):
+        return conversation(value)
+    if not is_dialogue(value):
+        return Asked(value)
+    turns = list(_TURN.finditer(value))
+    return Asked(value[: turns[-1].end()] if turns[-1][1] == "Assistant" else value, dialogue=True)
+
+
+def _shared(chosen: str | tuple[Message, ...], rejected: str | tuple[Message, ...], where: str) -> Asked:
+    """
+    Return what both begin with, as TRL's `extract_prompt`.
+
+    Of dialogues only whole turns count: answers that begin alike do not lend their first words to the prompt.
+    """
+    if isinstance(chosen, str) != isinstance(rejected, str):
+        raise InputError(f"{where}: 'chosen' and 'rejected' should both be texts or both lists of messages")
+    count = _common(chosen, rejected)
+    if not isinstance(chosen, str):
+        return conversation(chosen[:count])
+    if is_dialogue(chosen):
+        end = chosen.rfind(ANSWER, 0, count)
+        return Asked(chosen[: end + len(ANSWER)] if end >= 0 else "", dialogue=True)
+    if count < min(len(chosen), len(rejected)) and chosen[count - 1 : count] == " ":
+        count -= 1
+    return Asked(chosen[:count])
+
+
+def _common(one: Any, other: Any) -> int:
+    """Count what two sequences share from the start, by halving: texts compare fast, characters in a loop do not."""
+    low, high = 0, min(len(one), len(other))
+    while low < high:
+        middle = (low + high + 1) // 2
+        if one[low:middle] == other[low:middle]:
+            low = middle
+        else:
+            high = middle - 1
+    return low
+
+
+def conversation(messages: tuple[Message, ...]) -> Asked:
+    """Make a prompt of messages: up to the last that is no answer."""
+    end = len(messages)
+    while end and messages[end - 1].get("role") == "assistant":
+        end -= 1
+    messages = messages[:end]
+    return Asked(text_of(messages) or "", messages)
+
+
+# --- dialogues of HH-RLHF -------------------------------------------------------------------------------------
+
+
+def is_dialogue(text: str) -> bool:
+    """Whether a text is a dialogue as HH-RLHF writes them."""
+    start = text[: 100 + len(text) - len(text.lstrip())].lstrip()
+    return start.startswith("Human:") and (ANSWER in text or text.startswith("\n\n"))
+
+
+def messages_of(dialogue: str) -> tuple[Message, ...]:
+    """Read a dialogue as messages; a speaker's turns in a row become one, for chat templates want them to alternate."""
+    _, *parts = _TURN.split(dialogue)
+    messages: list[Message] = []
+    for speaker, said in zip(parts[::2], parts[1::2], strict=True):
+        role, content = _ROLES[speaker], said.strip()
+        if messages and messages[-1]["role"] == role:
+            messages[-1]["content"] += f"\n\n{content}"
+        else:
+            messages.append({"role": role, "content": content})
+    return tuple(messages)
+
+
+def dialogue_of(messages: tuple[Message, ...]) -> str:
+    """Write messages as a dialogue that waits for an answer."""
+    speakers = {role: speaker for speaker, role in _ROLES.items()}
+    return "".join(f"\n\n{speakers[m['role']]}: {m['content']}" for m in messages) + ANSWER

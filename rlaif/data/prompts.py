@@ -1,0 +1,171 @@
+"""
+Prompts from data sets: the `data` section of a run file.
+
+Rows come from a file, a folder or the hub; `where` keeps some; of each row comes what it asks, which is cut, put into
+a template, and tokenised. The prompts fall into three parts that never meet.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from rlaif.core.config.run import DataSection
+from rlaif.core.errors import InputError
+from rlaif.core.messages import text_of
+from rlaif.core.schema import shown
+from rlaif.data.filter import parse
+from rlaif.data.reader import Item, Reader, key_of
+from rlaif.data.rows import Source
+from rlaif.data.sources import source_of
+from rlaif.data.template import Template, read_template
+from rlaif.data.tokenize import Tokens
+
+__all__ = ["Parts", "Prompt", "load_parts", "prompts_of", "refuse_missing"]
+
+
+@dataclass(frozen=True, slots=True)
+class Prompt:
+    """
+    What the policy is asked.
+
+    Args:
+        text: the filled template, without chat markup.
+        ids: the tokens given to the policy, special tokens and chat markup included; four bytes each.
+        columns: the data set's other columns.
+
+    """
+
+    text: str
+    ids: Sequence[int]
+    columns: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Parts:
+    """Three lists of prompts of which no prompt is in two, and a line each on what was left out or cut."""
+
+    train: list[Prompt]
+    guard: list[Prompt]
+    test: list[Prompt]
+    notes: tuple[str, ...]
+
+
+def refuse_missing(data: DataSection) -> None:
+    """Raise `InputError` where a file of the section is not there; nothing is read, the hub is not asked."""
+    source_of(data, data.split).rows()
+    if data.test_split:
+        source_of(data, data.test_split, test=True).rows()
+    if data.template:
+        read_template(data.template)
+
+
+def load_parts(data: DataSection, tokenizer: Any, *, guard_prompts: int, test_prompts: int) -> Parts:
+    """
+    Read the prompts of a run file and split them, or raise `InputError`.
+
+    The split is by a hash of the prompt: it depends neither on the seed nor on the order of the rows. The hash is of
+    the text before it is cut, so that models with other tokenizers are tested on the same prompts.
+
+    Args:
+        data: the section of the run file.
+        tokenizer: the policy's.
+        guard_prompts: at most so many for the guard, and at most 10 %; 0 for none.
+        test_prompts: at most so many for the test, and at most 20 %, or what `test_split` has; 0 for none.
+
+    """
+    template = read_template(data.template) if data.template else None
+    source = source_of(data, data.split)
+    test_source = source_of(data, data.test_split, test=True) if data.test_split else None
+    tokens = Tokens(tokenizer, data.max_prompt_tokens)
+    whole = _read(data, source, tokens, template)
+    pool = sorted(whole.items, key=lambda item: item.key)
+    notes, found = whole.notes, f"{whole.source} has {_count(pool)}"
+    guard_size = min(guard_prompts, len(pool) // 10)
+    if test_source:
+        apart = _read(data, test_source, tokens, template)
+        known = {key for item in pool for key in (item.key, key_of(item.text))}
+        new = [item for item in apart.items if known.isdisjoint((item.key, key_of(item.text)))]
+        notes += apart.notes
+        if gone := len(apart.items) - len(new):
+            notes += (f"{apart.source}: {gone} of {_count(apart.items)} left out: {whole.source} has them",)
+        found += f", and {apart.source} {len(new)} that it has not"
+        test = sorted(new, key=lambda item: item.key)[:test_prompts]
+    else:
+        test_size = min(test_prompts, len(pool) // 5)
+        test, pool = pool[:test_size], pool[test_size:]
+    guard, train = pool[:guard_size], pool[guard_size:]
+    if not train or (guard_prompts and not guard) or (test_prompts and not test):
+        raise InputError(
+            f"data.dataset: {found}: that makes {len(train)} to train on, {len(guard)} for the guard (at most 10 %) "
+            f"and {len(test)} for the test ({'data.test_split' if test_source else 'at most 20 %'}), "
+            "and none may be empty; give more prompts"
+        )
+    return Parts(_prompts(train), _prompts(guard), _prompts(test), notes)
+
+
+def _read(data: DataSection, source: Source, tokens: Tokens, template: Template | None) -> Reader:
+    condition = parse(data.where) if data.where is not None else None
+    name = f"{source.where} ({source.split})" if source.split else source.where
+    reader = Reader(name, tokens, data.overlong, template, condition, distinct=True)
+    reader.take(((f"{source.where}, {place}", row) for place, row in source.rows()), data.column, "data.column")
+    return reader
+
+
+def prompts_of(
+    rows: Iterable[Any],
+    tokenizer: Any,
+    *,
+    column: str | None = None,
+    template: str | None = None,
+    max_prompt_tokens: int | None = None,
+    overlong: Literal["drop", "truncate"] = "truncate",
+    where: str = "train_dataset",
+    places: Sequence[str] | None = None,
+    key: str = "column",
+) -> tuple[list[Prompt], tuple[str, ...]]:
+    """
+    Make prompts of rows in memory, in their order, and say what was left out or cut. Repeated ones are kept.
+
+    Args:
+        rows: of a `datasets.Dataset`, or mappings, texts or lists of messages.
+        tokenizer: the policy's.
+        column: as `data.column`.
+        template: as `data.template`.
+        max_prompt_tokens: as `data.max_prompt_tokens`; None: no limit.
+        overlong: as `data.overlong`.
+        where: the rows as messages name them.
+        places: each row as messages name it, such as `line 3`; None: `item 2`, counted from 0.
+        key: the setting that chooses the column, as messages name it.
+
+    """
+    if isinstance(rows, Mapping):
+        raise InputError(f"{where}: should be rows, not a mapping of {', '.join(map(str, rows))}; choose one of them")
+    if isinstance(rows, str | bytes):
+        raise InputError(f"{where}: should be a list of prompts, not one; put it in brackets")
+    tokens = Tokens(tokenizer, max_prompt_tokens)
+    reader = Reader(where, tokens, overlong, read_template(template) if template else None)
+    reader.take(_in_memory(rows, where, places), column, key)
+    return _prompts(reader.items), reader.notes
+
+
+def _in_memory(
+    rows: Iterable[Any], where: str, places: Sequence[str] | None = None
+) -> Iterator[tuple[str, Mapping[str, Any]]]:
+    for i, row in enumerate(rows):
+        place = f"{where}, {places[i] if places else f'item {i}'}"
+        if isinstance(row, Mapping):
+            yield place, row
+        elif text_of(row) is not None:
+            yield place, {"prompt": row}
+        else:
+            raise InputError(f"{place}: should be a mapping, a text or a list of messages, not {shown(row)}")
+
+
+def _prompts(items: Iterable[Item]) -> list[Prompt]:
+    return [Prompt(item.filled, item.ids, item.columns) for item in items]
+
+
+def _count(items: Sequence[Any]) -> str:
+    return f"{len(items)} prompt{'' if len(items) == 1 else 's'}"

@@ -1,0 +1,286 @@
+"""Rows of a file (jsonl, csv, parquet, txt), of a hub data set or of standard input, one at a time."""
+
+from __future__ import annotations
+
+import codecs
+import csv
+import itertools
+import re
+import sys
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, BinaryIO
+
+from rlaif.core.errors import InputError
+from rlaif.core.messages import text_of
+from rlaif.core.schema import did_you_mean, reason_of, shown
+from rlaif.core.system.files import read_jsonl
+from rlaif.core.system.hub import explained, refuse_unreachable
+from rlaif.core.types import Sample
+
+Row = dict[str, Any]
+SUFFIXES = (".jsonl", ".csv", ".parquet", ".txt")
+
+
+@dataclass(frozen=True)
+class Source:
+    """
+    Where rows come from, and which of their columns are what.
+
+    Args:
+        name: a file, a hub id, or `-` for standard input (JSON lines, or else a text a line).
+        columns: new names, `{"completion": "tweet"}`.
+        limit: read no more rows than this.
+        split: of a hub data set; by default `train`, or the only one.
+        needed: columns that must be there beside the completion, for the judges that read them.
+        config: the configuration of a hub data set.
+        data_dir: a folder inside a hub data set.
+        revision: of the hub's repository.
+        line_column: what a line of text is called, where the rows are lines.
+        stream: read a hub data set as it comes, rather than keep it on disk for the next time.
+
+    """
+
+    name: str
+    columns: Mapping[str, str] = field(default_factory=dict)
+    limit: int | None = None
+    split: str | None = None
+    needed: frozenset[str] = frozenset()
+    config: str | None = None
+    data_dir: str | None = None
+    revision: str | None = None
+    line_column: str = "completion"
+    stream: bool = True
+
+    @property
+    def where(self) -> str:
+        """The source as messages name it."""
+        return "standard input" if self.name == "-" else self.name
+
+    @property
+    def rereadable(self) -> bool:
+        """Whether the rows can be read twice: a regular file, not a pipe and not a network."""
+        try:
+            return Path(self.name).is_file()
+        except OSError:  # a name too long, a folder that is closed to us: told when the rows are read
+            return False
+
+    def rows(self) -> Iterator[tuple[str, Row]]:
+        """Read the rows as they are, each with its place (`line 3`), as messages name it."""
+        return itertools.islice(self._rows(), self.limit)
+
+    def samples(self) -> Iterator[Sample]:
+        """Read the rows as samples; the first wrong one raises `InputError` with its line."""
+        return (self.sample(self.renamed(row, place), place) for place, row in self.rows())
+
+    def check(self) -> int:
+        """Read all rows without keeping any, and count them."""
+        count = sum(1 for _ in self.samples())
+        if not count:
+            raise InputError(f"{self.where}: has no rows")
+        return count
+
+    def renamed(self, row: Row, place: str) -> Row:
+        """Return a row with the columns' new names; all at once, so that two columns can change places."""
+        for old in self.columns.values():
+            if old not in row:
+                hint = did_you_mean(old, list(row))
+                raise InputError(f"{self.where}, {place}: has no column {old!r}{hint}; there are: {_names(row)}")
+        return {**row, **{new: row[old] for new, old in self.columns.items()}} if self.columns else row
+
+    def sample(self, row: Row, place: str) -> Sample:
+        """Make a sample of a row whose columns have their new names, or raise `InputError`."""
+        key = next((key for key in ("completion", "text") if key in row), None)
+        if key is None:
+            raise InputError(
+                f"{self.where}, {place}: has neither 'completion' nor 'text'; there are: {_names(row)}; "
+                "--column completion=NAME says which one it is"
+            )
+        for column in sorted(self.needed):
+            if row.get(column) is None if column == "prompt" else column not in row:
+                raise InputError(
+                    f"{self.where}, {place}: the judge needs the column {column!r}; there are: {_names(row)}; "
+                    f"--column {column}=NAME says which one it is"
+                )
+        texts = {name: text_of(row[name]) for name in (key, "prompt") if row.get(name) is not None or name == key}
+        for name, text in texts.items():
+            if text is None:
+                raise InputError(
+                    f"{self.where}, {place}: {name!r} should be text or a list of messages, not {shown(row[name])}"
+                )
+        others = {name: value for name, value in row.items() if name not in (key, "prompt")}
+        return Sample(texts[key] or "", texts.get("prompt") or "", others)
+
+    def _rows(self) -> Iterator[tuple[str, Row]]:
+        if not self.name:
+            raise InputError("the data has an empty name; name a file, a hub id, or - for standard input")
+        if self.name == "-" and sys.stdin is None:
+            raise InputError("standard input is closed; name a file instead of -")
+        path = Path(self.name)
+        try:
+            if self.name != "-" and not path.exists():
+                if _is_hub_id(self.name):
+                    return _hub_rows(self)
+                raise InputError(f"{self.name}: no such file")
+            if path.is_dir():
+                raise InputError(f"{self.name}: is a folder; name a file in it ({', '.join(SUFFIXES)})")
+        except OSError as error:
+            raise InputError(f"{self.name}: cannot be read: {reason_of(error)}") from None
+        if self.split:
+            raise InputError(f"{self.where}: has no splits, only a hub data set has; leave --split out")
+        stdin = self.name == "-"
+        return self._guarded(
+            _stdin_rows(sys.stdin.buffer, self.line_column) if stdin else _file_rows(path, self.line_column)
+        )
+
+    def _guarded(self, rows: Iterator[tuple[str, Row]]) -> Iterator[tuple[str, Row]]:
+        try:
+            yield from rows
+        except OSError as error:
+            raise InputError(f"{self.where}: cannot be read: {reason_of(error)}") from None
+
+
+def in_memory(texts_or_samples: Iterable[Any]) -> list[Sample]:
+    """Make samples of texts, of mappings with `completion` and `prompt`, or of samples."""
+    if isinstance(texts_or_samples, str | bytes | Mapping):
+        raise InputError("score takes a list of texts, not one; put it in brackets")
+    samples = []
+    for i, item in enumerate(texts_or_samples):
+        if isinstance(item, Sample):
+            samples.append(item)
+        elif isinstance(item, str):
+            samples.append(Sample(item))
+        elif isinstance(item, Mapping):
+            samples.append(Source("the list").sample(dict(item), f"item {i}"))
+        else:
+            raise InputError(f"item {i} should be a text, a mapping or a Sample, not {shown(item)}")
+    return samples
+
+
+def _names(row: Mapping[str, Any]) -> str:
+    return ", ".join(map(str, itertools.islice(row, 20))) or "none"
+
+
+def _is_hub_id(name: str) -> bool:
+    """Whether a name without a file can mean a hub data set; `comments.json` and `data/x.tsv` are mistyped files."""
+    path = Path(name)
+    if not re.fullmatch(r"\w[\w.-]*(/\w[\w.-]*)?", name) or path.suffix.lower() in SUFFIXES:
+        return False
+    return not path.suffix or ("/" in name and not path.parent.is_dir())
+
+
+def _file_rows(path: Path, line_column: str) -> Iterator[tuple[str, Row]]:
+    suffix = path.suffix.lower()
+    if suffix == ".parquet":
+        yield from _parquet_rows(path)
+        return
+    with path.open("rb") as file:
+        if suffix == ".csv":
+            yield from _csv_rows(file, str(path))
+        elif suffix == ".txt":
+            yield from _txt_rows(_lines(file, str(path)), line_column)
+        elif suffix == ".jsonl":
+            yield from _jsonl_rows(file, str(path))
+        elif path.is_file():
+            raise InputError(f"{path}: should be one of {', '.join(SUFFIXES)}")
+        else:  # a pipe has no suffix
+            yield from _stdin_rows(file, line_column, str(path))
+
+
+def _stdin_rows(stream: BinaryIO, line_column: str, where: str = "standard input") -> Iterator[tuple[str, Row]]:
+    head = []
+    for line in stream:
+        head.append(line)
+        if line.strip():
+            break
+    lines = itertools.chain(head, stream)
+    is_json = bool(head) and head[-1].removeprefix(codecs.BOM_UTF8).lstrip().startswith(b"{")
+    yield from _jsonl_rows(lines, where) if is_json else _txt_rows(_lines(lines, where), line_column)
+
+
+def _lines(stream: Iterable[bytes], where: str) -> Iterator[tuple[int, str]]:
+    """Split at newlines only, and keep them: other separators of Unicode may stand inside a JSON text."""
+    for number, line in enumerate(stream, start=1):
+        try:
+            yield number, line.decode("utf-8-sig" if number == 1 else "utf-8")
+        except UnicodeDecodeError as error:
+            raise InputError(
+                f"{where}, line {number}: not UTF-8 text (byte {error.start} of the line); save it as UTF-8"
+            ) from None
+
+
+def _jsonl_rows(lines: Iterable[bytes], where: str) -> Iterator[tuple[str, Row]]:
+    for line in read_jsonl(lines):
+        if line.row is None:
+            raise InputError(f"{where}, line {line.number}: {line.problem}")
+        yield f"line {line.number}", line.row
+
+
+def _txt_rows(lines: Iterator[tuple[int, str]], column: str) -> Iterator[tuple[str, Row]]:
+    for number, line in lines:
+        yield f"line {number}", {column: line.removesuffix("\n").removesuffix("\r")}
+
+
+def _csv_rows(stream: BinaryIO, where: str) -> Iterator[tuple[str, Row]]:
+    csv.field_size_limit(2**31 - 1)
+    reader = csv.reader((text for _, text in _lines(stream, where)), strict=True)
+    last = 0  # a row begins on the line after the row before it, and may end further down
+    try:
+        header = next(filter(None, reader), [])
+        if twice := [name for name, count in Counter(header).items() if count > 1]:
+            raise InputError(f"{where}, line {reader.line_num}: the column {shown(twice[0])} stands twice")
+        last = reader.line_num
+        for cells in reader:
+            place, last = f"line {last + 1}", reader.line_num
+            if cells and len(cells) != len(header):
+                raise InputError(f"{where}, {place}: has {len(cells)} cells, and the header {len(header)}")
+            if cells:
+                yield place, dict(zip(header, cells, strict=True))
+    except csv.Error as error:
+        raise InputError(f"{where}, line {last + 1}: malformed CSV: {error}") from None
+
+
+def _parquet_rows(path: Path) -> Iterator[tuple[str, Row]]:
+    import pyarrow
+    import pyarrow.parquet
+
+    number = 0
+    try:
+        for batch in pyarrow.parquet.ParquetFile(path).iter_batches(batch_size=1024):
+            for row in batch.to_pylist():
+                number += 1
+                yield f"row {number}", row
+    except (pyarrow.ArrowException, ValueError, OverflowError) as error:  # the last two: a date beyond Python's
+        raise InputError(f"{path}: not a parquet file that can be read: {reason_of(error)}") from None
+
+
+def _hub_rows(source: Source) -> Iterator[tuple[str, Row]]:
+    import datasets
+
+    name, at = source.name, {"data_dir": source.data_dir, "revision": source.revision}
+    if source.stream or not _on_disk(name):
+        refuse_unreachable(f"data: {name}")
+    try:
+        splits = datasets.get_dataset_split_names(name, source.config, **at)
+        chosen = source.split or ("train" if "train" in splits else splits[0])
+        if chosen not in splits:
+            raise InputError(f"{name}: has no split {chosen!r}; there are: {', '.join(splits)}")
+        rows = datasets.load_dataset(name, source.config, split=chosen, streaming=source.stream, **at)
+        number = 0
+        for columns in rows.iter(batch_size=100):
+            for cells in zip(*columns.values(), strict=True):
+                number += 1
+                yield f"row {number} of {chosen}", dict(zip(columns, cells, strict=True))
+    except InputError:
+        raise
+    except Exception as error:
+        raise explained(error, name, "data", "dataset") from error
+
+
+def _on_disk(name: str) -> bool:
+    """Whether a hub data set was loaded before: then a hub that is out of reach is no hindrance."""
+    import datasets
+
+    return (Path(datasets.config.HF_DATASETS_CACHE) / name.replace("/", "___")).is_dir()

@@ -1,0 +1,152 @@
+"""Prompts as tokens, in batches: counted, cut from the left, put into the tokenizer's chat markup."""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from rlaif.core.errors import InputError
+from rlaif.core.schema import reason_of
+from rlaif.data.prompt_column import Message
+
+BATCH = 1024
+"""Texts a call of the tokenizer: enough to keep its threads busy, and few enough to hold."""
+
+
+@dataclass(slots=True)
+class Fitted:
+    """A text and its tokens, special ones included; `long`: whether it was over the limit."""
+
+    text: str
+    ids: list[int]
+    long: bool = False
+
+
+class Tokens:
+    """
+    A tokenizer with a limit.
+
+    Args:
+        tokenizer: of transformers, fast or slow.
+        limit: tokens of a text at most, special tokens not counted; None: any number.
+
+    """
+
+    def __init__(self, tokenizer: Any, limit: int | None) -> None:
+        self.tokenizer, self.limit = tokenizer, limit
+        self.chat = bool(getattr(tokenizer, "chat_template", None))
+        self._special = len(self.ids([""])[0]) - len(self.ids([""], special=False)[0])
+
+    def ids(self, texts: Sequence[str], *, special: bool = True) -> list[list[int]]:
+        """Tokenise texts with the tokenizer's own special tokens, or without any."""
+        return self._made(texts, special)["input_ids"] if texts else []
+
+    def _made(self, texts: Sequence[str], special: bool = True) -> Any:
+        return self.tokenizer(list(texts), add_special_tokens=special, return_attention_mask=False, verbose=False)
+
+    def fits(self, count: int) -> bool:
+        """Whether a text of so many tokens is within the limit."""
+        return self.limit is None or count <= self.limit
+
+    def marked_up(self, messages: Sequence[Message], where: str) -> str:
+        """Put a conversation into the chat template, which brings its own special tokens; an answer comes next."""
+        if not all(isinstance(message.get("role"), str) for message in messages):
+            raise InputError(f"{where}: a message has no role, and the tokenizer's chat template needs one")
+        try:
+            text = self.tokenizer.apply_chat_template(list(messages), tokenize=False, add_generation_prompt=True)
+        except Exception as error:
+            raise InputError(
+                f"{where}: the tokenizer's chat template refuses the messages: {reason_of(error)}"
+            ) from error
+        return str(text)
+
+    # --- too long ---------------------------------------------------------------------------------------------
+
+    def fitted(self, texts: Sequence[str], *, cut: bool = True) -> list[Fitted]:
+        """Tokenise texts, and cut the beginnings of those that are too long, or leave them as they are."""
+        if not texts:
+            return []
+        made = self._made(texts)
+        fitted = [Fitted(*pair) for pair in zip(texts, made["input_ids"], strict=True)]
+        if self.limit is None:
+            return fitted
+        for one in fitted:
+            one.long = not self.fits(len(one.ids) - self._special)
+        long = [i for i, one in enumerate(fitted) if one.long]
+        if cut and made.encodings:
+            self._cut([fitted[i] for i in long], [_offsets(made.encodings[i]) for i in long])
+        elif cut:
+            for i in long:
+                self._cut_by_halving(fitted[i])
+        return fitted
+
+    def _cut(self, long: list[Fitted], offsets: list[list[tuple[int, int]]]) -> None:
+        assert self.limit is not None
+        waiting = [(one, one.text, places, self.limit) for one, places in zip(long, offsets, strict=True)]
+        while waiting:  # a suffix may have other tokens than the text had there: then a few less are kept
+            for one, text, places, keep in waiting:
+                one.text = _suffix(text, places, keep)
+            again = []
+            for ids, (one, text, places, keep) in zip(
+                self.ids([one.text for one, *_ in waiting]), waiting, strict=True
+            ):
+                one.ids = ids
+                excess = len(ids) - self._special - self.limit
+                if excess > 0 and one.text:
+                    again.append((one, text, places, max(0, keep - excess)))
+            waiting = again
+
+    def _cut_by_halving(self, one: Fitted) -> None:
+        """Cut with a tokenizer that does not say where its tokens stand."""
+        start, end = 0, len(one.text)  # the text from `end` on fits
+        while end - start > 1:
+            middle = (start + end) // 2
+            if self.fits(len(self.ids([one.text[middle:]])[0]) - self._special):
+                end = middle
+            else:
+                start = middle
+        one.text = one.text[end:]
+        one.ids = self.ids([one.text])[0]
+
+    def last_of_turns(self, messages: Sequence[Message], counts: Sequence[int]) -> tuple[Message, ...]:
+        """
+        Leave out the oldest turns of a conversation that is too long.
+
+        A system message stays if it leaves room for the last turn. What is left begins with the user's turn. A last
+        turn that is too long on its own is returned alone, and whole: it is left to the caller to cut.
+        """
+        assert self.limit is not None
+        room = self.limit
+        head = messages[:1] if messages[0].get("role") == "system" and len(messages) > 1 else messages[:0]
+        if head and counts[0] + counts[-1] > room:
+            head = messages[:0]
+        room -= counts[0] if head else 0
+        first = len(messages)
+        while first > len(head) and counts[first - 1] <= room:
+            first -= 1
+            room -= counts[first]
+        first = min(first, len(messages) - 1)
+        while first < len(messages) - 1 and messages[first].get("role") != "user":
+            first += 1
+        return (*head, *messages[first:])
+
+
+def compact(ids: Sequence[int]) -> array[int]:
+    """Hold token ids in four bytes each."""
+    return array("i", ids)
+
+
+def _offsets(encoding: Any) -> list[tuple[int, int]]:
+    """Return where each token of a text begins and ends, without the special tokens around it."""
+    return [place for place, special in zip(encoding.offsets, encoding.special_tokens_mask, strict=True) if not special]
+
+
+def _suffix(text: str, offsets: Sequence[tuple[int, int]], keep: int) -> str:
+    """Return the end of a text from the first of its last `keep` tokens on that begins at a character of its own."""
+    for i in range(len(offsets) - keep, len(offsets)):
+        start = offsets[i][0]
+        if not i or offsets[i - 1][1] <= start:
+            return text[start:]
+    return ""

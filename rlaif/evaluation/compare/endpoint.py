@@ -1,0 +1,126 @@
+"""What a model behind an OpenAI-compatible endpoint answers; limits, retries and budget are those of remote judges."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+from rlaif.core.errors import InputError, RlaifError
+from rlaif.core.system.threads import side_by_side
+from rlaif.core.types import Estimate, Status
+from rlaif.evaluation.compare.sides import Endpoint
+from rlaif.judges.llm.backend import Answer, Ask
+from rlaif.judges.llm.dialect import dialect_of, negotiated
+from rlaif.judges.llm.pricing import list_price
+from rlaif.judges.openai.judge import OpenAIBackend, OpenAICard
+from rlaif.judges.remote.judge import Bill, Unanswered
+from rlaif.judges.remote.limits import OverBudget, Rates, Transient, gate
+from rlaif.judges.session import Session
+from rlaif.policy.model import Sampling
+
+CONCURRENCY = 16
+
+
+@dataclass(frozen=True, kw_only=True)
+class AskedCard(OpenAICard):
+    """Says where the endpoint is; messages name the side that it answers for, not a judge."""
+
+    @property
+    def who(self) -> str:
+        """The first words of a message."""
+        return self.name
+
+
+@dataclass(frozen=True)
+class Said:
+    """
+    What an endpoint said.
+
+    Args:
+        completion: empty where there is none.
+        ended: whether it ended by itself; None where there is none.
+        missing: why there is none, as the status of a judgement of it; None where there is one.
+        reason: in the endpoint's words.
+
+    """
+
+    completion: str
+    ended: bool | None
+    missing: Status | None = None
+    reason: str = ""
+
+
+class Speaker:
+    """
+    An endpoint that answers prompts, each as a user's message.
+
+    Its sampling has no seed that all servers know: asked again, it answers otherwise.
+
+    Raises:
+        InputError: the URL or the key is wrong, or a budget in USD meets a model without a price.
+
+    """
+
+    def __init__(self, endpoint: Endpoint, sampling: Sampling, session: Session) -> None:
+        nucleus = {} if sampling.top_p == 1 else {"top_p": sampling.top_p}
+        card = AskedCard(
+            adapter="openai", name=endpoint.where, model=endpoint.model, base_url=endpoint.url, prompt="",
+            api_key_env=endpoint.key, extra_body=nucleus,
+        )  # fmt: skip
+        self._where, self._sampling, self._session = endpoint.where, sampling, session
+        self._backend = OpenAIBackend(card)
+        self._dialect = dialect_of(self._backend)
+        self._gate = gate(self._backend.endpoint, self._backend.model)
+        self._gate.narrow(Rates(CONCURRENCY, None, None, card.total_timeout))
+        self._price = list_price(self._backend.model, "openai") if card.is_openais_own else None
+        if session.budget.usd is not None and self._price is None:
+            raise InputError(f"{endpoint.where}: a budget in USD needs a price, and none is known for {endpoint.model}")
+
+    def reach(self) -> None:
+        """Raise `InputError` where nothing listens."""
+        self._backend.reach()
+
+    def estimate(self, prompts: Sequence[str]) -> Estimate:
+        """Say what answering would take at most."""
+        tokens_in = sum(len(prompt) // 4 + 1 for prompt in prompts)
+        tokens_out = len(prompts) * self._sampling.max_new_tokens
+        usd = self._price.of(tokens_in, tokens_out) if self._price else None
+        return Estimate(len(prompts), tokens_in, tokens_out, usd)
+
+    def answers(self, prompts: Sequence[str], batch_size: int) -> Iterator[tuple[list[int], list[Said]]]:
+        """
+        Yield batches of answers with the places of their prompts.
+
+        Raises:
+            RlaifError: the budget is spent, or the endpoint cannot be reached for most of a batch.
+
+        """
+        for start in range(0, len(prompts), batch_size):
+            rows = list(range(start, min(start + batch_size, len(prompts))))
+            said = side_by_side(self._ask, [prompts[row] for row in rows], CONCURRENCY)
+            if any(one.missing == "over_budget" for one in said):
+                raise RlaifError("the budget is spent")
+            down = [one for one in said if one.missing in ("unavailable", "timeout")]
+            if 2 * len(down) > len(said):
+                raise RlaifError(f"{self._where}: the endpoint stayed down: {down[0].reason}")
+            yield rows, said
+
+    def _ask(self, prompt: str) -> Said:
+        bill = Bill(self._price, self._session.budget)
+        tokens = self._sampling.max_new_tokens
+
+        def ask(question: Ask) -> Answer:
+            pay = partial(bill.pay, partial(self._backend.ask, question), prompt, tokens)
+            return self._gate.call(pay, tokens=len(prompt) // 4 + 1 + tokens)
+
+        def question(_: object) -> Ask:
+            return Ask(prompt, "text", {}, tokens, self._sampling.temperature)
+
+        try:
+            answer = negotiated(("text",), self._dialect, "text", question, ask)
+        except (Transient, Unanswered, OverBudget) as error:
+            return Said("", None, error.status, str(error))
+        if answer.status not in ("ok", "truncated"):
+            return Said("", None, answer.status, answer.reason)
+        return Said(answer.text, answer.status == "ok")

@@ -1,0 +1,275 @@
+"""
+Two models, or what they have said, answer the same prompts: rows of samples.jsonl, as a training run has them.
+
+The model after comes first and the one before second: it is the reference, and scores the other's completions while it
+is there. No more than one model is in memory at a time.
+"""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import torch
+
+from rlaif.core.seeds import seed_of
+from rlaif.core.system.devices import computes_on, memory
+from rlaif.core.system.terminal import Progress
+from rlaif.core.types import Judge, Judgement, Sample
+from rlaif.data.prompts import Prompt
+from rlaif.evaluation.compare.comparison import SIDES, Comparison
+from rlaif.evaluation.compare.endpoint import Said, Speaker
+from rlaif.evaluation.compare.prompts import Place
+from rlaif.evaluation.compare.sides import Answerer, Endpoint, Model
+from rlaif.evaluation.measure import Measuring, Side
+from rlaif.evaluation.sampling import drawn
+from rlaif.judges.asking import Reading
+from rlaif.judges.scoring import told
+from rlaif.policy.likelihood import of_ids, of_texts
+from rlaif.policy.loading import load
+from rlaif.policy.model import Policy
+
+Row = dict[str, Any]
+
+LOWER = ("measuring", "--batch-size, --max-new-tokens or --max-prompt-tokens")
+
+
+def compared(
+    comparison: Comparison, judges: Sequence[Judge], how: Measuring, speakers: Mapping[str, Speaker]
+) -> list[Row]:
+    """
+    Have both sides answer and all judges read, and return the rows.
+
+    Raises:
+        InputError: an endpoint or a model does not do what is asked of it.
+        RlaifError: a judge or an endpoint stayed down, the budget is spent, or memory ran out.
+
+    """
+    work, places = Work(comparison, how, speakers), comparison.places
+    with memory(*LOWER), Reading(judges, how.patience, how.poll) as reading:
+        with Progress("answered", 2 * len(places)) as progress:
+            work.after(reading, progress)
+            work.before(reading, progress)
+        work.independent()
+        said = reading.result()
+    for number, name in enumerate(SIDES):
+        for place, side in enumerate(work.sides[name]):
+            side["judgements"] = _judgements(judges, side, said.get(number * len(places) + place))
+    by_seed = any(place.seed for place in places)
+    return [
+        {**_head(comparison, place, by_seed=by_seed), "before": before, "after": after}
+        for place, before, after in zip(places, work.sides["before"], work.sides["after"], strict=True)
+    ]
+
+
+def _head(comparison: Comparison, place: Place, *, by_seed: bool) -> Row:
+    """Return what a row says beside its sides."""
+    question = comparison.questions[place.question]
+    row: Row = {"prompt": question.text, "index": place.index}
+    if by_seed:
+        row["seed"] = place.seed
+    if question.toxicity is not None:
+        row["prompt_toxicity"] = question.toxicity
+    return row
+
+
+class Work:
+    """
+    A comparison while it is made.
+
+    Args:
+        comparison: who answers what.
+        how: they are made to.
+        speakers: of the sides that are endpoints, by the name of the side.
+
+    """
+
+    def __init__(self, comparison: Comparison, how: Measuring, speakers: Mapping[str, Speaker]) -> None:
+        self._of, self._how, self._speakers = comparison, how, speakers
+        self.sides: dict[str, list[Side]] = {name: [{}] * len(comparison.places) for name in SIDES}
+        self._drawn: dict[str, Drawn] = {}
+        self._own: list[float] = []
+
+    def after(self, reading: Reading, progress: Progress) -> None:
+        """Make the completions of the side after."""
+        with self._answered("after", reading, progress) as policy:
+            if policy is not None and self._of.by_ids:
+                self._own = self._scored(policy, "after", "after", self._how.sampling.temperature)
+
+    def before(self, reading: Reading, progress: Progress) -> None:
+        """Make the completions of the side before, and let its model, the reference, score all."""
+        with self._answered("before", reading, progress) as policy:
+            if policy is None:
+                return
+            if not self._of.by_ids:
+                self._score_texts(policy, "before", "reference")
+                for side in self.sides["before"]:
+                    side["kl"] = 0.0
+                return
+            temperature = self._how.sampling.temperature
+            for name in SIDES:
+                logprobs = self._scored(policy, "before", name, 1.0)
+                base = logprobs if temperature == 1 else self._scored(policy, "before", name, temperature)
+                own = self._own if name == "after" else base
+                for side, logprob, ours, theirs in zip(self.sides[name], logprobs, own, base, strict=True):
+                    side |= {"reference_logprob": logprob, "kl": ours - theirs}
+
+    def independent(self) -> None:
+        """Let a model that has nothing to do with either score both sides."""
+        if self._of.independent is not None:
+            with opened(self._of.independent) as policy:
+                self._score_texts(policy, "independent", "independent")
+
+    # --- answers ----------------------------------------------------------------------------------------------------
+
+    @contextmanager
+    def _answered(self, name: str, reading: Reading, progress: Progress) -> Iterator[Policy | None]:
+        """Make a side's completions and hand them to the judges; yield its model, where it is one of ours."""
+        answerer: Answerer = getattr(self._of, name)
+        hand_in = Handing(self._of, name, self.sides[name], reading, progress)
+        if isinstance(answerer, Model):
+            with opened(answerer) as policy:
+                self._drawn[name] = self._draw(policy, name, hand_in)
+                yield policy
+            return
+        if isinstance(answerer, Endpoint):
+            prompts = [self._of.questions[place.question].text for place in self._of.places]
+            for rows, said in self._speakers[name].answers(prompts, self._how.batch_size):
+                self._how.poll()
+                hand_in(rows, [_of_endpoint(one) for one in said])
+        else:
+            places = self._of.places
+            texts = [answerer.of(self._of.questions[place.question].text)[place.index] for place in places]
+            hand_in(list(range(len(texts))), [_side(text) for text in texts])
+        yield None
+
+    def _draw(self, policy: Policy, name: str, hand_in: Handing) -> Drawn:
+        """Sample the completions, each seed's as a training run samples its own."""
+        how, ids = self._how, self._ids(name)
+        policy.refuse_unfit([len(one) for one in ids], how.sampling.max_new_tokens)
+        made = Drawn([()] * len(ids))
+        for seed in sorted({place.seed for place in self._of.places}):
+            mine = [i for i, place in enumerate(self._of.places) if place.seed == seed]
+            prompts = [Prompt("", ids[i]) for i in mine]
+            for rows, tokens in drawn(
+                policy, prompts, how.sampling, seed=seed_of(how.seed + seed, "test"), batch_size=how.batch_size,
+                poll=how.poll,
+            ):  # fmt: skip
+                batch = [
+                    response[mask].tolist() for response, mask in zip(tokens.response_BR, tokens.mask_BR, strict=True)
+                ]
+                texts = policy.tokenizer.batch_decode(batch, skip_special_tokens=True)
+                places = [mine[row] for row in rows]
+                made.add(places, batch)
+                hand_in(places, [
+                    _side(text, len(one), one[-1] in policy.eos) for text, one in zip(texts, batch, strict=True)
+                ])  # fmt: skip
+        return made
+
+    # --- probabilities ----------------------------------------------------------------------------------------------
+
+    def _scored(self, policy: Policy, reader: str, name: str, temperature: float) -> list[float]:
+        """Return the log-probability of what a side sampled, in the batches in which it was sampled."""
+        ids, made = self._ids(reader), self._drawn[name]
+        found = [0.0] * len(made.ids)
+        for rows in made.batches:
+            self._how.poll()
+            given = [ids[row] for row in rows], [made.ids[row] for row in rows]
+            logprobs = of_ids(policy, *given, temperature, self._how.micro_batch_tokens)
+            for row, logprob in zip(rows, logprobs, strict=True):
+                found[row] = logprob
+        return found
+
+    def _score_texts(self, policy: Policy, reader: str, scorer: str) -> None:
+        """Let a model score both sides as texts in its own tokens: both alike, for a fair comparison."""
+        ids = self._ids(reader)
+        # Where a side was cut is not always known: then EOS counts on neither.
+        known = all(side["ended"] is not None for name in SIDES for side in self.sides[name])
+        for name in SIDES:
+            sides = self.sides[name]
+            ended = [side["ended"] if known else False for side in sides]
+            texts = [side["completion"] for side in sides]
+            how = self._how
+            found = of_texts(policy, ids, texts, ended, how.batch_size, how.micro_batch_tokens)
+            for side, one in zip(sides, found, strict=True):
+                if one is not None:
+                    side |= {f"{scorer}_logprob": one[0], f"{scorer}_tokens": one[1]}
+
+    def _ids(self, reader: str) -> list[Sequence[int]]:
+        """Return the tokens of each place's prompt, for one of its readers."""
+        return [self._of.questions[place.question].ids[reader] for place in self._of.places]
+
+
+@dataclass
+class Drawn:
+    """Sampled ids of each place, and which were sampled together."""
+
+    ids: list[Sequence[int]]
+    batches: list[list[int]] = field(default_factory=list)
+
+    def add(self, places: list[int], batch: Sequence[Sequence[int]]) -> None:
+        """Take a batch."""
+        self.batches.append(places)
+        for place, one in zip(places, batch, strict=True):
+            self.ids[place] = one
+
+
+@dataclass(frozen=True)
+class Handing:
+    """Takes completions of a side as they come, and has the judges read them."""
+
+    comparison: Comparison
+    name: str
+    sides: list[Side]
+    reading: Reading
+    progress: Progress
+
+    def __call__(self, places: Sequence[int], batch: Sequence[Side]) -> None:
+        """Take a batch of completions."""
+        questions = self.comparison.questions
+        first = SIDES.index(self.name) * len(self.comparison.places)
+        numbers, samples = [], []
+        for place, side in zip(places, batch, strict=True):
+            self.sides[place] = side
+            question = questions[self.comparison.places[place].question]
+            if not side.get("missing"):  # nobody is asked about what is not there
+                numbers.append(first + place)
+                samples.append(Sample(side["completion"], question.text, question.columns))
+        self.reading.begin(numbers, samples)
+        self.progress.advance(len(places))
+
+
+@contextmanager
+def opened(model: Model) -> Iterator[Policy]:
+    """Load a model, and let its memory go afterwards."""
+    device = computes_on()
+    loaded = load(model.source, device=device, tokenizer=model.tokenizer, where=model.where)
+    # Nothing is trained here, so that no copy of the weights has to be kept as the reference.
+    policy = Policy(replace(loaded, base_is_reference=True), where=model.where).to(device)
+    try:
+        yield policy
+    finally:
+        del policy, loaded
+        gc.collect()
+        if device.type != "cpu":
+            torch.accelerator.empty_cache()
+
+
+def _side(completion: str, tokens: int | None = None, ended: bool | None = None) -> Side:
+    return {"completion": completion, "tokens": tokens, "ended": ended, "kl": None, "reference_logprob": None}
+
+
+def _of_endpoint(said: Said) -> Side:
+    side = _side(said.completion, None, said.ended)
+    return side if said.missing is None else side | {"missing": said.missing, "reason": said.reason}
+
+
+def _judgements(judges: Sequence[Judge], side: Side, said: Mapping[str, Judgement] | None) -> dict[str, dict[str, Any]]:
+    """Return what judges said of a completion; of one that is missing, why they say nothing."""
+    if said is None:
+        reason = f"there is no completion: {side['reason']}"
+        said = {judge.name: Judgement(judge.name, None, status=side["missing"], reason=reason) for judge in judges}
+    return {name: told(judgement) for name, judgement in said.items()}

@@ -1,0 +1,165 @@
+"""Whom a comparison asks: a model that is loaded here, one behind an endpoint, or completions that were saved."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from rlaif.core.errors import InputError
+from rlaif.core.messages import text_of
+from rlaif.core.schema import shown
+from rlaif.data.reader import key_of
+from rlaif.data.rows import Row, Source
+from rlaif.policy.loading import base_of, config_of, read_tokenizer, refuse_speechless
+from rlaif.policy.model import refuse_unfit
+
+OPENAI = "openai:"
+
+
+@dataclass(frozen=True)
+class Model:
+    """
+    A causal or seq2seq model of transformers, or a LoRA adapter of one.
+
+    Args:
+        source: folder or hub id.
+        where: the first words of a message, such as `--before`.
+
+    """
+
+    source: str
+    where: str
+
+    @property
+    def name(self) -> str:
+        """What it is called in a report."""
+        return self.source
+
+    @cached_property
+    def tokenizer(self) -> Any:
+        """Its own; read before the model."""
+        return read_tokenizer(self.source, where=self.where)
+
+    def refuse_unfit(self, prompt_lengths: Sequence[int], max_new_tokens: int) -> None:
+        """Raise `InputError` where it does not generate text, or has too few positions; its weights are not loaded."""
+        base, _ = base_of(self.source, None, self.where)
+        config = config_of(base, None, self.where)
+        refuse_speechless(base, config, self.where)
+        refuse_unfit(config, prompt_lengths, max_new_tokens, self.where)
+
+
+@dataclass(frozen=True)
+class Endpoint:
+    """
+    A model behind an OpenAI-compatible endpoint: its words are known, its probabilities are not.
+
+    Args:
+        model: as the endpoint calls it.
+        url: as in http://localhost:8000/v1.
+        key: the variable that holds the key; None: OPENAI_API_KEY for OpenAI's own endpoint, none for others.
+        where: the first words of a message.
+
+    """
+
+    model: str
+    url: str
+    key: str | None
+    where: str
+
+    @property
+    def name(self) -> str:
+        """What it is called in a report."""
+        return f"{OPENAI}{self.model}@{self.url}"
+
+
+@dataclass(frozen=True)
+class Saved:
+    """
+    Completions that somebody has saved, by the hash of their prompts.
+
+    Args:
+        name: of the file.
+        where: the first words of a message.
+        completions: of each prompt, in the order of the file.
+        rows: what was said of each prompt first: `prompt` and the other columns.
+
+    """
+
+    name: str
+    where: str
+    completions: Mapping[bytes, Sequence[str]] = field(repr=False)
+    rows: Sequence[Row] = field(repr=False)
+
+    def of(self, prompt: str) -> Sequence[str]:
+        """Return the completions of a prompt; white space makes no other prompt of it."""
+        return self.completions.get(key_of(prompt), ())
+
+
+Answerer = Model | Endpoint | Saved
+
+
+def answerer_of(
+    ref: str | Path | Iterable[Mapping[str, Any]],
+    where: str,
+    *,
+    key: str | None = None,
+    columns: Mapping[str, str] | None = None,
+) -> Answerer:
+    """
+    Find out whom a name means, or raise `InputError`; completions are read, models are not loaded.
+
+    Args:
+        ref: hub id, folder, `openai:MODEL@URL`, a `.jsonl` of completions, or rows of them in memory.
+        where: the first words of a message.
+        key: the variable that holds an endpoint's key.
+        columns: new names of columns of saved completions.
+
+    """
+    if not isinstance(ref, str | Path):
+        if isinstance(ref, Mapping) or not isinstance(ref, Iterable):
+            raise InputError(f"{where}: should be a model, a .jsonl, or rows of completions, not {shown(ref)}")
+        rows = list(ref)
+        if wrong := [row for row in rows if not isinstance(row, Mapping)]:
+            raise InputError(f"{where}: rows of completions have a prompt and a completion: {shown(wrong[0])} has not")
+        return _saved("rows in memory", ((f"item {i}", dict(row)) for i, row in enumerate(rows)), where, columns)
+    name = str(ref)
+    if name.startswith(OPENAI):
+        model, at, url = name.removeprefix(OPENAI).rpartition("@")
+        if not at or not model or not url.startswith(("http://", "https://")):
+            raise InputError(
+                f"{where}: {shown(name)} should be openai:MODEL@URL, as openai:mine@http://localhost:8000/v1"
+            )
+        return Endpoint(model, url.rstrip("/"), key, where)
+    if name.endswith(".jsonl"):
+        return _saved(name, Source(name).rows(), where, columns)
+    if not name.strip():
+        raise InputError(f"{where}: is empty; name a hub id, a folder, openai:MODEL@URL or a .jsonl of completions")
+    if Path(name).is_file():
+        raise InputError(f"{where}: {name} is a file that holds no model; saved completions are a .jsonl")
+    return Model(name, where)
+
+
+def _saved(name: str, rows: Iterable[tuple[str, Row]], where: str, columns: Mapping[str, str] | None) -> Saved:
+    source = Source(name, columns or {})
+    found: dict[bytes, list[str]] = {}
+    first: list[Row] = []
+    for place, row in rows:
+        row = source.renamed(row, place)
+        sample = source.sample(row, place)
+        prompt = text_of(row.get("prompt"))
+        if prompt is None:
+            there = ", ".join(map(str, row))
+            raise InputError(
+                f"{where}: {name}, {place}: a saved completion needs its prompt, as text in the column 'prompt'; "
+                f"there are: {there}"
+            )
+        key = key_of(prompt)
+        if key not in found:
+            first.append({**sample.columns, "prompt": prompt})
+        found.setdefault(key, []).append(sample.completion)
+    if not found:
+        raise InputError(f"{where}: {name}: has no rows")
+    return Saved(name, where, found, first)

@@ -1,0 +1,1 @@
+"""Cards and questions: what a judge is made of, as data."""

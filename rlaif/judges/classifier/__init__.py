@@ -1,0 +1,1 @@
+"""Sequence classifiers and reward models of transformers as judges."""

@@ -1,0 +1,158 @@
+"""Judges made of judges: the aggregator. It combines scores, keeps no state, and knows no adapter."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from annotated_types import Ge, Le
+
+from rlaif.core.errors import InputError
+from rlaif.core.schema import Checked, check
+from rlaif.core.system.threads import side_by_side
+from rlaif.core.types import Estimate, Judge, Judgement, Sample, estimate_of, total
+from rlaif.judges.cards.card import Card, refuse_equal_names
+
+if TYPE_CHECKING:
+    from rlaif.judges.cards.card import Load
+
+
+@dataclass(frozen=True, kw_only=True)
+class PanelCard(Card):
+    """
+    The keys of `adapter: panel`.
+
+    `judges` lists cards, or `{judge: CARD, weight: 1, veto_below: 0.5}`. Mean and median are weighted; `min` and
+    `product` take each member whole, whatever its weight, so that `combine` alone may be swapped. `quorum` says how
+    many must answer: `all`, or a number, and then the weight moves to those who did (mean and median only).
+    """
+
+    judges: list[str | dict[str, Any]]
+    combine: Literal["mean", "min", "median", "product"] = "mean"
+    quorum: Literal["all"] | Annotated[int, Ge(1)] = "all"
+    measures: str = ""
+
+    def members(self) -> list[str | dict[str, Any]]:
+        """Name the judges it is made of."""
+        return [seat.judge for seat in seats_of(self)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Seat(Checked):
+    """A member's place in a panel."""
+
+    judge: str | dict[str, Any]
+    weight: Annotated[float, Ge(0)] = 1.0
+    veto_below: Annotated[float, Ge(0), Le(1)] | None = None
+
+
+def make(card: PanelCard, *, load: Load) -> Judge:
+    """Make a panel and its members."""
+    seats = seats_of(card)
+    judges = []
+    for i, seat in enumerate(seats):
+        try:
+            judges.append(load(seat.judge))
+        except InputError as error:
+            raise InputError(f"judge {card.name}: judges.{i}: {error}") from error
+    refuse_equal_names(judges, f"judge {card.name}")
+    return Panel(card, seats, judges)
+
+
+def seats_of(card: PanelCard) -> list[Seat]:
+    """Read the members of a panel, and refuse what cannot act together."""
+    where = f"judge {card.name}"
+    seats = []
+    for i, member in enumerate(card.judges):
+        is_seat = isinstance(member, Mapping) and "adapter" not in member
+        seats.append(check(Seat, member if is_seat else {"judge": member}, f"{where}: judges.{i}"))
+    if not seats:
+        raise InputError(f"{where}: judges: a panel needs a member")
+    if not any(seat.weight for seat in seats):
+        raise InputError(f"{where}: all weights are 0")
+    if card.quorum != "all" and card.combine not in ("mean", "median"):
+        raise InputError(f"{where}: quorum: {card.quorum} fits combine: mean or median; {card.combine} needs all")
+    if card.quorum != "all" and card.quorum > len(seats):
+        raise InputError(f"{where}: quorum: {card.quorum} of {len(seats)} members can never answer")
+    return seats
+
+
+class Panel:
+    """A `Judge` that asks its members side by side and combines their scores."""
+
+    has_logit = False
+
+    def __init__(self, card: PanelCard, seats: Sequence[Seat], judges: Sequence[Judge]) -> None:
+        self.name = card.name
+        kinds = {judge.measures for judge in judges}
+        self.measures = card.measures or (kinds.pop() if len(kinds) == 1 else "quality")
+        self.remote = any(judge.remote for judge in judges)
+        self.reads = frozenset().union(*(judge.reads for judge in judges))
+        rules = tuple((seat.weight, seat.veto_below) for seat in seats)
+        self.identity: Hashable = ("panel", card.combine, card.quorum, tuple(judge.identity for judge in judges), rules)
+        self.judges = tuple(judges)
+        self._seats = tuple(seats)
+        self._combine = card.combine
+        self._needed = len(seats) if card.quorum == "all" else card.quorum
+
+    def __call__(self, samples: Sequence[Sample]) -> list[Judgement]:
+        """Ask all members at once, then combine what they said of each sample."""
+        columns = side_by_side(lambda judge: judge(samples), self.judges)
+        return [self.combined(parts) for parts in zip(*columns, strict=True)] if samples else []
+
+    def estimate(self, samples: Sequence[Sample]) -> Estimate:
+        """Say what the members would take at most, together."""
+        return sum((estimate_of(judge, samples) for judge in self.judges), Estimate())
+
+    def combined(self, parts: Sequence[Judgement]) -> Judgement:
+        """Combine the members' judgements of one sample, in the order of the seats."""
+        usage = total([part.usage for part in parts])
+        answered = [(seat, part.score) for seat, part in zip(self._seats, parts, strict=True) if part.score is not None]
+        silent = [part for part in parts if part.score is None]
+        vetoes_missing = any(
+            part.score is None and seat.veto_below is not None for seat, part in zip(self._seats, parts, strict=True)
+        )
+        weightless = self._combine in ("mean", "median") and not any(seat.weight for seat, _ in answered)
+        if vetoes_missing or len(answered) < self._needed or weightless:
+            reason = "; ".join(f"{part.judge} abstained: {part.status}" for part in silent)
+            return Judgement(self.name, None, status=silent[0].status, reason=reason, usage=usage, parts=tuple(parts))
+        score = combine(self._combine, [score for _, score in answered], [seat.weight for seat, _ in answered])
+        reasons = [f"{part.judge} abstained: {part.status}" for part in silent]
+        for seat, part in zip(self._seats, parts, strict=True):
+            if seat.veto_below is not None and part.score is not None and part.score < seat.veto_below:
+                reasons.append(f"capped by {part.judge}: {part.score:.3g} is below {seat.veto_below:g}")
+                score = min(score, part.score)
+        reasons += [f"{part.judge} {part.reason}" for part in parts if part.shortened]
+        shortened = any(part.shortened for part in parts)
+        return Judgement(
+            self.name, score, reason="; ".join(reasons), usage=usage, parts=tuple(parts), shortened=shortened
+        )
+
+
+def combine(how: str, scores: Sequence[float], weights: Sequence[float]) -> float:
+    """Combine scores in [0, 1] into one, the same to the last bit in whatever order they come."""
+    if how == "min":
+        return min(scores)
+    if how == "product":
+        return math.prod(sorted(scores))
+    heaviest = max(weights)  # the sum of huge weights is beyond a float
+    shares = [weight / heaviest for weight in weights]
+    if how == "median":
+        return _weighted_median(scores, shares)
+    mean = math.fsum(share * score for share, score in zip(shares, scores, strict=True)) / math.fsum(shares)
+    return min(max(mean, min(scores)), max(scores))  # rounding must not leave the members' range
+
+
+def _weighted_median(scores: Sequence[float], weights: Sequence[float]) -> float:
+    """Return the score with half of the weight on either side; between two such scores, their mean."""
+    ordered = sorted((score, weight) for score, weight in zip(scores, weights, strict=True) if weight)
+    half = math.fsum(weight for _, weight in ordered) / 2
+    for i, (score, _) in enumerate(ordered):
+        below = math.fsum(weight for _, weight in ordered[: i + 1])
+        if below > half:
+            return score
+        if below == half:
+            return (score + ordered[i + 1][0]) / 2
+    return ordered[-1][0]

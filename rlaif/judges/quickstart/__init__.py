@@ -1,0 +1,1 @@
+"""The embedded default: a policy, judges and prompts that need no network."""

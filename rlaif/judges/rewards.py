@@ -1,0 +1,271 @@
+"""
+What training learns from: judges and functions, asked while completions still come, their answers as rewards.
+
+A judge that is asked over a network gets each completion as it ends, so that its latency hides behind the
+generation; one that runs here gets the finished batch. An abstention is None and stays None.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+from rlaif.core.errors import InputError
+from rlaif.core.schema import shown
+from rlaif.core.system.threads import NAME as THREAD
+from rlaif.core.types import Judge, Sample, Status, Usage
+from rlaif.data.prompts import Prompt
+from rlaif.judges.asking import _DOWN, Poll, is_down
+from rlaif.judges.cards.card import CardRef, refuse_equal_names
+from rlaif.judges.python import RewardFunction
+from rlaif.judges.registry import judge_of
+from rlaif.judges.scoring import judged
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """What one source said of one sample: a reward to learn from, or None, and the score to be shown."""
+
+    reward: float | None
+    score: float | None
+    status: Status
+    usage: Usage
+    reason: str = ""
+
+
+class Source(Protocol):
+    """Where rewards come from."""
+
+    name: str
+    measures: str
+    remote: bool
+    reads: frozenset[str]
+
+    def ask(self, samples: Sequence[Sample], completion_ids: Sequence[Sequence[int]]) -> list[Verdict]:
+        """Return a verdict for each sample."""
+        ...
+
+
+class JudgeSource:
+    """A judge: its logit or its score is the reward."""
+
+    def __init__(self, judge: Judge, reward: Literal["auto", "logit", "score"]) -> None:
+        if reward == "logit" and not judge.has_logit:
+            raise InputError(f"judge {judge.name} has no logit; take reward: score, or auto")
+        self.judge = judge
+        self.name, self.measures, self.remote, self.reads = judge.name, judge.measures, judge.remote, judge.reads
+        self._use_logit = judge.has_logit and reward != "score"
+
+    def ask(self, samples: Sequence[Sample], completion_ids: Sequence[Sequence[int]]) -> list[Verdict]:
+        """Ask the judge."""
+        return [
+            Verdict(j.logit if self._use_logit and not j.abstained else j.score, j.score, j.status, j.usage, j.reason)
+            for j in judged(self.judge, samples)
+        ]
+
+
+class FunctionSource:
+    """A function of TRL's contract: what it returns is the reward, and stands for the score too."""
+
+    measures = "quality"
+    remote = False
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        self.name = str(getattr(function, "__name__", type(function).__name__))
+        self._function = RewardFunction(function, f"reward function {self.name}")
+        self.reads = self._function.reads
+
+    def ask(self, samples: Sequence[Sample], completion_ids: Sequence[Sequence[int]]) -> list[Verdict]:
+        """Call the function once with all samples."""
+        start = time.perf_counter()
+        numbers = self._function(samples, completion_ids=completion_ids)
+        usage = Usage(seconds=(time.perf_counter() - start) / max(1, len(samples)))
+        return [Verdict(number, number, "declined" if number is None else "ok", usage) for number in numbers]
+
+
+class Rewards:
+    """
+    All sources with their weights.
+
+    Args:
+        sources: a judge, a card, a function of TRL's contract, or a list of them.
+        weights: one for each; by default 1.
+        reward: what is learned from a judge.
+
+    Raises:
+        InputError: a source is none of these, two have one name, or there are not as many weights.
+
+    """
+
+    def __init__(
+        self,
+        sources: Any,
+        weights: Sequence[float] | None = None,
+        reward: Literal["auto", "logit", "score"] = "auto",
+    ) -> None:
+        listed = sources if isinstance(sources, list | tuple) else [sources]
+        if not listed:
+            raise InputError("reward_funcs: is empty; name a judge or a function")
+        self.sources = [_source(source, reward) for source in listed]
+        refuse_equal_names(self.sources, "reward_funcs")
+        self.any_remote = any(source.remote for source in self.sources)
+        self.weights = list(weights) if weights is not None else [1.0] * len(self.sources)
+        if len(self.weights) != len(self.sources):
+            raise InputError(f"reward_weights: {len(self.weights)} weights for {len(self.sources)} reward_funcs")
+
+    def refuse_lacking(self, prompts: Sequence[Prompt]) -> None:
+        """Raise `InputError` where a source reads a column that a prompt does not have."""
+        for source in self.sources:
+            refuse_lacking(source, prompts)
+
+    def load(self) -> None:
+        """Load what the sources need, so that a missing file is found before the first step."""
+        for source in self.sources:
+            if isinstance(source, JudgeSource):
+                judged(source.judge, [])
+
+    def begin(self, count: int) -> Pending:
+        """Wait for so many completions."""
+        return Pending(self, count)
+
+    def combined(self, verdicts: Sequence[Sequence[Verdict]]) -> list[float | None]:
+        """Return the weighted sum of each sample's rewards; where one source abstained there is none."""
+        rows = zip(*verdicts, strict=True)
+        return [
+            None if any(v.reward is None for v in row)
+            else sum(weight * v.reward for weight, v in zip(self.weights, row, strict=True))
+            for row in rows
+        ]  # fmt: skip
+
+
+def refuse_lacking(judge: Source | Judge, prompts: Sequence[Prompt]) -> None:
+    """Raise `InputError` where a judge reads a column that a prompt does not have."""
+    for prompt in prompts:
+        for column in sorted(judge.reads - {"prompt"} - prompt.columns.keys()):
+            there = ", ".join(prompt.columns) or "none beside the prompt"
+            raise InputError(f"judge {judge.name} needs the column {column!r} of the data; there are: {there}")
+
+
+class Pending:
+    """The judgements of a batch that is still being written."""
+
+    def __init__(self, rewards: Rewards, count: int) -> None:
+        self._sources = rewards.sources
+        self._samples: list[Sample | None] = [None] * count
+        self._ids: list[Sequence[int]] = [()] * count
+        self._remote = [source for source in self._sources if source.remote]
+        self._asked: dict[tuple[int, int], Future[Verdict]] = {}
+        self._equal: dict[tuple[int, str, str, str], Future[Verdict]] = {}
+        self._pool = ThreadPoolExecutor(max(1, min(count * len(self._remote), 512)), thread_name_prefix=THREAD)
+
+    def completed(self, row: int, sample: Sample, ids: Sequence[int]) -> None:
+        """Say that a completion has ended: remote judges begin at once. Equal samples are asked once."""
+        self._samples[row], self._ids[row] = sample, ids
+        for number, source in enumerate(self._sources):
+            if source.remote:
+                same = (number, *_identity(sample))
+                if same not in self._equal:
+                    self._equal[same] = self._pool.submit(_one, source, sample, ids)
+                self._asked[number, row] = self._equal[same]
+
+    @property
+    def samples(self) -> list[Sample]:
+        """The completions that have ended, in the order of the prompts."""
+        return [sample for sample in self._samples if sample is not None]
+
+    def result(self, *, patience: float = 0.0, poll: Poll = lambda: None) -> list[list[Verdict]]:
+        """
+        Return the verdicts of each source on each sample, in order.
+
+        Args:
+            patience: seconds to wait for a judge that is down, asking again, before its abstentions stand.
+            poll: called while waiting; what it raises ends the wait.
+
+        """
+        samples = self.samples
+        assert len(samples) == len(self._samples), "a completion is missing"
+        try:
+            verdicts = []
+            for number, source in enumerate(self._sources):
+                if source.remote:
+                    asked = [self._asked[number, row] for row in range(len(samples))]
+                    said = _settled(asked, poll)
+                    verdicts.append(_paid_once(self._persevered(source, samples, said, patience, poll)))
+                else:
+                    poll()
+                    verdicts.append(source.ask(samples, self._ids))
+            return verdicts
+        finally:
+            self.cancel()
+
+    def cancel(self) -> None:
+        """Ask no further; what is being asked comes to its end by itself."""
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+    def _persevered(
+        self, source: Source, samples: Sequence[Sample], verdicts: list[Verdict], patience: float, poll: Poll
+    ) -> list[Verdict]:
+        """Ask a judge that is down again and again, ever more rarely, until it answers or patience ends."""
+        deadline, pause = time.monotonic() + patience, 1.0
+        while is_down(verdicts) and (left := deadline - time.monotonic()) > 0:
+            _rest(min(pause, left), poll)
+            pause = min(2 * pause, 30.0)
+            rows = [row for row, verdict in enumerate(verdicts) if verdict.status in _DOWN]
+            first = {_identity(samples[row]): row for row in reversed(rows)}
+            asked = {row: self._pool.submit(_one, source, samples[row], self._ids[row]) for row in first.values()}
+            _settled(list(asked.values()), poll)
+            for row in rows:
+                verdicts[row] = asked[first[_identity(samples[row])]].result()
+        return verdicts
+
+
+def _paid_once(verdicts: Sequence[Verdict]) -> list[Verdict]:
+    """Let the first of equal samples, which share a verdict, carry what it cost."""
+    first = {id(verdict): row for row, verdict in reversed(list(enumerate(verdicts)))}
+    free = Usage(attempts=0)
+    return [v if first[id(v)] == row else replace(v, usage=free) for row, v in enumerate(verdicts)]
+
+
+def cost(verdicts: Sequence[Sequence[Verdict]]) -> float | None:
+    """Return the USD of a batch, None where a price is unknown."""
+    prices = [verdict.usage.usd for said in verdicts for verdict in said]
+    return None if None in prices else sum(price for price in prices if price is not None)
+
+
+def _source(source: Any, reward: Literal["auto", "logit", "score"]) -> Source:
+    if isinstance(source, str | Path | Mapping) or hasattr(source, "has_logit"):
+        card: CardRef | Judge = source
+        return JudgeSource(judge_of(card), reward)
+    if callable(source):
+        return FunctionSource(source)
+    raise InputError(f"reward_funcs: should be judges, cards or functions, not {shown(source)}")
+
+
+def _identity(sample: Sample) -> tuple[str, str, str]:
+    """Return what makes two samples the same one for a judge."""
+    return sample.prompt, sample.completion, repr(sample.columns)
+
+
+def _one(source: Source, sample: Sample, ids: Sequence[int]) -> Verdict:
+    return source.ask([sample], [ids])[0]
+
+
+def _settled(asked: Sequence[Future[Verdict]], poll: Poll) -> list[Verdict]:
+    waiting = set(asked)
+    while waiting:
+        done, waiting = wait(waiting, timeout=0.2, return_when="FIRST_EXCEPTION")
+        for future in done:
+            future.result()  # raises what stopped it, also where another still hangs
+        poll()
+    return [future.result() for future in asked]
+
+
+def _rest(seconds: float, poll: Poll) -> None:
+    end = time.monotonic() + seconds
+    while (left := end - time.monotonic()) > 0:
+        poll()
+        time.sleep(min(0.2, left))

@@ -1,0 +1,110 @@
+"""Texts in, judgements out: at once from Python, in chunks for files that do not fit into memory."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import fields
+from functools import partial
+from typing import Any
+
+from rlaif.core.errors import InputError, JudgeBug, RlaifError
+from rlaif.core.schema import reason_of
+from rlaif.core.system.files import as_line
+from rlaif.core.system.threads import side_by_side
+from rlaif.core.types import Judge, Judgement, Sample, Usage
+from rlaif.data.rows import in_memory
+from rlaif.judges.cards.card import CardRef
+from rlaif.judges.plugins import location_of
+from rlaif.judges.registry import judge_of
+
+CHUNK_ROWS, CHUNK_CHARACTERS = 4096, 8_000_000
+"""Enough for length-sorted batches to have hardly any padding, and a bound on memory."""
+
+
+USAGE = tuple(field.name for field in fields(Usage))
+
+
+def score(texts_or_samples: Iterable[Any], judge: CardRef | Judge) -> list[Judgement]:
+    """
+    Score texts by one judge: `rlaif.score(["You are kind."], judge="toxicity")[0].score`.
+
+    Args:
+        texts_or_samples: texts, `Sample`s, or mappings with `completion` and, where the judge reads it, `prompt`.
+        judge: a card's name or path, a card as a mapping, or a judge.
+
+    Returns:
+        A judgement for each, in order; `score` is in [0, 1], 1 = best, or None where the judge abstained.
+
+    Raises:
+        InputError: the card is wrong, or an item is no text.
+        JudgeBug: the judge broke its contract.
+
+    """
+    samples = in_memory(texts_or_samples)
+    return judged(judge_of(judge), samples)
+
+
+def judged(judge: Judge, samples: Sequence[Sample]) -> list[Judgement]:
+    """Ask a judge; what it raises (a bug of its own, memory that is not there) is told with its name."""
+    try:
+        judgements = judge(samples)
+    except RlaifError:
+        raise
+    except (Exception, SystemExit) as error:
+        what = f"{type(error).__name__}: {reason_of(error)}"
+        raise JudgeBug(f"judge {judge.name} raised at {location_of(error)}: {what}") from error
+    if len(judgements) != len(samples):
+        raise JudgeBug(f"judge {judge.name}: returned {len(judgements)} judgements for {len(samples)} samples")
+    return judgements
+
+
+def judged_in_chunks(
+    samples: Iterable[Sample], judges: Sequence[Judge]
+) -> Iterator[tuple[list[Sample], list[list[Judgement]]]]:
+    """Yield chunks of samples with each judge's judgements of them; the judges work side by side."""
+    for chunk in chunks(samples):
+        yield chunk, side_by_side(partial(judged, samples=chunk), judges)
+
+
+def chunks(samples: Iterable[Sample]) -> Iterator[list[Sample]]:
+    """Cut a stream into lists that hold a bounded number of rows and characters."""
+    chunk: list[Sample] = []
+    characters = 0
+    try:
+        for sample in samples:
+            chunk.append(sample)
+            characters += len(sample.completion) + len(sample.prompt) + sum(map(_length, sample.columns.values()))
+            if len(chunk) == CHUNK_ROWS or characters >= CHUNK_CHARACTERS:
+                yield chunk
+                chunk, characters = [], 0
+    except InputError:  # a stream is checked as it comes: what came before the wrong row counts
+        if chunk:
+            yield chunk
+        raise
+    if chunk:
+        yield chunk
+
+
+def _length(value: Any) -> int:
+    return len(value) if isinstance(value, str) else 0
+
+
+def row_of(sample: Sample, judgement: Judgement) -> str:
+    """Return the JSON line of one sample and judge: UTF-8 text as it is, lone surrogates escaped."""
+    row = {"prompt": sample.prompt, "completion": sample.completion, **told(judgement)}
+    return as_line(row)
+
+
+def told(judgement: Judgement) -> dict[str, Any]:
+    """Return a judgement as the mapping that is written to files."""
+    return {
+        "judge": judgement.judge,
+        "score": judgement.score,
+        "logit": judgement.logit,
+        "raw": judgement.raw,
+        "status": judgement.status,
+        "reason": judgement.reason,
+        "shortened": judgement.shortened,
+        "parts": [told(part) for part in judgement.parts],
+        "usage": {name: getattr(judgement.usage, name) for name in USAGE},  # asdict takes ten times as long
+    }

@@ -1,0 +1,105 @@
+"""How likely a model finds completions: what perplexity and KL are computed from."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from rlaif.core.errors import InputError
+from rlaif.policy.model import Policy, Scored
+from rlaif.policy.tokens import Tokens, micro_batches, padded
+
+Ids = Sequence[int]
+
+
+def sums(policy: Policy, tokens: Tokens, temperature: float) -> Tensor:
+    """Return the log-probability of each completion, in nats, [B], float64."""
+    with _at(policy, temperature):
+        scored: Scored = policy(tokens)
+    return scored.logprobs.double().sum(1)
+
+
+@torch.no_grad()
+def of_ids(
+    policy: Policy, prompts: Sequence[Ids], completions: Sequence[Ids], temperature: float, micro_batch_tokens: int
+) -> list[float]:
+    """
+    Return the log-probability of each completion given its prompt, in nats.
+
+    Args:
+        policy: the model.
+        prompts: ids, special tokens and chat markup included.
+        completions: ids, none without a token; EOS included where there is one.
+        temperature: divides the logits.
+        micro_batch_tokens: tokens of a forward pass.
+
+    """
+    whole = Tokens(*padded(prompts, policy.pad, policy.device), *padded(completions, policy.pad, policy.device))
+    found = [math.nan] * len(prompts)
+    for piece in micro_batches(whole.lengths, micro_batch_tokens):
+        for place, logprob in zip(piece, sums(policy, whole.rows(piece), temperature).tolist(), strict=True):
+            found[place] = logprob
+    return found
+
+
+def of_texts(
+    policy: Policy,
+    prompts: Sequence[Ids],
+    texts: Sequence[str],
+    ended: Sequence[bool | None],
+    batch_size: int,
+    micro_batch_tokens: int,
+) -> list[tuple[float, int] | None]:
+    """
+    Return log-probability in nats and number of tokens of texts that were written with another tokenizer, or by hand.
+
+    A text is tokenised apart from its prompt; EOS counts where it is known that the text ended by itself.
+
+    Returns:
+        None for a text without a token, and for one that does not fit into the model's positions.
+
+    """
+    made: list[list[int]] = []
+    for start in range(0, len(texts), 1024):
+        # JSON can hold lone surrogates, and no tokenizer reads them.
+        batch = [text.encode(errors="replace").decode() for text in texts[start : start + 1024]]
+        made += policy.tokenizer(batch, add_special_tokens=False, return_attention_mask=False, verbose=False)[
+            "input_ids"
+        ]
+    ids = [[*one, policy.eos[0]] if end else one for one, end in zip(made, ended, strict=True)]
+    fit = [i for i, one in enumerate(ids) if one and _fits(policy, prompts[i], one)]
+    fit.sort(key=lambda i: len(prompts[i]) + len(ids[i]))
+    found: list[tuple[float, int] | None] = [None] * len(texts)
+    for start in range(0, len(fit), batch_size):
+        rows = fit[start : start + batch_size]
+        given = [prompts[row] for row in rows], [ids[row] for row in rows]
+        for row, logprob in zip(rows, of_ids(policy, *given, 1.0, micro_batch_tokens), strict=True):
+            found[row] = (logprob, len(ids[row]))
+    return found
+
+
+def _fits(policy: Policy, prompt: Ids, completion: Ids) -> bool:
+    try:
+        policy.refuse_unfit([len(prompt)], len(completion))
+    except InputError:
+        return False
+    return True
+
+
+def same_tokens(one: Any, other: Any) -> bool:
+    """Whether two tokenizers give the same ids to the same tokens: then completions can be compared token by token."""
+    return bool(one.get_vocab() == other.get_vocab() and one.eos_token_id == other.eos_token_id)
+
+
+@contextmanager
+def _at(policy: Policy, temperature: float) -> Iterator[None]:
+    own, policy.temperature = policy.temperature, temperature
+    try:
+        yield
+    finally:
+        policy.temperature = own

@@ -1,0 +1,306 @@
+"""
+The policy: a causal or seq2seq model, a value head on its trunk, and the reference that it started from.
+
+Dropout is off everywhere, or the ratio of the first mini-batch would not be 1. Log-probabilities are float32 and of
+the distribution that is sampled from, at its temperature.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
+from copy import deepcopy
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from rlaif.core.errors import InputError
+from rlaif.policy.attention import speed_up
+from rlaif.policy.generation.transformers import Sampling, drawing, sampled, watching
+from rlaif.policy.loading import Loaded, end_tokens
+from rlaif.policy.output_layer import LogitsHead, before_head
+from rlaif.policy.parts import copies, inner, recompute, recomputes, trainable, width, without_head
+from rlaif.policy.saving import save
+from rlaif.policy.tokens import Tokens, padded
+
+__all__ = ["Policy", "Sampling", "Scored"]
+
+
+class Scored(NamedTuple):
+    """What the policy says of response tokens, each [B, R], float32, 0 where there is no token."""
+
+    logprobs: Tensor
+    values: Tensor
+    entropies: Tensor | None
+
+
+class Policy(nn.Module):
+    """
+    A model that is trained, its value head, and its reference.
+
+    Args:
+        loaded: the model with its tokenizer.
+        temperature: of sampling and of all log-probabilities.
+        critic: `shared`, a value head on the policy's trunk; or `separate`, one on a copy of it.
+        gradient_checkpointing: recompute activations in the backward pass.
+        where: the first words of a message.
+
+    """
+
+    def __init__(
+        self,
+        loaded: Loaded,
+        *,
+        temperature: float = 1.0,
+        critic: str = "shared",
+        gradient_checkpointing: bool = False,
+        where: str = "policy.model",
+    ) -> None:
+        super().__init__()
+        self.model, self.tokenizer = loaded.model.eval(), loaded.tokenizer
+        self.temperature = temperature
+        self.is_seq2seq: bool = self.model.config.is_encoder_decoder
+        self.eos = end_tokens(self.model, self.tokenizer, where)
+        pad = self.tokenizer.pad_token_id
+        self.pad: int = self.eos[0] if pad is None else pad  # masks are explicit: any id will do
+        self._dtype = loaded.dtype
+        speed_up(inner(self.model), loaded.dtype)
+        self._head = LogitsHead(inner(self.model))
+        self.critic = without_head(deepcopy(self.model)) if critic == "separate" else None
+        self.value_head = nn.Linear(width(self.model), 1)  # at zero: the first values are no noise
+        nn.init.zeros_(self.value_head.weight)
+        nn.init.zeros_(self.value_head.bias)
+        if gradient_checkpointing:
+            for model in filter(None, (self.model, self.critic)):
+                recompute(inner(model))
+        self._reference = None if loaded.base_is_reference else copies(self.model)
+        self._probe(where)
+
+    # --- forward --------------------------------------------------------------------------------------------------
+
+    def forward(self, tokens: Tokens, encoded: Tensor | None = None, *, entropies: bool = False) -> Scored:
+        """
+        Return log-probability, value and, if asked, entropy at each response token.
+
+        A value is of the state before its token. Every row needs a token.
+
+        Args:
+            tokens: prompts and responses.
+            encoded: encoder states [B, P, d] of these prompts by these weights, to save making them again.
+            entropies: of the distributions over the vocabulary, in nats.
+
+        """
+        mask_BR = tokens.mask_BR
+        with self._autocast():
+            hidden_Nd = self._hidden(self.model, tokens, encoded)
+            states_Nd = hidden_Nd if self.critic is None else self._hidden(self.critic, tokens, None)
+            ids_N = tokens.response_BR[mask_BR]
+            logprobs_N, entropies_N = self._head.logprobs(hidden_Nd, ids_N, self.temperature, entropies)
+        values_N = self._values(states_Nd)
+        entropies_BR = None if entropies_N is None else _scattered(entropies_N, mask_BR)
+        return Scored(_scattered(logprobs_N, mask_BR), _scattered(values_N, mask_BR), entropies_BR)
+
+    def _hidden(self, model: Any, tokens: Tokens, encoded: Tensor | None) -> Tensor:
+        """Return the hidden states from which the response tokens are predicted, as rows: [N, d]."""
+        mask_BR = tokens.mask_BR
+        with before_head(inner(model)) as hidden:
+            if self.is_seq2seq:
+                given = {"input_ids": tokens.prompt_BP} if encoded is None else _encoder_outputs(encoded)
+                # Teacher forcing: the decoder is given its start token, and each token but the last.
+                start_B1 = torch.full_like(tokens.response_BR[:, :1], self._decoder_start)
+                decoder_BR = torch.cat([start_B1, tokens.response_BR[:, :-1]], 1)
+                model(attention_mask=tokens.prompt_mask_BP, decoder_input_ids=decoder_BR, use_cache=False, **given)
+                return hidden[0][mask_BR]
+            ids_BT, starts_B = tokens.packed()
+            # Causal attention sees no padding on the right, so the mask is of ones, which is the fast path; without
+            # one, transformers warns of padding.
+            model(input_ids=ids_BT, attention_mask=torch.ones_like(ids_BT), use_cache=False)
+        rows, columns = mask_BR.nonzero(as_tuple=True)
+        return hidden[0][rows, starts_B[rows] + columns - 1]
+
+    def _values(self, states_Nd: Tensor) -> Tensor:
+        """Return the values of states; normalised, because their size differs by orders between architectures."""
+        states_Nd = states_Nd.float()
+        scaled_Nd = states_Nd * torch.rsqrt(states_Nd.pow(2).mean(-1, keepdim=True) + 1e-12)
+        value_N1: Tensor = self.value_head(scaled_Nd)
+        return value_N1.squeeze(-1)
+
+    @contextmanager
+    def as_reference(self) -> Iterator[None]:
+        """Let the model be what it was before training: its adapter off, or the frozen weights in their place."""
+        if self._reference is None:
+            with self.model.disable_adapter():
+                yield
+            return
+        trained = {name: parameter.data for name, parameter in trainable(self.model)}
+        for name, parameter in trainable(self.model):
+            parameter.data = self._reference[name] = self._reference[name].to(parameter.device)
+        try:
+            yield
+        finally:
+            for name, parameter in trainable(self.model):
+                parameter.data = trained[name]
+
+    @contextmanager
+    def learning(self) -> Iterator[None]:
+        """Let activations be recomputed and LoRA's own dropout act, as is right in a learning pass only."""
+        modules = [module for name, module in self.named_modules() if recomputes(module) or "lora_dropout" in name]
+        for module in modules:
+            module.training = True
+        try:
+            yield
+        finally:
+            for module in modules:
+                module.training = False
+
+    # --- generation -----------------------------------------------------------------------------------------------
+
+    @torch.no_grad()
+    def encode(self, prompts: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor] | None:
+        """Return a seq2seq model's encoder states [B, P, d] and the mask [B, P] of prompts; None for a causal one."""
+        if not self.is_seq2seq:
+            return None
+        ids_BP, mask_BP = padded(prompts, self.pad, self.device)
+        with self._autocast():
+            states_BPd: Tensor = inner(self.model).get_encoder()(input_ids=ids_BP, attention_mask=mask_BP)[0]
+        return states_BPd, mask_BP
+
+    @torch.no_grad()
+    def generate(
+        self,
+        prompts: Sequence[Sequence[int]],
+        sampling: Sampling,
+        *,
+        encoded: tuple[Tensor, Tensor] | None = None,
+        watch: Callable[[Tensor], bool] | None = None,
+    ) -> Tokens:
+        """
+        Sample a completion of each prompt, all in one batch with a cache; the first EOS of each is kept.
+
+        Args:
+            prompts: token ids.
+            sampling: the temperature, the nucleus, and how long completions may be.
+            encoded: what `encode` made of these prompts.
+            watch: called after each token with all responses so far, [B, tokens]; true stops the generation.
+
+        """
+        if self.is_seq2seq:
+            encoded = encoded or self.encode(prompts)
+            assert encoded is not None
+            given = {**_encoder_outputs(encoded[0]), "attention_mask": encoded[1]}
+            skip = 1  # the decoder's start token
+        else:
+            ids_BP, mask_BP = padded(prompts, self.pad, self.device, left=True)
+            given = {"input_ids": ids_BP, "attention_mask": mask_BP}
+            skip = ids_BP.shape[1]
+        special = {
+            "eos_token_id": list(self.eos), "pad_token_id": self.pad, "bos_token_id": self.tokenizer.bos_token_id,
+            "decoder_start_token_id": self._decoder_start if self.is_seq2seq else None,
+        }  # fmt: skip
+        with self._autocast(), sampled(inner(self.model), sampling, **special) as settings:
+            ids = self.model.generate(
+                **given,
+                generation_config=settings,
+                logits_processor=drawing(sampling),
+                stopping_criteria=watching(watch, skip),
+            )
+        response_BR = ids[:, skip:]
+        prompt_BP, prompt_mask_BP = padded(prompts, self.pad, self.device)
+        return Tokens(prompt_BP, prompt_mask_BP, response_BR, self.until_end(response_BR))
+
+    def until_end(self, response_BR: Tensor) -> Tensor:
+        """Return the mask of the tokens up to the first EOS, itself counted: it is a choice like any other."""
+        ends_BR = self.ended(response_BR).long()
+        return (ends_BR.cumsum(1) - ends_BR) == 0
+
+    def ended(self, ids: Tensor) -> Tensor:
+        """Return where ids are an EOS."""
+        return torch.isin(ids, torch.tensor(self.eos, device=ids.device))
+
+    def refuse_unfit(self, prompt_lengths: Sequence[int], max_new_tokens: int) -> None:
+        """Raise `InputError` where prompts have no token, or do not fit into the positions with their completions."""
+        refuse_unfit(inner(self.model).config, prompt_lengths, max_new_tokens)
+
+    # --- what is kept ---------------------------------------------------------------------------------------------
+
+    def weights(self) -> dict[str, Tensor]:
+        """Return all trained tensors by name: policy, critic and value head."""
+        return {name: parameter.data for name, parameter in trainable(self)}
+
+    def load_weights(self, weights: Mapping[str, Tensor]) -> None:
+        """Put back what `weights` returned."""
+        for name, parameter in trainable(self):
+            parameter.data.copy_(weights[name])
+
+    def save(self, folder: Path, *, merge: bool = False) -> None:
+        """Write the model so that transformers, or peft for an adapter, loads it alone; a trained head lies apart."""
+        head = self.value_head if self.value_head.weight.requires_grad else None
+        save(self.model, self.tokenizer, head, folder, merge=merge)
+
+    # --- small print ----------------------------------------------------------------------------------------------
+
+    @property
+    def device(self) -> torch.device:
+        """Where the policy's weights are."""
+        return self.value_head.weight.device
+
+    @property
+    def _decoder_start(self) -> int:
+        model = inner(self.model)
+        named = (model.generation_config.decoder_start_token_id, model.config.decoder_start_token_id)
+        return next((int(token) for token in named if token is not None), self.pad)
+
+    def _autocast(self) -> Any:
+        if self._dtype == torch.float32:
+            return nullcontext()
+        return torch.autocast(self.device.type, dtype=self._dtype)
+
+    @torch.no_grad()
+    def _probe(self, where: str) -> None:
+        """Make sure that our logits are the model's own, before anything is learned from them."""
+        ids = torch.tensor([[self.eos[0], *range(3)]], device=inner(self.model).device)
+        given = {
+            "input_ids": ids,
+            "attention_mask": torch.ones_like(ids),
+            **({"decoder_input_ids": ids} if self.is_seq2seq else {}),
+        }
+        own = self.model(**given, use_cache=False).logits
+        with before_head(inner(self.model)) as hidden:
+            self.model(**given, use_cache=False)
+        self._head.refuse_unlike(own, hidden[0], f"{where}: {type(inner(self.model)).__name__}")
+
+
+def refuse_unfit(config: Any, prompt_lengths: Sequence[int], max_new_tokens: int, where: str = "") -> None:
+    """
+    Raise `InputError` where prompts have no token, or do not fit into the positions with their completions.
+
+    Args:
+        config: of a model of transformers.
+        prompt_lengths: in tokens.
+        max_new_tokens: of a completion.
+        where: the first words of a message.
+
+    """
+    start = f"{where}: " if where else ""
+    if not min(prompt_lengths):
+        raise InputError(f"{start}prompt {prompt_lengths.index(0)} has no token; leave it out")
+    there = getattr(config.get_text_config(decoder=True), "max_position_embeddings", None)
+    longest = max(prompt_lengths)
+    needed = max(longest, max_new_tokens + 1) if config.is_encoder_decoder else longest + max_new_tokens
+    if there is not None and needed > there:
+        raise InputError(
+            f"{start}the model has {there} positions, and the longest prompt takes {longest} tokens, a completion up "
+            f"to {max_new_tokens}; lower data.max_prompt_tokens or generation.max_new_tokens"
+        )
+
+
+def _scattered(x_N: Tensor, mask_BR: Tensor) -> Tensor:
+    return torch.zeros(mask_BR.shape, dtype=torch.float32, device=x_N.device).masked_scatter(mask_BR, x_N.float())
+
+
+def _encoder_outputs(states_BPd: Tensor) -> dict[str, Any]:
+    from transformers.modeling_outputs import BaseModelOutput
+
+    return {"encoder_outputs": BaseModelOutput(last_hidden_state=states_BPd)}

@@ -1,0 +1,113 @@
+"""
+From hidden states to log-probabilities without ever holding logits of all tokens.
+
+The logits of a batch, [B, T, V], are by far its largest tensor: at V = 128k a response of 100 tokens takes 50 MB.
+Here the model runs up to its output layer, hidden states are picked where a response token is predicted, and
+logits exist for a chunk of them at a time, forwards and backwards.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
+
+from rlaif.core.errors import InputError
+from rlaif.policy.token_logprobs import logprobs_and_entropy, token_logprobs
+
+CHUNK_LOGITS = 2**23
+"""Logits that exist at a time: 32 MB in float32."""
+
+
+@contextmanager
+def before_head(model: Any) -> Iterator[list[Tensor]]:
+    """
+    Run `model` inside this to get what its output layer is given, and no logits.
+
+    The layer is handed no position at all, so that its product costs nothing; whatever a model does before it
+    (T5 scales its hidden states) has been done.
+    """
+    hidden: list[Tensor] = []
+
+    def take(_: nn.Module, arguments: tuple[Tensor, ...]) -> tuple[Tensor, ...]:
+        hidden.append(arguments[0])
+        return (arguments[0][..., :0, :],)
+
+    handle = model.get_output_embeddings().register_forward_pre_hook(take)
+    try:
+        yield hidden
+    finally:
+        handle.remove()
+
+
+class LogitsHead:
+    """A model's output layer with what the architecture does to the logits after it."""
+
+    def __init__(self, model: Any) -> None:
+        self._layer: Callable[[Tensor], Tensor] = model.get_output_embeddings()
+        config = model.config.get_text_config(decoder=True)
+        self._bias: Callable[[], Tensor | None] = lambda: getattr(model, "final_logits_bias", None)  # BART
+        self._factor = getattr(config, "logit_scale", None) or 1.0  # Cohere
+        if config.model_type.startswith("granite"):
+            self._factor /= getattr(config, "logits_scaling", 1.0)
+        self._softcap = getattr(config, "final_logit_softcapping", None)  # Gemma
+
+    def __call__(self, hidden_Nd: Tensor) -> Tensor:
+        """Return logits_NV."""
+        logits_NV = self._layer(hidden_Nd)
+        if self._factor != 1.0:
+            logits_NV = logits_NV * self._factor
+        if (bias := self._bias()) is not None:
+            logits_NV = logits_NV + bias.to(logits_NV.dtype)
+        return logits_NV if self._softcap is None else torch.tanh(logits_NV / self._softcap) * self._softcap
+
+    def logprobs(
+        self, hidden_Nd: Tensor, ids_N: Tensor, temperature: float, entropies: bool
+    ) -> tuple[Tensor, Tensor | None]:
+        """
+        Return log-probabilities of ids [N] and, if asked, entropies [N], in float32, at the temperature.
+
+        Where there is more than a chunk, the backward pass makes each chunk's logits again.
+        """
+
+        def of_chunk(hidden_Nd: Tensor, ids_N: Tensor) -> tuple[Tensor, Tensor | None]:
+            logits_NV = self(hidden_Nd)
+            # By the same sums with and without entropies: the KL before training is 0 to the last bit.
+            logprobs_N = token_logprobs(logits_NV, ids_N, temperature)
+            return logprobs_N, logprobs_and_entropy(logits_NV.float() / temperature, ids_N)[1] if entropies else None
+
+        rows = max(1, self._chunk(hidden_Nd.device) // self.size)
+        if len(ids_N) <= rows:
+            return of_chunk(hidden_Nd, ids_N)
+        parts = [
+            checkpoint(of_chunk, h, i, use_reentrant=False, preserve_rng_state=False)
+            if torch.is_grad_enabled()
+            else of_chunk(h, i)
+            for h, i in zip(torch.split(hidden_Nd, rows), torch.split(ids_N, rows), strict=True)
+        ]
+        logprobs_N = torch.cat([logprobs for logprobs, _ in parts])
+        return logprobs_N, torch.cat([entropy for _, entropy in parts if entropy is not None]) if entropies else None
+
+    @staticmethod
+    def _chunk(device: torch.device) -> int:
+        """Return how many logits may exist: few where nothing is kept for a backward pass, and the cache is near."""
+        return CHUNK_LOGITS // 8 if device.type == "cpu" and not torch.is_grad_enabled() else CHUNK_LOGITS
+
+    @property
+    def size(self) -> int:
+        """The vocabulary, V."""
+        return int(self._layer.weight.shape[0])  # type: ignore[attr-defined]
+
+    def refuse_unlike(self, own_logits: Tensor, hidden: Tensor, what: str) -> None:
+        """Raise `InputError` where these are not the logits that the model itself makes of the same hidden states."""
+        ours = self(hidden).float()
+        scale = own_logits.float().abs().max().clamp(min=1.0)
+        if ours.shape != own_logits.shape or not bool((ours - own_logits.float()).abs().max() <= 1e-2 * scale):
+            raise InputError(
+                f"{what} makes its logits in a way that is not known here; "
+                "Llama, GPT-2, GPT-NeoX, Qwen, Gemma, T5, BART and what is built like them can be trained"
+            )

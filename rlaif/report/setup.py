@@ -1,0 +1,159 @@
+"""How a run was made, what it took, and how to make it again."""
+
+from __future__ import annotations
+
+import json
+import math
+import shlex
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict
+from typing import Any
+
+import yaml
+
+from rlaif.core.config.run import RunConfig
+from rlaif.core.errors import InputError
+from rlaif.core.schema import check
+from rlaif.core.system.terminal import duration
+from rlaif.report import tables
+from rlaif.report.reading import Row, RunFolder, at, inside, mapping
+from rlaif.report.tables import Cell, Column, Table
+
+
+def settings_table(runs: Sequence[RunFolder]) -> Table | None:
+    """Return the settings that are not the defaults; of several runs those too in which they differ."""
+    flat = [dict(_flat(run.settings or _of_comparison(run))) for run in runs]
+    defaults = _defaults(runs[0].settings) if runs[0].settings else {}
+    keys = dict.fromkeys(key for settings in flat for key in settings)
+    rows: list[list[Cell]] = []
+    for key in keys:
+        values = [settings.get(key) for settings in flat]
+        differ = any(value != values[0] for value in values)
+        if key != "output" and (differ or values[0] != defaults.get(key)):
+            default = [tables.of(_yaml(defaults[key]))] if key in defaults else [tables.of("–", tone="quiet")]
+            rows.append([tables.of(key), *(tables.of(_yaml(value)) for value in values), *default])
+    columns = [
+        Column("Key", numeric=False),
+        *(Column(run.name if len(runs) > 1 else "This run", numeric=False) for run in runs),
+    ]
+    return (
+        Table("Settings other than the defaults", [*columns, Column("Default", numeric=False)], rows) if rows else None
+    )
+
+
+def _of_comparison(run: RunFolder) -> Row:
+    """Return the settings of a measurement that was no part of a run."""
+    settings = mapping(run.told, "settings")
+    return {key: value for key, value in settings.items() if key != "command" and value is not None}
+
+
+def _flat(row: Row, prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in row.items():
+        if isinstance(value, dict) and prefix.count(".") < 1 and key != "judge":
+            yield from _flat(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def _defaults(settings: Row) -> dict[str, Any]:
+    needed = {"policy": {"model": "owner/name"}, "data": {"dataset": "-"}, "judge": "-"}
+    try:
+        found = dict(_flat(asdict(check(RunConfig, needed, "defaults"))))
+    except InputError:  # keys that are needed have come to be
+        return {}
+    return {key: value for key, value in found.items() if value not in ("-", "owner/name")}
+
+
+def _yaml(value: Any) -> str:
+    if value is None:
+        return "null"
+    if isinstance(value, str):
+        return value
+    text = yaml.safe_dump(value, default_flow_style=True, sort_keys=False, allow_unicode=True, width=math.inf)
+    return text.strip().removesuffix("...").strip()
+
+
+# --- what it took -------------------------------------------------------------------------------------------------
+
+
+def cost_table(runs: Sequence[RunFolder]) -> Table | None:
+    """Return time, calls, tokens and money of each run, as far as its files tell."""
+    rows = [cells for cells in map(_cost, runs) if any(cell.value for cell in cells)]
+    columns = [
+        Column("Run", numeric=False), Column("Steps"), Column("Completions", hint="to learn from"),
+        Column("Training", hint="time of the steps"), Column("Judges’ calls", hint="of remote ones"),
+        Column("Cost", hint="USD"), Column("Tokens in, out", hint="of the judges, on test samples"),
+    ]  # fmt: skip
+    return Table("What it took", columns, rows) if rows else None
+
+
+def _cost(run: RunFolder) -> list[Cell]:
+    seconds = math.fsum(at(row, "seconds") or 0.0 for row in run.metrics)
+    calls = sum(at(row, "calls") or 0.0 for row in run.spending)
+    unknown = any(row.get("usd", 0) is None for row in run.metrics)
+    usd = None if unknown else math.fsum(at(row, "usd") or 0.0 for row in run.spending)
+    tokens = [
+        sum(
+            int(at(said, "usage", key) or 0)
+            for row in run.samples
+            for side in ("before", "after")
+            for said in mapping(row, side, "judgements").values()
+        )
+        for key in ("input_tokens", "output_tokens")
+    ]
+    return [
+        tables.of(run.name),
+        tables.number(run.step, 0),
+        tables.number(max((at(row, "samples") or 0.0 for row in run.metrics), default=0.0), 0),
+        Cell(duration(seconds) if seconds else "–", seconds),
+        tables.number(calls, 0),
+        Cell("not known", None, "a judge has no price") if usd is None else tables.number(usd, 4 if usd else 0),
+        Cell(f"{tokens[0]:,}, {tokens[1]:,}" if any(tokens) else "–", sum(tokens)),
+    ]
+
+
+# --- how to make it again -----------------------------------------------------------------------------------------
+
+
+def versions_table(runs: Sequence[RunFolder]) -> Table | None:
+    """Return what each run was made by; of a run that was gone on with, by what last."""
+    facts = [dict(_facts(run)) for run in runs]
+    keys = dict.fromkeys(key for fact in facts for key in fact)
+    if not keys:
+        return None
+    rows = [[tables.of(key), *(tables.of(fact.get(key, "–")) for fact in facts)] for key in keys]
+    columns = [
+        Column("What", numeric=False),
+        *(Column(run.name if len(runs) > 1 else "This run", numeric=False) for run in runs),
+    ]
+    return Table("Made by", columns, rows)
+
+
+def _facts(run: RunFolder) -> Iterator[tuple[str, str]]:
+    seed = inside(run.settings, "seed")
+    if seed is not None:
+        yield "seed", str(seed)
+    if run.starts:
+        last = run.starts[-1]
+        for key, value in last.items():
+            if key != "packages" and isinstance(value, str | int):
+                yield key, str(value)
+        yield from ((name, str(version)) for name, version in mapping(last, "packages").items())
+        if len(run.starts) > 1:
+            begun = ", ".join(str(start.get("begun", "?")) for start in run.starts)
+            yield "begun and gone on with", begun
+
+
+def commands_of(run: RunFolder) -> list[str]:
+    """Return the commands that make a run again and its report."""
+    folder, again = shlex.quote(str(run.folder)), shlex.quote(f"{run.folder}-again")
+    if not run.settings:
+        command = inside(run.told, "settings", "command")
+        return [*([f"{command} --output {again}"] if isinstance(command, str) else []), f"rlaif report {folder}"]
+    file = shlex.quote(str(run.folder / "run.yaml"))
+    return [f"rlaif train {file} --output {again}", f"rlaif report {folder} {again}"]
+
+
+def whole(run: RunFolder) -> str:
+    """Return evaluation.json as it was read."""
+    return json.dumps(run.told, indent=1, ensure_ascii=False) if run.told else ""

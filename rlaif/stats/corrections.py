@@ -1,0 +1,70 @@
+"""Several seeds and several comparisons: how far a figure moves by chance, and p-values of many tests."""
+
+from __future__ import annotations
+
+import math
+import statistics
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from rlaif.core.errors import InputError
+
+
+@dataclass(frozen=True, slots=True)
+class Spread:
+    """
+    A figure over several seeds.
+
+    Args:
+        n: seeds that have the figure.
+        mean: None where none has.
+        std: one degree of freedom removed; None for fewer than two.
+        ci95: of the mean, by Student's t with n - 1 degrees of freedom; None for fewer than two.
+
+    """
+
+    n: int
+    mean: float | None
+    std: float | None
+    ci95: tuple[float, float] | None
+
+
+def over_seeds(values: Sequence[float | None]) -> Spread:
+    """
+    Return mean and spread of a figure over seeds.
+
+    Args:
+        values: one a seed; None is left out.
+
+    """
+    from scipy.stats import t
+
+    known = [x for x in values if x is not None]
+    if len(known) < 2:
+        return Spread(len(known), known[0] if known else None, None, None)
+    mean, std = statistics.fmean(known), statistics.stdev(known)
+    half = float(t.ppf(0.975, len(known) - 1)) * std / math.sqrt(len(known))
+    return Spread(len(known), mean, std, (mean - half, mean + half))
+
+
+def holm(p_values: Sequence[float | None]) -> list[float | None]:
+    """
+    Return p-values adjusted for their number: with probability 95 % none below 0.05 is a false alarm (Holm 1979).
+
+    Args:
+        p_values: of independent or dependent tests, in any order; None, where nothing was tested, stays None and does
+            not count.
+
+    Raises:
+        InputError: a p-value is not in [0, 1].
+
+    """
+    if wrong := [p for p in p_values if p is not None and not 0 <= p <= 1]:
+        raise InputError(f"{wrong[0]} is no p-value: those lie in 0 to 1")
+    known = sorted((p, i) for i, p in enumerate(p_values) if p is not None)
+    adjusted: list[float | None] = [None] * len(p_values)
+    largest = 0.0
+    for rank, (p, i) in enumerate(known):
+        largest = max(largest, min(1.0, (len(known) - rank) * p))
+        adjusted[i] = largest
+    return adjusted

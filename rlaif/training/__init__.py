@@ -1,0 +1,1 @@
+"""Learning from judges: the loop, PPO, TRL's trainers, and the run of a run file."""

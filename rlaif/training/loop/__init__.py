@@ -1,0 +1,1 @@
+"""What every trainer does around its learning."""

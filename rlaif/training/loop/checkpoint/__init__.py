@@ -1,0 +1,1 @@
+"""Checkpoints: tensors and facts in, a folder out, and back."""

@@ -1,0 +1,1 @@
+"""PPO: the formulas, credit, the learner and the trainer."""

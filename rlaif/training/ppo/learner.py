@@ -1,0 +1,208 @@
+"""Learn: epochs of optimizer steps on shuffled mini-batches of a rollout."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from rlaif.core.config.run import PPOSection
+from rlaif.core.masked import Reduce
+from rlaif.policy.model import Policy
+from rlaif.policy.tokens import micro_batches
+from rlaif.training.loop.kl_control import kl_estimate, log_ratio
+from rlaif.training.loop.optimizer import load_moments, moments_of, rate_factor
+from rlaif.training.loop.rollout import Rollout
+from rlaif.training.ppo.credit import Credit
+from rlaif.training.ppo.formulas import policy_loss, value_loss
+
+
+class Learner:
+    """
+    The optimizer of a policy.
+
+    Gradients are sums over tokens, divided by the tokens of the mini-batch over all processes: neither the size of
+    micro-batches nor the number of processes changes the update.
+
+    Args:
+        policy: what learns.
+        config: how.
+        reduce: sums over processes.
+        sync: sums the gradients over processes, in place.
+
+    """
+
+    def __init__(
+        self, policy: Policy, config: PPOSection, reduce: Reduce, sync: Callable[[Sequence[Tensor]], None]
+    ) -> None:
+        self._policy, self._config, self._reduce, self._sync = policy, config, reduce, sync
+        head = set(policy.value_head.parameters())
+        trunk = [p for p in policy.parameters() if p.requires_grad and p not in head]
+        groups: list[dict[str, Any]] = [
+            {"params": trunk, "lr": config.learning_rate},
+            {"params": list(head), "lr": config.vf_learning_rate or 10 * config.learning_rate},
+        ]
+        # eps of Huang et al. 2022 (The 37 Implementation Details of PPO, 3): 1e-8 makes the first steps too long.
+        self._optimizer = torch.optim.AdamW(groups, eps=1e-5, weight_decay=0.0, fused=True)
+        self._base = [group["lr"] for group in groups]
+        self._parameters = [*trunk, *head]
+        critic = set() if policy.critic is None else set(policy.critic.parameters())
+        self._values_only = [p for p in self._parameters if p in head or p in critic]
+
+    def update(
+        self, rollout: Rollout, credit: Credit, rows: Sequence[int], batch: int, step: int, seed: int
+    ) -> dict[str, float]:
+        """
+        Learn from a rollout, and return what is told of it.
+
+        Args:
+            rollout: of this process.
+            credit: of it.
+            rows: the places of its samples in the batch of all processes.
+            batch: samples of that batch.
+            step: counted from 1; sets the learning rate.
+            seed: of the shuffling, the same on all processes.
+
+        """
+        config, tally = self._config, Tally()
+        place = {row: i for i, row in enumerate(rows)}
+        rate = self._set_learning_rate(step)
+        generator = torch.Generator().manual_seed(seed)
+        for _ in range(config.ppo_epochs):
+            order = torch.randperm(batch, generator=generator).tolist()
+            for start in range(0, batch, config.mini_batch_size):
+                mine = [place[row] for row in order[start : start + config.mini_batch_size] if row in place]
+                if not self._step(rollout, credit, mine, tally, values_only=step <= config.critic_warmup_steps):
+                    return tally.told(rate)
+        return tally.told(rate)
+
+    def _step(self, rollout: Rollout, credit: Credit, rows: list[int], tally: Tally, *, values_only: bool) -> bool:
+        """Make an optimizer step, and return whether to go on: the policy has not moved beyond the target KL."""
+        config, parameters = self._config, self._values_only if values_only else self._parameters
+        count = self._reduce(credit.mask_BR[rows].sum().double()).item()
+        if not count:
+            return True  # nobody judged any of it: there is nothing to learn, and momentum alone must not move
+        self._optimizer.zero_grad(set_to_none=True)
+        sums = torch.zeros(len(Tally.SUMS), dtype=torch.float64, device=self._policy.device)
+        worst = 0.0
+        lengths = rollout.tokens.lengths
+        with self._policy.learning():
+            for piece in micro_batches([lengths[row] for row in rows], config.micro_batch_tokens):
+                loss, told, deviation = self._loss(rollout, credit, [rows[i] for i in piece], values_only)
+                # A value head's gradient goes on into the trunk, which is the policy's: a warm-up leaves it alone.
+                torch.autograd.backward(loss / count, inputs=parameters)
+                sums += told
+                worst = max(worst, deviation)
+        sums = self._reduce(sums) / count
+        tally.add(sums, worst)
+        if config.target_kl is not None and tally.last_kl > 1.5 * config.target_kl:
+            return False
+        self._sync([_gradient(parameter) for parameter in parameters])
+        norm = float(torch.nn.utils.clip_grad_norm_(parameters, config.max_grad_norm))
+        if math.isfinite(norm):
+            self._optimizer.step()
+        tally.stepped(norm)
+        return True
+
+    def _loss(
+        self, rollout: Rollout, credit: Credit, rows: list[int], values_only: bool
+    ) -> tuple[Tensor, Tensor, float]:
+        """Return the loss of some samples, summed over tokens, and the sums that are told."""
+        config, tokens = self._config, rollout.tokens.rows(rows)
+        length = tokens.mask_BR.shape[1]
+
+        def of_rows(x_BR: Tensor) -> Tensor:
+            return x_BR[rows, :length]
+
+        mask, old = of_rows(credit.mask_BR), of_rows(rollout.old.logprobs)
+        now = self._policy(tokens, entropies=config.entropy_coef > 0 and not values_only)
+        surrogate, clipped = policy_loss(
+            now.logprobs,
+            old,
+            of_rows(credit.advantages_BR),
+            mask,
+            cliprange=config.cliprange,
+            dual_clip=config.dual_clip,
+        )
+        error = value_loss(
+            now.values, of_rows(rollout.old.values), of_rows(credit.returns_BR), mask, cliprange=config.cliprange_value
+        )
+        loss = config.vf_coef * error.sum()
+        if not values_only:
+            loss = loss + surrogate.sum()
+            if now.entropies is not None:
+                loss = loss - config.entropy_coef * now.entropies.masked_fill(~mask, 0).sum()
+        with torch.no_grad():
+            moved = kl_estimate(old, now.logprobs, mask, "k3")
+            told = torch.stack([x.double().sum() for x in (surrogate, error, clipped, moved)])
+            deviation = float((log_ratio(now.logprobs, old).expm1().abs().masked_fill(~mask, 0)).max())
+        return loss, told, deviation
+
+    def _set_learning_rate(self, step: int) -> float:
+        factor = rate_factor(self._config, step)
+        for group, base in zip(self._optimizer.param_groups, self._base, strict=True):
+            group["lr"] = base * factor
+        return float(self._base[0] * factor)
+
+    def state(self) -> dict[str, Tensor]:
+        """Return Adam's moments by name, in the order of the parameters."""
+        return moments_of(self._optimizer, self._parameters)
+
+    def load_state(self, state: Mapping[str, Tensor]) -> None:
+        """Put back what `state` returned."""
+        load_moments(state, self._optimizer, self._parameters)
+
+
+class Tally:
+    """What is told of the mini-batches of a step: means over tokens, then over mini-batches."""
+
+    SUMS = ("policy_loss", "value_loss", "clip_fraction", "approx_kl")
+
+    def __init__(self) -> None:
+        self._rows: list[list[float]] = []
+        self._norms: list[float] = []
+        self._first: float | None = None
+        self._skipped = 0
+
+    @property
+    def last_kl(self) -> float:
+        """The k3 estimate of how far the last mini-batch saw the policy move, in nats a token."""
+        return self._rows[-1][-1]
+
+    def add(self, means: Tensor, deviation: float) -> None:
+        """Add a mini-batch; the first one's ratios should be 1 but for rounding."""
+        self._rows.append(means.tolist())
+        self._first = deviation if self._first is None else self._first
+
+    def stepped(self, norm: float) -> None:
+        """Add an optimizer step by its gradient's norm; one that is not finite was skipped."""
+        if math.isfinite(norm):
+            self._norms.append(norm)
+        else:
+            self._skipped += 1
+
+    def told(self, learning_rate: float) -> dict[str, Any]:
+        """Return the metrics of the step."""
+        columns = list(zip(*self._rows, strict=True)) or [()] * len(self.SUMS)
+        return {
+            **{name: _mean(column) for name, column in zip(self.SUMS, columns, strict=True)},
+            "ratio_max_dev": self._first,
+            "grad_norm": _mean(self._norms),
+            "learning_rate": learning_rate,
+            "optimizer_steps": len(self._norms),
+            "skipped_updates": self._skipped,
+        }
+
+
+def _mean(numbers: Sequence[float]) -> float | None:
+    finite = [number for number in numbers if math.isfinite(number)]
+    return sum(finite) / len(finite) if finite else None
+
+
+def _gradient(parameter: torch.nn.Parameter) -> Tensor:
+    if parameter.grad is None:  # this process had no sample in the mini-batch, another one may
+        parameter.grad = torch.zeros_like(parameter)
+    return parameter.grad

@@ -1,0 +1,107 @@
+"""
+The measurement of a run: the same prompts, seeds and decoding before and after, by every judge there is.
+
+`samples.jsonl` holds what was answered and what was said of it, `evaluation.json` what follows from that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any
+
+from rlaif.core.seeds import seed_of
+from rlaif.core.system.files import as_json, as_line, read_jsonl, write_atomically
+from rlaif.data.columns import toxicity_of_prompt
+from rlaif.data.prompts import Prompt
+from rlaif.evaluation.conclusion import answer
+from rlaif.evaluation.measure import Measuring, Side, measure
+from rlaif.evaluation.roles import Role
+from rlaif.evaluation.summary import Row, figures
+from rlaif.training.loop.trainer import Trainer
+
+
+class Evaluation:
+    """
+    Before and after.
+
+    Args:
+        prompts: of the test part.
+        roles: all judges, each with its part in the run.
+        completions_per_prompt: answers to each prompt.
+        folder: of the run.
+
+    """
+
+    def __init__(
+        self, prompts: Sequence[Prompt], roles: Sequence[Role], completions_per_prompt: int, folder: Path
+    ) -> None:
+        self._prompts = [prompt for prompt in prompts for _ in range(completions_per_prompt)]
+        self._roles = roles
+        self._per_prompt = completions_per_prompt
+        self._samples, self._told = folder / "samples.jsonl", folder / "evaluation.json"
+
+    def before(self, trainer: Trainer, poll: Callable[[], None]) -> None:
+        """Measure the model before training, unless an earlier start of the run has done so."""
+        if self._rows() is None:
+            trainer.view.say(f"measuring {len(self._prompts)} completions before training")
+            sides = self._measured(trainer, poll, as_reference=True)
+            self._write(trainer, sides, [None] * len(sides))
+
+    def after(self, trainer: Trainer, kept_step: int, poll: Callable[[], None]) -> dict[str, Any]:
+        """Measure the model that is kept, and return what evaluation.json says."""
+        rows = self._rows()
+        assert rows is not None, "nothing was measured before training"
+        trainer.view.say(f"measuring {len(self._prompts)} completions after training")
+        sides = self._measured(trainer, poll)
+        rows = self._write(trainer, [row["before"] for row in rows], sides)
+        told = figures(rows, self._roles)
+        told |= {"steps": trainer.progress.step, "kept_step": kept_step, "seed": trainer.args.seed}
+        told = {"answer": answer(told), **told}
+        if trainer.processes.is_main:
+            write_atomically(self._told, as_json(told))
+        return told
+
+    def rows(self) -> list[Row]:
+        """Return the lines of samples.jsonl."""
+        return self._rows() or []
+
+    def _measured(self, trainer: Trainer, poll: Callable[[], None], *, as_reference: bool = False) -> list[Side]:
+        args = trainer.args
+        how = Measuring(
+            trainer.sampling, seed_of(args.seed, "test"), len(trainer.share), args.micro_batch_tokens,
+            args.judge_patience, poll,
+        )  # fmt: skip
+        judges = [role.judge for role in self._roles]
+        return measure(trainer.policy, self._prompts, judges, how, trainer.processes, as_reference=as_reference)
+
+    def _write(self, trainer: Trainer, before: Sequence[Side], after: Sequence[Side | None]) -> list[Row]:
+        rows: list[Row] = [
+            {"prompt": prompt.text, "index": i % self._per_prompt, **self._toxicity(prompt), "before": b, "after": a}
+            for i, (prompt, b, a) in enumerate(zip(self._prompts, before, after, strict=True))
+        ]
+        with trainer.processes.alike():
+            if trainer.processes.is_main:
+                write_atomically(self._samples, "".join(f"{as_line(row)}\n" for row in rows))
+        return rows
+
+    @staticmethod
+    def _toxicity(prompt: Prompt) -> dict[str, float]:
+        """Say how toxic a prompt is, where the data does."""
+        toxicity = toxicity_of_prompt(prompt.columns)
+        return {} if toxicity is None else {"prompt_toxicity": toxicity}
+
+    def _rows(self) -> list[Row] | None:
+        """Return what was measured of these prompts by these judges before, None where there is none."""
+        try:
+            with self._samples.open("rb") as file:
+                lines = list(read_jsonl(file))
+        except OSError:
+            return None
+        rows: list[Row] = [line.row for line in lines if line.row is not None]
+        if len(rows) < len(lines):  # it is written whole, so that this is not ours
+            return None
+        wanted = {role.name for role in self._roles}
+        asked = [row["prompt"] for row in rows] == [prompt.text for prompt in self._prompts]
+        judged = all(wanted <= row["before"]["judgements"].keys() for row in rows)
+        return rows if asked and judged else None

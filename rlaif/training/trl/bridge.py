@@ -1,0 +1,268 @@
+"""TRL's trainers, which ask ours for completions, rewards and log-probabilities."""
+
+from __future__ import annotations
+
+import logging
+import math
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from copy import deepcopy
+from typing import Any, Protocol
+
+import torch
+from torch import Tensor
+
+from rlaif.core.config.run import GroupConfig
+from rlaif.data.prompts import Prompt
+from rlaif.policy.model import Policy
+from rlaif.policy.parts import inner
+from rlaif.policy.tokens import Tokens
+from rlaif.training.loop.optimizer import rate_factor
+from rlaif.training.loop.progress import Progress
+from rlaif.training.loop.rollout import Rollout
+from rlaif.training.trl.settings import settings_of, updates_of
+
+REFERENCE = object()
+"""Stands where TRL keeps a second model: the policy is its own reference, by its frozen weights or its adapter off."""
+
+
+class HasOptimizer(Protocol):
+    """What keeps the optimizer of a run."""
+
+    @property
+    def optimizer(self) -> torch.optim.Optimizer:
+        """Adam, with its moments."""
+        ...
+
+
+class Owner(Protocol):
+    """The trainer whose steps TRL makes: it gives completions and rewards, and is told of each update."""
+
+    args: GroupConfig
+    policy: Policy
+    prompts: Sequence[Prompt]
+    progress: Progress
+    rollout: Rollout
+    judged_B: Tensor
+
+    @property
+    def learner(self) -> HasOptimizer:
+        """What keeps the optimizer, so that a resumed run has its state."""
+        ...
+
+    def rows(self, step: int) -> list[int]:
+        """Return the places in `prompts` of what a step completes."""
+        ...
+
+    def complete(self) -> list[list[int]]:
+        """Complete the prompts of the next step, and return the ids."""
+        ...
+
+    def rewards_of_step(self) -> list[float | None]:
+        """Return the rewards of these completions."""
+        ...
+
+    def updated(self, told: Mapping[str, Any]) -> bool:
+        """Take the metrics of an optimizer step, and say whether to go on."""
+        ...
+
+
+def trainer_of_trl(owner: Owner) -> Any:
+    """Make a GRPOTrainer or RLOOTrainer of TRL's that makes the steps that are left."""
+    import trl
+    from datasets import Dataset
+    from transformers import PrinterCallback
+
+    args, policy = owner.args, owner.policy
+    base, config = {
+        "grpo": (trl.GRPOTrainer, trl.GRPOConfig),
+        "rloo": (trl.RLOOTrainer, trl.RLOOConfig),
+    }[args.algorithm]
+    longest = max(len(prompt.ids) for prompt in owner.prompts)
+    settings = config(**settings_of(args, longest=longest, steps=args.steps - owner.progress.step))
+    settings._n_gpu = 1  # of several that are to be seen, transformers would take all
+    trainer = type(f"Borrowed{base.__name__}", (Borrowed, base), {"owner": owner})(
+        model=policy.model,
+        reward_funcs=rewards_of(owner),
+        args=settings,
+        train_dataset=Dataset.from_dict({"prompt": [str(row) for row in range(len(owner.prompts))]}),
+        processing_class=deepcopy(policy.tokenizer),  # it is given a pad token
+        optimizers=(owner.learner.optimizer, schedule_of(owner)),
+    )
+    trainer.remove_callback(PrinterCallback)
+    if "ref" in getattr(policy.model, "peft_config", {}):
+        policy.model.delete_adapter("ref")  # a copy of an adapter that was trained before: the policy has its own
+    trainer.beta, trainer.ref_model = args.kl_coef, REFERENCE if args.kl_coef else None
+    return trainer
+
+
+def rewards_of(owner: Owner) -> Any:
+    """Make the reward function: completions have been judged when TRL asks."""
+
+    def judged(**_: Any) -> list[float | None]:
+        return owner.rewards_of_step()
+
+    return judged
+
+
+def schedule_of(owner: Owner) -> Any:
+    """Make the schedule of the learning rate: PPO's own, by the step that an optimizer step belongs to."""
+    args, done, each = owner.args, owner.progress.step, updates_of(owner.args)
+    for group in owner.learner.optimizer.param_groups:
+        group["lr"] = group["initial_lr"] = args.learning_rate
+    return torch.optim.lr_scheduler.LambdaLR(
+        owner.learner.optimizer, lambda update: rate_factor(args, done + 1 + update // each)
+    )
+
+
+class Borrowed:
+    """
+    What is done otherwise than TRL does it (trl 1.16, trainer/grpo_trainer.py and rloo_trainer.py).
+
+    TRL is given the numbers of our prompts in the place of texts: it would tokenise these in its own way.
+    """
+
+    owner: Owner
+
+    _any_judged = False
+    """Whether there is something to learn from in the mini-batch."""
+
+    _steps = False
+    """Whether the last one changed the weights."""
+
+    # --- act and judge, by the owner ----------------------------------------------------------------------------------
+
+    def _get_train_sampler(self, dataset: Any = None) -> Rows:
+        return Rows(self.owner, self.num_iterations * self.args.steps_per_generation)  # type: ignore[attr-defined]
+
+    def _tokenize_prompts(self, prompts: Sequence[str]) -> tuple[list[list[int]], None, dict[str, Any]]:
+        numbers = [int(prompt) for prompt in prompts]
+        assert numbers == self.owner.rows(self.owner.progress.step + 1), "TRL asks for another step's prompts"
+        return [list(self.owner.prompts[number].ids) for number in numbers], None, {}
+
+    def _generate_single_turn(self, prompt_ids: Any, *_: Any) -> Any:
+        completion_ids = self.owner.complete()
+        return (completion_ids, None) if self.owner.args.algorithm == "grpo" else completion_ids
+
+    def _generate_and_score_completions(self, inputs: Any) -> dict[str, Any]:
+        output: dict[str, Any] = super()._generate_and_score_completions(inputs)  # type: ignore[misc]
+        output["judged"] = self.owner.judged_B
+        if self.owner.args.algorithm == "grpo":
+            # An advantage of 0 is not all: GRPO's loss also draws each token to the reference. What nobody has judged
+            # is left out, as if a tool had written it.
+            mask = output["completion_mask"] * self.owner.judged_B.unsqueeze(1)
+            output |= {"tool_mask": mask, "num_items_in_batch": mask.sum()}
+        return output
+
+    # --- log-probabilities, by the policy -----------------------------------------------------------------------------
+
+    def _get_per_token_logps_and_entropies(
+        self, model: Any, input_ids: Tensor, attention_mask: Tensor, logits_to_keep: int, *_: Any, **__: Any
+    ) -> tuple[Tensor, Tensor | None, None]:
+        """
+        Return log-probabilities and, when learning, entropies of the completions, [B, R].
+
+        TRL's own are of positions that count from the padding, which is on the left: off for a model with absolute
+        ones. Those of the completions as they were sampled, and of the reference, are known since then.
+        """
+        rollout = self.owner.rollout
+        if not torch.is_grad_enabled():
+            known_BR = rollout.reference_BR if model is REFERENCE else rollout.old.logprobs
+            return known_BR[:, :logits_to_keep], None, None
+        prompt_length = input_ids.shape[1] - logits_to_keep
+        prompt_BP, response_BR = input_ids[:, :prompt_length], input_ids[:, prompt_length:]
+        mask_BT = attention_mask.bool()
+        tokens = Tokens(prompt_BP, mask_BT[:, :prompt_length], response_BR, mask_BT[:, prompt_length:])
+        wanted = self.owner.args.algorithm == "grpo" and self.owner.args.entropy_coef > 0
+        scored = self.owner.policy(tokens, entropies=wanted)
+        return scored.logprobs, scored.entropies if wanted else torch.zeros_like(scored.logprobs), None
+
+    # --- learn, by TRL ------------------------------------------------------------------------------------------------
+
+    def training_step(self, *given: Any) -> Any:
+        """Let activations be recomputed, and LoRA's dropout act, from the loss to the end of the backward pass."""
+        with ExitStack() as self._learning:
+            return super().training_step(*given)  # type: ignore[misc]
+
+    def compute_loss(self, model: Any, inputs: Any, **more: Any) -> Any:
+        """See `training_step`."""
+        self._learning.enter_context(self.owner.policy.learning())
+        self._any_judged |= bool(inputs["judged"].any())
+        return super().compute_loss(model, inputs, **more)  # type: ignore[misc]
+
+    def _clip_grad_norm(self, model: Any) -> Any:
+        """Shorten gradients; where nobody has judged, or they are not finite, leave none: Adam makes no step then."""
+        norm = super()._clip_grad_norm(model)  # type: ignore[misc]
+        self._steps = self._any_judged and math.isfinite(norm)
+        if not self._steps:
+            model.zero_grad(set_to_none=True)
+        self._any_judged = False
+        return norm
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """Pass on what is told of an optimizer step, with TRL's metrics in it."""
+        super().log(logs, start_time)  # type: ignore[misc]
+        if "loss" in logs and not self.owner.updated({**logs, "stepped": self._steps}):
+            self.control.should_training_stop = True  # type: ignore[attr-defined]
+
+    def _align_special_tokens(self) -> None:
+        """Leave the model's settings as they are: they are kept with it."""
+
+    def _send_telemetry(self) -> None:
+        """Tell nobody."""
+
+
+class Rows(torch.utils.data.Sampler[int]):
+    """The prompts of the steps that are left, those of each as often as TRL asks for them."""
+
+    def __init__(self, owner: Owner, repeats: int) -> None:
+        self._owner, self._repeats = owner, repeats
+        self._steps = range(owner.progress.step + 1, owner.args.steps + 1)
+
+    def __len__(self) -> int:
+        return len(self._steps) * self._repeats * self._owner.args.batch_size
+
+    def __iter__(self) -> Iterator[int]:
+        for step in self._steps:
+            rows = self._owner.rows(step)
+            for _ in range(self._repeats):
+                yield from rows
+
+
+@contextmanager
+def untouched(model: Any) -> Iterator[None]:
+    """Let TRL train a model, silently, and change nothing of it but its weights."""
+    own = inner(model)
+    settings = deepcopy((own.config, own.generation_config))
+
+    def only_the_flag(mode: bool = True) -> Any:
+        model.training = mode  # TRL reads it; dropout stays off
+        return model
+
+    model.train = only_the_flag
+    try:
+        with silent():
+            yield
+    finally:
+        del model.train
+        model.training = False
+        vars(own).pop("forward", None)  # a fused output layer, which the policy has of its own
+        own.config.__dict__.update(vars(settings[0]))
+        own.generation_config = settings[1]
+
+
+@contextmanager
+def silent() -> Iterator[None]:
+    """Let TRL and what it stands on say only what is an error."""
+    loggers = {logging.getLogger(name): logging.getLogger(name).level for name in ("trl", "transformers", "accelerate")}
+    with warnings.catch_warnings():
+        for library in ("trl", "transformers", "accelerate", "torch"):
+            warnings.filterwarnings("ignore", module=rf"{library}(\.|$)")
+        for logger in loggers:
+            logger.setLevel(logging.ERROR)
+        try:
+            yield
+        finally:
+            for logger, level in loggers.items():
+                logger.setLevel(level)

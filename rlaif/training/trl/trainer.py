@@ -1,0 +1,144 @@
+"""GRPO and RLOO against any judge: we act and have it judged as in PPO, TRL's own trainers assign and learn."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from rlaif.core.config.run import GroupConfig
+from rlaif.core.system.devices import memory
+from rlaif.judges.rewards import Verdict
+from rlaif.judges.shaping import as_tensors, shaped
+from rlaif.training.loop.optimizer import load_moments, moments_of
+from rlaif.training.loop.rollout import Rollout
+from rlaif.training.loop.step_metrics import of_rollout
+from rlaif.training.loop.trainer import Trainer
+from rlaif.training.trl.bridge import trainer_of_trl, untouched
+from rlaif.training.trl.settings import refuse_unfit, updates_of
+
+__all__ = ["GroupTrainer", "refuse_unfit"]
+
+
+class GroupTrainer(Trainer):
+    """
+    Fine-tunes a causal model by GRPO (Shao et al. 2024) or RLOO (Ahmadian et al. 2024) against a judge.
+
+    The advantage of a completion is over the others of its prompt: there is no critic. The arguments, and what is
+    written, are those of `PPOTrainer`, with a `GroupConfig`. A step is one batch, learned from for all iterations.
+
+    TRL's GRPOTrainer and RLOOTrainer compute advantages and loss, and make the optimizer steps. Completions, their
+    rewards and all log-probabilities come from here, so that prompts, sampling, judges and metrics are those of PPO.
+    """
+
+    settings = GroupConfig
+    args: GroupConfig
+    learner: Moments
+
+    rollout: Rollout
+    """The completions that are learned from: those of the step that is being made."""
+
+    _updates: list[Mapping[str, Any]]
+
+    def complete(self) -> list[list[int]]:
+        """Complete the prompts of the next step, have them judged, and return the ids of the completions."""
+        self._start, step = time.perf_counter(), self.progress.step + 1
+        with self._kept():
+            self.rollout, pending = self.act(step)
+            self._verdicts = self.judged(pending)
+        self._rewards_B, self.judged_B = as_tensors(self.rewards.combined(self._verdicts), self.processes.device)
+        self._first(self._rewards_B, self.judged_B)
+        tokens = self.rollout.tokens
+        return [ids[mask].tolist() for ids, mask in zip(tokens.response_BR, tokens.mask_BR, strict=True)]
+
+    def rewards_of_step(self) -> list[float | None]:
+        """Return what is learned from: the rewards of the completions, None where a judge abstained."""
+        shaped_B = shaped(
+            self._rewards_B, self.judged_B, self.rollout.ended_B, self.args, self.progress.moments,
+            self.processes.reduce,
+        )  # fmt: skip
+        return [float(x) if known else None for x, known in zip(shaped_B, self.judged_B, strict=True)]
+
+    def updated(self, told: Mapping[str, Any]) -> bool:
+        """Take what TRL tells of an optimizer step, end the step with its last one, and say whether to go on."""
+        self._updates.append(told)
+        if len(self._updates) == updates_of(self.args):
+            metrics = self.told(self._verdicts, self._updates)
+            self._updates = []
+            self._end_of_step(metrics)
+        return not self.stopped
+
+    def told(self, verdicts: Sequence[Sequence[Verdict]], updates: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+        """Return the metrics of a step; what there is only with a critic is None."""
+        about = of_rollout(self.rollout, self._rewards_B, self.judged_B, self.processes.reduce)
+        norms = [told["grad_norm"] for told in updates]
+        update = {
+            "policy_loss": _mean([told["loss"] for told in updates]),
+            "value_loss": None,
+            "clip_fraction": _mean([told["clip_ratio/region_mean"] for told in updates]),
+            "approx_kl": None,
+            "ratio_max_dev": None,
+            "grad_norm": _mean([told["grad_norm"] for told in updates if told["stepped"]]),
+            "learning_rate": updates[-1]["learning_rate"],
+            "optimizer_steps": sum(told["stepped"] for told in updates),
+            "skipped_updates": sum(not math.isfinite(norm) for norm in norms),
+            "explained_variance": None,
+        }
+        return self._line(self.progress.step + 1, about, verdicts, update, self._start)
+
+    # --- what trainers differ in --------------------------------------------------------------------------------------
+
+    def _refuse(self, model: Any) -> None:
+        refuse_unfit(self.args, model)
+
+    @property
+    def prompts_a_step(self) -> int:
+        """Different prompts; each has as many completions as there are in a group."""
+        return self.args.batch_size // self.args.num_generations
+
+    def rows(self, step: int) -> list[int]:
+        """Return the places in `prompts` of what a step completes, group after group."""
+        rows = self.batches.at(step, range(self.prompts_a_step))
+        return [row for row in rows for _ in range(self.args.num_generations)]
+
+    def _learner(self) -> Moments:
+        self.policy.value_head.requires_grad_(False)
+        return Moments([parameter for parameter in self.policy.parameters() if parameter.requires_grad])
+
+    def _steps(self) -> None:
+        if self.stopped or self.progress.step >= self.args.steps:
+            return
+        self._updates = []
+        lower = "ppo.micro_batch_tokens, or set policy.gradient_checkpointing: true"
+        with untouched(self.policy.model), memory("learning", lower):
+            trainer_of_trl(self).train()
+
+
+class Moments:
+    """
+    Adam as TRL's trainers set it up, kept here so that a run that is resumed has its moments back.
+
+    Args:
+        parameters: what is trained.
+
+    """
+
+    def __init__(self, parameters: Sequence[torch.nn.Parameter]) -> None:
+        self._parameters = parameters
+        self.optimizer = torch.optim.AdamW(parameters, weight_decay=0.0, fused=True)
+
+    def state(self) -> dict[str, Tensor]:
+        """Return Adam's moments."""
+        return moments_of(self.optimizer, self._parameters)
+
+    def load_state(self, state: Mapping[str, Tensor]) -> None:
+        """Put back what `state` returned."""
+        load_moments(state, self.optimizer, self._parameters)
+
+
+def _mean(numbers: Sequence[float]) -> float | None:
+    return sum(numbers) / len(numbers) if numbers else None
