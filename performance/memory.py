@@ -13,6 +13,7 @@ import argparse
 import json
 import os
 import random
+import re
 import subprocess
 import sys
 import tempfile
@@ -112,11 +113,18 @@ def predicted(run: Path) -> dict[str, Any]:
 
 def measured(run: Path) -> int:
     """Train by a run file, and return the most bytes that this process held."""
-    from rlaif.training.run.forecast.machine import most_resident
     from rlaif.training.run.run import train
 
     train(run)
     return most_resident()
+
+
+def most_resident() -> int:
+    """Return the most bytes that this process has held so far; Linux only."""
+    status = Path("/proc/self/status").read_text(encoding="ascii")
+    found = re.search(r"VmHWM:\s+(\d+) kB", status)
+    assert found is not None
+    return 1024 * int(found[1])
 
 
 # --- models, prompts, run files -----------------------------------------------------------------------------------

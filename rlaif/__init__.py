@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from rlaif.benchmark.bench import bench
-    from rlaif.core.config.run import GroupConfig, PPOConfig
+    from rlaif.core.config.trainers import GroupConfig, PPOConfig
     from rlaif.core.errors import InputError, JudgeBug, RlaifError
     from rlaif.core.types import Judge, Judgement, Sample, Status, Usage, empty
     from rlaif.core.version import __version__
@@ -35,8 +35,8 @@ _HOMES = {
     "evaluate": "evaluation.compare.evaluate",
     "bench": "benchmark.bench",
     "measurement": "evaluation.hf",
-    "GroupConfig": "core.config.run",
-    "PPOConfig": "core.config.run",
+    "GroupConfig": "core.config.trainers",
+    "PPOConfig": "core.config.trainers",
     "InputError": "core.errors",
     "JudgeBug": "core.errors",
     "RlaifError": "core.errors",

@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from rlaif.core.config.run import LoraSection
+from rlaif.core.config.sections import LoraSection
 from rlaif.policy.loading import Loaded, load
 from rlaif.policy.model import Policy, Sampling
 from rlaif.policy.tokens import Tokens, padded

@@ -9,7 +9,8 @@ import pytest
 import torch
 from torch import nn
 
-from rlaif.core.config.run import DataSection, GenerationSection, LoraSection, PolicySection, PPOSection, RunConfig
+from rlaif.core.config.run import RunConfig
+from rlaif.core.config.sections import DataSection, GenerationSection, LoraSection, PolicySection, PPOSection
 from rlaif.policy.loading import read_tokenizer
 from rlaif.training.run.forecast.live import Live
 from rlaif.training.run.forecast.memory import memory_of

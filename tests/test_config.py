@@ -13,7 +13,8 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from rlaif.core.config.run import (
+from rlaif.core.config.run import RunConfig, read_run
+from rlaif.core.config.sections import (
     BudgetSection,
     DataSection,
     EvaluationSection,
@@ -21,9 +22,7 @@ from rlaif.core.config.run import (
     LoraSection,
     PolicySection,
     PPOSection,
-    RunConfig,
     StopSection,
-    read_run,
 )
 from rlaif.core.errors import InputError
 from rlaif.core.schema import check, known_keys

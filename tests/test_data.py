@@ -18,7 +18,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from transformers import AutoTokenizer, ByT5Tokenizer
 
-from rlaif.core.config.run import DataSection
+from rlaif.core.config.sections import DataSection
 from rlaif.core.errors import InputError
 from rlaif.data.filter import parse
 from rlaif.data.prompts import Parts, Prompt, load_parts, prompts_of

@@ -15,7 +15,8 @@ from typing import get_type_hints
 import pytest
 import yaml
 
-from rlaif.core.config.run import PPOSection, RunConfig, read_run
+from rlaif.core.config.run import RunConfig, read_run
+from rlaif.core.config.sections import PPOSection
 from tests import tiny
 from tests.conftest import ROOT
 from tests.server import Server

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 import torch
 
-from rlaif.core.config.run import GuardSection
+from rlaif.core.config.sections import GuardSection
 from rlaif.core.errors import InputError, RlaifError
 from rlaif.core.types import Judgement, Sample
 from rlaif.training.loop.checkpoint.weights import Weights

@@ -10,7 +10,8 @@ import pytest
 import torch
 
 import rlaif
-from rlaif.core.config.run import GenerationSection, PPOConfig, PPOSection
+from rlaif.core.config.sections import GenerationSection, PPOSection
+from rlaif.core.config.trainers import PPOConfig
 from rlaif.core.errors import InputError
 from rlaif.training.loop.kl_control import kl_estimate
 from rlaif.training.loop.optimizer import rate_factor

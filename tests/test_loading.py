@@ -21,7 +21,7 @@ from transformers import (
     LlamaForCausalLM,
 )
 
-from rlaif.core.config.run import LoraSection
+from rlaif.core.config.sections import LoraSection
 from rlaif.core.errors import InputError
 from rlaif.policy.loading import Loaded, compute_dtype, load, loaded_of, prepared, read_tokenizer
 from rlaif.policy.model import Policy

@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from rlaif.core.config.run import LoraSection
+from rlaif.core.config.sections import LoraSection
 from rlaif.policy.loading import Loaded, load
 from rlaif.policy.model import Policy, Sampling
 from rlaif.policy.tokens import Tokens, micro_batches, padded

@@ -11,7 +11,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from transformers import AutoModelForCausalLM, CohereConfig, Gemma2Config, GraniteConfig, LlamaForCausalLM
 
 import rlaif.policy.output_layer as head
-from rlaif.core.config.run import LoraSection
+from rlaif.core.config.sections import LoraSection
 from rlaif.core.errors import InputError
 from rlaif.policy.loading import prepared
 from rlaif.policy.model import Policy

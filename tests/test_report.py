@@ -12,8 +12,9 @@ from pathlib import Path
 import pytest
 
 from rlaif.core.errors import InputError
+from rlaif.report.drawing import VARIABLES
 from rlaif.report.escape import json_block, visible
-from rlaif.report.page import undefined_colours
+from rlaif.report.page import HERE
 from rlaif.report.reading import read
 from rlaif.report.report import html_of, write
 from rlaif.report.scores import shares
@@ -107,7 +108,8 @@ def test_every_id_of_a_page_is_there_once_and_every_colour_is_defined(tmp_path):
     for figure in figures:
         assert not re.search(r"#[0-9a-fA-F]{6}|style=|<style|xlink|DejaVu", figure)
         assert set(re.findall(r"#([\w-]+)", figure)) <= set(ids)
-    assert undefined_colours() == set()
+    style = (HERE / "page.css").read_text(encoding="utf-8")
+    assert [name for name in VARIABLES.values() if f"{name}:" not in style] == []
 
 
 def test_the_same_folder_gives_the_same_bytes(tmp_path):

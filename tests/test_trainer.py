@@ -13,7 +13,7 @@ import pytest
 import torch
 
 from rlaif import load_judge
-from rlaif.core.config.run import PPOConfig
+from rlaif.core.config.trainers import PPOConfig
 from rlaif.core.errors import InputError, JudgeBug, RlaifError
 from rlaif.judges.remote.limits import Budget
 from rlaif.judges.session import Session

@@ -12,7 +12,7 @@ import torch
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-from rlaif.core.config.run import PPOConfig
+from rlaif.core.config.trainers import PPOConfig
 from rlaif.training.ppo.trainer import Callback, PPOTrainer
 from tests import tiny
 

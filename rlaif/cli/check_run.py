@@ -10,7 +10,8 @@ from pathlib import Path
 from rlaif.cli.output import forecast
 from rlaif.cli.output.summary import say
 from rlaif.cli.probing import Faults, Probed, probe_all, read_cards
-from rlaif.core.config.run import GroupConfig, RunConfig, read_run
+from rlaif.core.config.run import RunConfig, read_run
+from rlaif.core.config.trainers import GroupConfig
 from rlaif.core.errors import InputError
 from rlaif.core.system.devices import computes_on
 from rlaif.core.system.distributed import Processes, refuse_misfit, refuse_unknown_trackers

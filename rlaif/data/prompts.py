@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from rlaif.core.config.run import DataSection
+from rlaif.core.config.sections import DataSection
 from rlaif.core.errors import InputError
 from rlaif.core.messages import text_of
 from rlaif.core.schema import shown

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from rlaif.core.config.run import DataSection
+from rlaif.core.config.sections import DataSection
 from rlaif.core.errors import InputError
 from rlaif.core.paths import exists, on_disk
 from rlaif.data.rows import SUFFIXES, Source

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from rlaif.core.config.run import PPOSection
+from rlaif.core.config.sections import PPOSection
 from rlaif.core.masked import Reduce, masked_moments, no_reduce
 
 

@@ -17,7 +17,7 @@ from rlaif.core.system.hub import explained, in_cache
 from rlaif.policy.parts import inner
 
 if TYPE_CHECKING:
-    from rlaif.core.config.run import LoraSection
+    from rlaif.core.config.sections import LoraSection
 
 DTypeName = Literal["auto", "float32", "bfloat16"]
 

@@ -7,7 +7,6 @@ from base64 import b64encode
 from pathlib import Path
 from typing import Any
 
-from rlaif.report.drawing import VARIABLES
 from rlaif.report.escape import json_block, visible
 
 HERE = Path(__file__).parent / "templates"
@@ -49,9 +48,3 @@ def page(template: str, **values: Any) -> str:
 
 def _hash(text: str) -> str:
     return b64encode(hashlib.sha256(text.encode()).digest()).decode()
-
-
-def undefined_colours() -> set[str]:
-    """Return the variables of figures that the style sheet does not define: none."""
-    style = (HERE / "page.css").read_text(encoding="utf-8")
-    return {name for name in VARIABLES.values() if f"{name}:" not in style}

@@ -7,7 +7,8 @@ from statistics import fmean
 
 import torch
 
-from rlaif.core.config.run import BudgetSection, RunConfig
+from rlaif.core.config.run import RunConfig
+from rlaif.core.config.sections import BudgetSection
 from rlaif.core.system.terminal import duration, harmless, print_table
 from rlaif.core.types import Estimate
 from rlaif.data.prompts import Parts

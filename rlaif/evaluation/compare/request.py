@@ -7,7 +7,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from rlaif.core.config.run import GenerationSection, read_run
+from rlaif.core.config.run import read_run
+from rlaif.core.config.sections import GenerationSection
 from rlaif.core.errors import InputError
 from rlaif.core.schema import check
 from rlaif.core.system.distributed import refuse_several

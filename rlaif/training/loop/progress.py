@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 from torch import Tensor
 
-from rlaif.core.config.run import PPOConfig
+from rlaif.core.config.trainers import PPOConfig
 from rlaif.core.errors import InputError
 from rlaif.core.schema import shown
 from rlaif.judges.shaping import RunningMoments

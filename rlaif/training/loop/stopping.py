@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from rlaif.core.config.run import PPOConfig
+from rlaif.core.config.trainers import PPOConfig
 
 Window = list[list[float | None]]
 """Mean score (None where all judges abstained) and KL of the last steps."""

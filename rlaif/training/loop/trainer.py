@@ -15,7 +15,7 @@ import torch
 from safetensors import SafetensorError
 from torch import Tensor
 
-from rlaif.core.config.run import PPOConfig
+from rlaif.core.config.trainers import PPOConfig
 from rlaif.core.errors import InputError, RlaifError
 from rlaif.core.schema import check, reason_of, shown
 from rlaif.core.seeds import seed_of

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from rlaif.core.config.run import PPOSection
+from rlaif.core.config.sections import PPOSection
 from rlaif.core.masked import Reduce, no_reduce
 from rlaif.judges.shaping import RunningMoments, as_tensors, shaped
 from rlaif.training.loop.kl_control import kl_estimate

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from rlaif.core.config.run import PPOSection
+from rlaif.core.config.sections import PPOSection
 from rlaif.core.masked import Reduce
 from rlaif.policy.model import Policy
 from rlaif.policy.tokens import micro_batches

@@ -15,7 +15,7 @@ from pathlib import Path
 from statistics import fmean
 from typing import Any
 
-from rlaif.core.config.run import GuardSection
+from rlaif.core.config.sections import GuardSection
 from rlaif.core.errors import InputError, RlaifError
 from rlaif.core.seeds import seed_of
 from rlaif.core.system.files import cut_back, finite, read_rows, write_atomically

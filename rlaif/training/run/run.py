@@ -9,7 +9,10 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
-from rlaif.core.config.run import GenerationSection, GroupConfig, JudgeRef, PPOConfig, PPOSection, RunConfig, read_run
+from rlaif.core.config.knobs import JudgeRef
+from rlaif.core.config.run import RunConfig, read_run
+from rlaif.core.config.sections import GenerationSection, PPOSection
+from rlaif.core.config.trainers import GroupConfig, PPOConfig
 from rlaif.core.errors import InputError, RlaifError
 from rlaif.core.system import provenance
 from rlaif.core.system.devices import computes_on

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 import torch
 from torch import Tensor
 
-from rlaif.core.config.run import GroupConfig
+from rlaif.core.config.trainers import GroupConfig
 from rlaif.data.prompts import Prompt
 from rlaif.policy.model import Policy
 from rlaif.policy.parts import inner

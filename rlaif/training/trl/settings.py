@@ -6,7 +6,7 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from rlaif.core.config.run import GroupConfig
+from rlaif.core.config.trainers import GroupConfig
 from rlaif.core.errors import InputError
 from rlaif.core.schema import shown
 from rlaif.core.seeds import seed_of

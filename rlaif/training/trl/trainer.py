@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from rlaif.core.config.run import GroupConfig
+from rlaif.core.config.trainers import GroupConfig
 from rlaif.core.system.devices import memory
 from rlaif.judges.rewards import Verdict
 from rlaif.judges.shaping import as_tensors, shaped

@@ -2,8 +2,7 @@
 
 from dataclasses import dataclass
 
-from rlaif import Card, empty
-from rlaif.core.types import Judgement, empty
+from rlaif import Card, Judgement, empty
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -36,14 +36,6 @@ def resident() -> int:
     return int(psutil.Process().memory_info().rss)
 
 
-def most_resident() -> int:
-    """Return the most bytes that this process has held so far; Linux only."""
-    status = Path("/proc/self/status").read_text(encoding="ascii")
-    found = re.search(r"VmHWM:\s+(\d+) kB", status)
-    assert found is not None
-    return 1024 * int(found[1])
-
-
 def _free_in_container() -> int:
     """Return what the process's control group leaves, where it has a limit; files in its cache are as good as free."""
     group = Path("/sys/fs/cgroup")

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from rlaif.core.config.run import PolicySection
+from rlaif.core.config.sections import PolicySection
 from rlaif.judges.classifier.judge import ClassifierJudge
 from rlaif.policy.loading import Loaded, base_of, compute_dtype, config_of, with_adapter
 from rlaif.policy.model import Policy

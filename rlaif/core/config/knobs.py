@@ -1,0 +1,38 @@
+"""How a key of a config is declared: its type, its default, its unit, and the comment that `rlaif init` writes."""
+
+from __future__ import annotations
+
+from dataclasses import field
+from typing import Annotated, Any
+
+from annotated_types import Ge, Gt, Le
+
+Count = Annotated[int, Ge(1)]
+
+
+Natural = Annotated[int, Ge(0)]
+
+
+Positive = Annotated[float, Gt(0)]
+
+
+NotNegative = Annotated[float, Ge(0)]
+
+
+Share = Annotated[float, Ge(0), Le(1)]
+
+
+JudgeRef = str | dict[str, Any]
+"""A card's name or path, or a card written inline."""
+
+
+def knob(default: Any, meaning: str) -> Any:
+    """Define a key with its default and the comment that `rlaif init` writes beside it."""
+    if isinstance(default, list | dict):
+        return field(default_factory=lambda: type(default)(default), metadata={"meaning": meaning})
+    return field(default=default, metadata={"meaning": meaning})
+
+
+def needed(example: Any, meaning: str) -> Any:
+    """Define a key that has no default; the example is what `rlaif init` writes."""
+    return field(metadata={"meaning": meaning, "example": example})

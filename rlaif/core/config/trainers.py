@@ -1,0 +1,53 @@
+"""What trainers take as `args`: the keys of several sections, flat."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from dataclasses import dataclass
+from typing import Literal
+
+from rlaif.core.config.knobs import Count, Positive, Share, knob
+from rlaif.core.config.sections import GenerationSection, GroupSection, PPOSection, refuse_split_groups
+
+
+@dataclass(frozen=True, kw_only=True)
+class PPOConfig(GenerationSection, PPOSection):
+    """
+    What `PPOTrainer` takes as `args`: the keys of `ppo` and `generation`, flat, and what else the trainer has to know.
+
+    The trainer refuses a wrong value with its name.
+    """
+
+    output_dir: str = knob("runs/ppo", "folder of metrics.jsonl, checkpoints and the model")
+    seed: int = knob(0, "of everything that is random")
+    reward: Literal["auto", "logit", "score"] = knob("auto", "what is learned from a judge")
+    reward_weights: list[float] | None = knob(None, "one for each of `reward_funcs`; null: 1 each")
+    dtype: Literal["auto", "float32", "bfloat16"] = knob("auto", "of the frozen base and of autocast")
+    critic: Literal["shared", "separate"] = knob(
+        "shared", "value head on the policy's trunk, or on a network of its own"
+    )
+    gradient_checkpointing: bool = knob(False, "recompute activations: less memory, slower")
+    max_prompt_tokens: Count | None = knob(None, "longer prompts lose their beginning; null: as long as they are")
+    save_steps: Count = knob(20, "steps between checkpoints")
+    save_total_limit: Count = knob(2, "newest checkpoints that are kept")
+    stop_score: Share | None = knob(None, "mean score over the window that is good enough")
+    stop_window: Count = knob(10, "steps")
+    stop_kl: Positive | None = knob(None, "nats per completion, over the window, that are too far")
+    report_to: list[str] = knob([], "trackers, through accelerate: wandb, tensorboard, ...")
+
+    def __post_init__(self) -> None:
+        with suppress(TypeError, ZeroDivisionError):  # of a value of the wrong kind
+            PPOSection.__post_init__(self)
+            GenerationSection.__post_init__(self)
+
+
+@dataclass(frozen=True, kw_only=True)
+class GroupConfig(GroupSection, PPOConfig):
+    """What `GroupTrainer` takes as `args`: what `PPOTrainer` takes, and how completions of one prompt are compared."""
+
+    algorithm: Literal["grpo", "rloo"] = knob("grpo", "which trainer of TRL's learns")
+
+    def __post_init__(self) -> None:
+        PPOConfig.__post_init__(self)
+        with suppress(TypeError, ZeroDivisionError):  # of a value of the wrong kind
+            refuse_split_groups(self.batch_size, self.num_generations)
