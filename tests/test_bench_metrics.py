@@ -160,20 +160,20 @@ def test_a_weighted_measure_is_that_of_repeated_rows(ties):
     times = rng.integers(0, 4, size=(5, 60)).astype(np.uint8)
     scored = np.flatnonzero(rng.random(60) < 0.9)  # the judge abstained on the rest
     on = score[scored], good[scored], scored
-    for made, reference in ((bootstrap.auroc, roc_auc_score), (bootstrap.average_precision, average_precision_score)):
+    for made, reference in ((weighted.auroc, roc_auc_score), (weighted.average_precision, average_precision_score)):
         expected = [reference(good[scored], score[scored], sample_weight=row[scored]) for row in times]
         np.testing.assert_allclose(made(*on)(times), expected)
     repeated = [np.repeat(np.stack([score, grade])[:, scored], row[scored], axis=1) for row in times]
     np.testing.assert_allclose(
-        bootstrap.spearman(score[scored], grade[scored], scored)(times), [spearmanr(*rows)[0] for rows in repeated]
+        weighted.spearman(score[scored], grade[scored], scored)(times), [spearmanr(*rows)[0] for rows in repeated]
     )
-    np.testing.assert_allclose(bootstrap.mean(score[scored], scored)(times), [rows[0].mean() for rows in repeated])
+    np.testing.assert_allclose(weighted.mean(score[scored], scored)(times), [rows[0].mean() for rows in repeated])
 
 
 def test_a_draw_without_one_of_the_classes_has_no_auroc():
     times = np.array([[1, 1, 0], [0, 0, 2], [1, 0, 1]], dtype=np.uint8)
     with np.errstate(invalid="ignore"):
-        drawn = bootstrap.auroc(np.array([0.1, 0.2, 0.9]), np.array([False, False, True]), np.arange(3))(times)
+        drawn = weighted.auroc(np.array([0.1, 0.2, 0.9]), np.array([False, False, True]), np.arange(3))(times)
     assert np.isnan(drawn[:2]).all()
     assert drawn[2] == 1
     assert bootstrap.interval(drawn, np.arange(3)) == (1, 1)
@@ -192,13 +192,13 @@ def test_rows_of_a_cluster_are_drawn_together_and_draws_do_not_depend_on_what_el
     assert (times[:, 0] == times[:, 4]).all()
     assert (times[:, 1] == times[:, 2]).all()
     assert (times[:, [0, 1, 3]].sum(axis=1) == 3).all(), "as many clusters as there are"
-    both = bootstrap.drawn({"y": bootstrap.mean(np.ones(5), np.arange(5)), "x": watch}, cluster, draws=50, seed=3)
+    both = bootstrap.drawn({"y": weighted.mean(np.ones(5), np.arange(5)), "x": watch}, cluster, draws=50, seed=3)
     np.testing.assert_array_equal(both["x"], alone)
 
 
 def test_an_interval_of_a_mean_is_about_as_wide_as_students():
     x = np.random.default_rng(5).normal(size=12)
-    drawn = bootstrap.drawn({0: bootstrap.mean(x, np.arange(12))}, np.arange(12), draws=4000)[0]
+    drawn = bootstrap.drawn({0: weighted.mean(x, np.arange(12))}, np.arange(12), draws=4000)[0]
     low, high = bootstrap.interval(drawn, np.arange(12))
     assert (high - low) / 2 == pytest.approx(2.201 * x.std(ddof=1) / math.sqrt(12), rel=0.12)
 

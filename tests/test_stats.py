@@ -19,11 +19,12 @@ from hypothesis import strategies as st
 
 from rlaif.core.errors import InputError
 from rlaif.stats.abstentions import Bounds, worst_case
+from rlaif.stats.bootstrap import BCA_LIMIT
 from rlaif.stats.changes import Change, equivalent, paired_change, ratio_change
 from rlaif.stats.corrections import holm, over_seeds
 from rlaif.stats.jackknife import jackknife_ratio
 from rlaif.stats.power import power
-from rlaif.stats.resampling import BCA_LIMIT, sign_flip_test
+from rlaif.stats.resampling import sign_flip_test
 from rlaif.stats.text import distinct, word_count
 from rlaif.stats.worst_of_k import maxima, worst_of_k
 

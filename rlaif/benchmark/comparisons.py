@@ -13,7 +13,7 @@ import numpy as np
 from rlaif.benchmark.agreement import Rows
 from rlaif.benchmark.columns import Floats, Ints
 from rlaif.data.labelled import Kind
-from rlaif.stats import bootstrap, influence
+from rlaif.stats import bootstrap, influence, weighted
 from rlaif.stats.corrections import holm
 
 DIFFERENT = 0.05
@@ -66,15 +66,15 @@ class Scored:
     def statistic(self) -> bootstrap.Statistic:
         """The main number as a function of draws."""
         if self.kind == "pairs":
-            return bootstrap.mean(self.score_R, self.rows_R)
+            return weighted.mean(self.score_R, self.rows_R)
         if self.kind == "graded":
-            return bootstrap.spearman(self.score_R, self.target_R, self.rows_R)
-        return bootstrap.auroc(self.score_R, self.target_R > 0, self.rows_R)
+            return weighted.spearman(self.score_R, self.target_R, self.rows_R)
+        return weighted.auroc(self.score_R, self.target_R > 0, self.rows_R)
 
     @property
     def average_precision(self) -> bootstrap.Statistic:
         """The average precision of labels as a function of draws."""
-        return bootstrap.average_precision(self.score_R, self.target_R > 0, self.rows_R)
+        return weighted.average_precision(self.score_R, self.target_R > 0, self.rows_R)
 
     @property
     def means(self) -> dict[str, Floats]:

@@ -11,7 +11,7 @@ from rlaif.benchmark import cost, fitness
 from rlaif.benchmark.agreement import MAIN, Rows, of_grades, of_labels, of_pairs, rows_of
 from rlaif.benchmark.columns import Floats, Ints, Texts
 from rlaif.benchmark.comparisons import Scored, comparisons, corrected
-from rlaif.stats import bootstrap
+from rlaif.stats import bootstrap, weighted
 
 NOTHING: dict[str, Any] = dict.fromkeys((
     "auroc", "average_precision", "pairwise_accuracy", "tie_rate", "spearman", "kendall", "accuracy", "best",
@@ -48,7 +48,7 @@ def table(texts: Texts, judges: Sequence[str], baselines: Sequence[str], *, time
     labels = able if rows.kind == "labels" else []
     for of in labels:
         wanted[of.name, "average_precision"] = of.average_precision
-        wanted |= {(of.name, key): bootstrap.mean(x_R, of.rows_R) for key, x_R in of.means.items()}
+        wanted |= {(of.name, key): weighted.mean(x_R, of.rows_R) for key, x_R in of.means.items()}
     for pair in (pair for family in families.values() for pair in family):
         wanted |= pair.statistics
     drawn = bootstrap.drawn(wanted, rows.cluster_N, draws=times, seed=seed) if wanted else {}

@@ -1,20 +1,24 @@
 """
-The bootstrap, as weights: a draw says how often each row stands in it, and a measure reads that many rows at once.
+The bootstrap: whole clusters are drawn with replacement, and the draws become intervals.
 
-Scores are sorted once for all draws, and all judges see the same draws, so that a difference of two judges is drawn
-as surely as either of them. A weighted AUROC of 20,000 rows takes a cumulative sum, not a sort.
+Two kinds of measures are drawn. A function of sums over prompts (a mean is a sum over a count) costs one addition per
+prompt and draw: `bootstrap_intervals`. A measure of ranks reads how often each row stands in a draw, and all judges
+see the same draws, so that a difference of two is drawn as surely as either of them: `drawn` and `interval`.
 """
 
 from __future__ import annotations
 
 import math
 import os
-from collections.abc import Callable, Hashable, Mapping
+import warnings
+from collections.abc import Callable, Hashable, Mapping, Sequence
+from types import SimpleNamespace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from rlaif.core.system.threads import side_by_side
+from rlaif.stats.resampling import Measure, pick_clusters
 
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
@@ -25,7 +29,9 @@ Statistic = Callable[[Times], Floats]
 
 DRAWS = 2000
 BLOCK = 2**18
-"""Numbers of a block of draws: 2 MiB of float64, which fits into a cache."""
+"""Numbers of a block of weights: 2 MiB of float64, which fits into a cache."""
+SMALL_BLOCK = 2**15
+"""Numbers of a block of sums: 256 KiB, which stay in the cache of a core."""
 
 
 def drawn(
@@ -51,7 +57,7 @@ def drawn(
     def block(start: int) -> list[Floats]:
         count = min(size, draws - start)
         rng = np.random.default_rng([seed, start])
-        picked_DG = rng.integers(clusters, size=(count, clusters)) + clusters * np.arange(count)[:, None]
+        picked_DG = pick_clusters(rng, count, clusters) + clusters * np.arange(count)[:, None]
         times_DG = np.bincount(picked_DG.ravel(), minlength=count * clusters).reshape(count, clusters).astype(np.uint8)
         times_DN = times_DG if of_itself else np.take(times_DG, cluster_N, axis=1)
         with np.errstate(invalid="ignore", divide="ignore"):
@@ -79,7 +85,7 @@ def interval(
         contribution_R: of each row to the measure, which is their mean.
 
     """
-    from scipy.stats import norm, t
+    from scipy.stats import norm
 
     values_D = values_D[np.isfinite(values_D)]
     names, number_R = np.unique(cluster_R, return_inverse=True)
@@ -93,7 +99,7 @@ def interval(
         bias = float(norm.ppf(np.clip(below, 0.001, 0.999)))
         sum_G = np.bincount(number_R, weights=contribution_R - contribution_R.mean())
         skew = float((sum_G**3).sum() / (6 * (sum_G**2).sum() ** 1.5)) if sum_G.any() else 0.0
-    reach = math.sqrt(clusters / (clusters - 1)) * float(t.ppf(0.975, clusters - 1))
+    reach = reach_of_students_t(0.95, clusters)
     ends = [bias + (bias + z) / max(1e-9, 1 - skew * (bias + z)) for z in (-reach, reach)]
     low, high = np.quantile(values_D, norm.cdf(ends))
     return float(low), float(high)
@@ -119,95 +125,79 @@ def less_certain(ci95: tuple[float, float] | None, units: int) -> tuple[float, f
 # --- measures of weighted rows: R of the N rows have a score ------------------------------------------------------
 
 
-def _weights(times_DN: Times, rows_R: Ints) -> Floats:
-    return np.take(times_DN, rows_R, axis=1).astype(np.float64)
+BCA_LIMIT = 2000
+"""Prompts up to which intervals are BCa: its jackknife is quadratic, and what it corrects fades with 1 / sqrt(G)."""
 
 
-def mean(x_R: Floats, rows_R: Ints) -> Statistic:
-    """Make the mean of numbers."""
-
-    def of(times_DN: Times) -> Floats:
-        weight_DR = _weights(times_DN, rows_R)
-        means: Floats = (weight_DR @ x_R) / weight_DR.sum(axis=1)
-        return means
-
-    return of
+Interval = tuple[float, float]
 
 
-def auroc(score_R: Floats, good_R: NDArray[np.bool_], rows_R: Ints) -> Statistic:
-    """Make the area under the ROC curve: how often a good text outscores a bad one, a tie counted half."""
-    order = np.argsort(score_R, kind="stable")  # look-ups in order are fast ones
-    score_R, good_R, rows_R = score_R[order], good_R[order], rows_R[order]
-    good, bad = rows_R[good_R], rows_R[~good_R]
-    below, up_to = (np.searchsorted(score_R[~good_R], score_R[good_R], side=side) for side in ("left", "right"))
-    ties = not np.array_equal(below, up_to)
+def bootstrap_intervals(
+    measure: Measure, sums_KG: Floats, levels: Sequence[float], *, draws: int, seed: int
+) -> list[Interval | None]:
+    """
+    Return a confidence interval of `measure` for each level, by resampling G >= 2 prompts with all their pairs.
 
-    def of(times_DN: Times) -> Floats:
-        good_DP = _weights(times_DN, good)
-        beaten_DM = np.zeros((len(times_DN), len(bad) + 1))
-        np.cumsum(_weights(times_DN, bad), axis=1, out=beaten_DM[:, 1:])
-        beaten_DP = np.take(beaten_DM, below, axis=1)
-        if ties:
-            beaten_DP = (beaten_DP + np.take(beaten_DM, up_to, axis=1)) / 2
-        areas: Floats = np.einsum("dp,dp->d", good_DP, beaten_DP) / (good_DP.sum(axis=1) * beaten_DM[:, -1])
-        return areas
+    BCa (Efron 1987, "Better bootstrap confidence intervals") by scipy; percentiles beyond `BCA_LIMIT` prompts and
+    where BCa is undefined, as without variance. A bootstrap of few prompts is too narrow, so that the level is raised
+    until the interval of a mean is about as wide as Student's (Hesterberg 2015, arXiv 1411.5279; `ExpandProbs` of his
+    R package resample). None where a bound is not finite.
 
-    return of
+    Args:
+        measure: what is computed from the sums over all prompts.
+        sums_KG: K sums of each prompt.
+        levels: such as 0.95.
+        draws: resamples.
+        seed: of the resamples.
 
+    """
+    from scipy.stats import bootstrap
 
-def average_precision(score_R: Floats, good_R: NDArray[np.bool_], rows_R: Ints) -> Statistic:
-    """Make the average precision of good texts, as scikit-learn has it: equal scores are one threshold."""
-    order = np.argsort(-score_R, kind="stable")
-    rows, good = rows_R[order], good_R[order].astype(np.float64)
-    last = np.flatnonzero(np.diff(score_R[order], append=np.nan) != 0)  # of each run of equal scores
-    ties = len(last) < len(rows)
+    clusters = sums_KG.shape[1]
+    methods = ("BCa", "percentile") if clusters <= BCA_LIMIT else ("percentile",)
 
-    def of(times_DN: Times) -> Floats:
-        weight_DR = _weights(times_DN, rows)
-        all_DG = np.cumsum(weight_DR, axis=1)
-        weight_DR *= good
-        good_DG = np.cumsum(weight_DR, axis=1)
-        gained_DG = weight_DR
-        if ties:
-            all_DG, good_DG = all_DG[:, last], good_DG[:, last]
-            gained_DG = np.diff(good_DG, axis=1, prepend=0)
-        np.maximum(all_DG, 1.0, out=all_DG)  # where nothing was drawn yet, nothing was gained either
-        precisions: Floats = np.einsum("dg,dg->d", gained_DG, good_DG / all_DG) / good_DG[:, -1]
-        return precisions
+    def of_sample(*columns: Floats, axis: int) -> Floats:
+        return measure(np.stack([column.sum(axis=axis) for column in columns]))
 
-    return of
-
-
-def spearman(x_R: Floats, y_R: Floats, rows_R: Ints) -> Statistic:
-    """Make Spearman's rank correlation: Pearson's of mid-ranks, which are those among the rows that were drawn."""
-    of_x, of_y = _ranks(x_R), _ranks(y_R)
-
-    def of(times_DN: Times) -> Floats:
-        weight_DR = _weights(times_DN, rows_R)
-        total_D = weight_DR.sum(axis=1)
-        x_DR, y_DR = of_x(weight_DR), of_y(weight_DR)
-
-        def moment(a_DR: Floats, b_DR: Floats) -> Floats:
-            products: Floats = np.einsum("dr,dr->d", weight_DR * a_DR, b_DR) / total_D - (total_D / 2) ** 2
-            return products
-
-        spread = moment(x_DR, x_DR) * moment(y_DR, y_DR)
-        spread[spread <= 1e-9] = np.nan  # all that was drawn is equal
-        correlations: Floats = moment(x_DR, y_DR) / np.sqrt(spread)
-        return correlations
-
-    return of
+    rng, size = np.random.default_rng([seed, 0]), max(1, SMALL_BLOCK // clusters)
+    found: list[Interval | None] = []
+    with warnings.catch_warnings(), np.errstate(all="ignore"):
+        warnings.simplefilter("ignore")  # scipy warns where BCa is undefined
+        picked = (pick_clusters(rng, min(size, draws - start), clusters) for start in range(0, draws, size))
+        values = [of_sample(*(column_G[picked_DG] for column_G in sums_KG), axis=1) for picked_DG in picked]
+        drawn = SimpleNamespace(bootstrap_distribution=np.concatenate(values))
+        for level in levels:
+            for method in methods:
+                done = bootstrap(
+                    tuple(sums_KG), of_sample, n_resamples=0, batch=size, paired=True, vectorized=True,
+                    confidence_level=_raised(level, clusters), method=method, bootstrap_result=drawn,
+                )  # fmt: skip
+                low, high = map(float, done.confidence_interval)
+                if math.isfinite(low) and math.isfinite(high):
+                    break
+            found.append((low, high) if math.isfinite(low) and math.isfinite(high) else None)
+    return found
 
 
-def _ranks(x_R: Floats) -> Callable[[Floats], Floats]:
-    """Make the mid-ranks of rows by their weights: what lies below, and half of what is equal."""
-    order = np.argsort(x_R, kind="stable")
-    _, group_R = np.unique(x_R, return_inverse=True)
-    starts = np.flatnonzero(np.diff(x_R[order], prepend=np.nan) != 0)
+def _raised(level: float, prompts: int) -> float:
+    """Return the level at which a normal interval of a bootstrap's width is as wide as Student's t at `level`."""
+    from scipy.special import ndtr
 
-    def of(weight_DR: Floats) -> Floats:
-        group_DG = np.add.reduceat(np.take(weight_DR, order, axis=1), starts, axis=1)
-        rank_DG = np.cumsum(group_DG, axis=1) - group_DG / 2
-        return np.take(rank_DG, group_R, axis=1)
+    return min(1 - 1e-9, 1 - 2 * float(ndtr(-reach_of_students_t(level, prompts))))
 
-    return of
+
+def reach_of_students_t(level: float, clusters: int) -> float:
+    """
+    Return how many standard deviations of a bootstrap's draws an interval of a mean has to reach on both sides.
+
+    A bootstrap of few clusters is too narrow; this is as wide as Student's t (Hesterberg 2015, arXiv 1411.5279;
+    `ExpandProbs` of his R package resample).
+
+    Args:
+        level: such as 0.95.
+        clusters: that were resampled.
+
+    """
+    from scipy.special import stdtrit
+
+    return math.sqrt(clusters / (clusters - 1)) * float(stdtrit(clusters - 1, (1 + level) / 2))

@@ -10,8 +10,9 @@ from typing import Any
 import numpy as np
 
 from rlaif.core.errors import InputError
+from rlaif.stats.bootstrap import DRAWS, Interval, bootstrap_intervals
 from rlaif.stats.pairs import Floats, Pairs, Scores, pairs_of
-from rlaif.stats.resampling import DRAWS, FLIPS, Interval, Measure, bootstrap_intervals, swap_test
+from rlaif.stats.resampling import FLIPS, Measure, swap_test
 
 ALPHA = 0.05
 

@@ -8,9 +8,9 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from rlaif.stats.bootstrap import Interval
 from rlaif.stats.changes import RatioChange
 from rlaif.stats.pairs import Floats, check_lengths
-from rlaif.stats.resampling import Interval
 
 Item = TypeVar("Item")
 Sides = tuple[float | None, float | None]

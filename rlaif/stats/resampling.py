@@ -1,35 +1,32 @@
 """
-Resampling by whole prompts: bootstrap intervals and sign-flip tests of what is computed from sums.
+Resampling by whole clusters: prompts drawn with replacement, and the sides of prompts swapped.
 
-Every measure here is a function of sums over prompts (a mean is a sum over a count), so that a resample costs one
-addition per prompt, however many completions it has. Work goes in blocks: memory does not grow with the draws.
+Work goes in blocks: memory does not grow with the draws.
 """
 
 from __future__ import annotations
 
-import math
-import warnings
 from collections.abc import Callable, Hashable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from rlaif.stats.pairs import Floats, Scores, pairs_of
 
 BLOCK = 2**15
 """Numbers of a block: 256 KiB, which stay in the cache of a core."""
 
-BCA_LIMIT = 2000
-"""Prompts up to which intervals are BCa: its jackknife is quadratic, and what it corrects fades with 1 / sqrt(G)."""
 
-DRAWS = 2000
 FLIPS = 9999
 
 Measure = Callable[[Floats], Floats]
 """Sums [K, ...] in, the measure [...] out."""
 
-Interval = tuple[float, float]
+
+def pick_clusters(rng: np.random.Generator, draws: int, clusters: int) -> NDArray[np.int64]:
+    """Return which clusters each draw of the bootstrap holds, [draws, clusters], as many as there are."""
+    return rng.integers(clusters, size=(draws, clusters))
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,59 +42,6 @@ class PValue:
 
     value: float
     resolution: float
-
-
-def bootstrap_intervals(
-    measure: Measure, sums_KG: Floats, levels: Sequence[float], *, draws: int, seed: int
-) -> list[Interval | None]:
-    """
-    Return a confidence interval of `measure` for each level, by resampling G >= 2 prompts with all their pairs.
-
-    BCa (Efron 1987, "Better bootstrap confidence intervals") by scipy; percentiles beyond `BCA_LIMIT` prompts and
-    where BCa is undefined, as without variance. A bootstrap of few prompts is too narrow, so that the level is raised
-    until the interval of a mean is about as wide as Student's (Hesterberg 2015, arXiv 1411.5279; `ExpandProbs` of his
-    R package resample). None where a bound is not finite.
-
-    Args:
-        measure: what is computed from the sums over all prompts.
-        sums_KG: K sums of each prompt.
-        levels: such as 0.95.
-        draws: resamples.
-        seed: of the resamples.
-
-    """
-    from scipy.stats import bootstrap
-
-    prompts = sums_KG.shape[1]
-    methods = ("BCa", "percentile") if prompts <= BCA_LIMIT else ("percentile",)
-
-    def of_sample(*columns: Floats, axis: int) -> Floats:
-        return measure(np.stack([column.sum(axis=axis) for column in columns]))
-
-    done: Any = None
-    found: list[Interval | None] = []
-    with warnings.catch_warnings(), np.errstate(all="ignore"):
-        warnings.simplefilter("ignore")  # scipy warns where BCa is undefined
-        for level in levels:
-            for method in methods:
-                done = bootstrap(
-                    tuple(sums_KG), of_sample, n_resamples=0 if done else draws, batch=max(1, BLOCK // prompts),
-                    paired=True, vectorized=True, confidence_level=_raised(level, prompts), method=method,
-                    bootstrap_result=done, rng=np.random.default_rng([seed, 0]),
-                )  # fmt: skip
-                low, high = map(float, done.confidence_interval)
-                if math.isfinite(low) and math.isfinite(high):
-                    break
-            found.append((low, high) if math.isfinite(low) and math.isfinite(high) else None)
-    return found
-
-
-def _raised(level: float, prompts: int) -> float:
-    """Return the level at which a normal interval of a bootstrap's width is as wide as Student's t at `level`."""
-    from scipy.special import ndtr, stdtrit
-
-    quantile = math.sqrt(prompts / (prompts - 1)) * stdtrit(prompts - 1, (1 + level) / 2)
-    return min(1 - 1e-9, 1 - 2 * float(ndtr(-quantile)))
 
 
 def swap_test(change: Measure, before_KG: Floats, after_KG: Floats, *, flips: int, seed: int) -> PValue:

@@ -1,0 +1,109 @@
+"""
+Measures of weighted rows: a draw of the bootstrap says how often each row stands in it, and all draws are measured at once.
+
+R of the N rows have a score. Scores are sorted once for all draws: a weighted AUROC of 20,000 rows takes a cumulative
+sum, not a sort.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rlaif.stats.bootstrap import Floats, Ints, Statistic, Times
+
+
+def _weights(times_DN: Times, rows_R: Ints) -> Floats:
+    return np.take(times_DN, rows_R, axis=1).astype(np.float64)
+
+
+def mean(x_R: Floats, rows_R: Ints) -> Statistic:
+    """Make the mean of numbers."""
+
+    def of(times_DN: Times) -> Floats:
+        weight_DR = _weights(times_DN, rows_R)
+        means: Floats = (weight_DR @ x_R) / weight_DR.sum(axis=1)
+        return means
+
+    return of
+
+
+def auroc(score_R: Floats, good_R: NDArray[np.bool_], rows_R: Ints) -> Statistic:
+    """Make the area under the ROC curve: how often a good text outscores a bad one, a tie counted half."""
+    order = np.argsort(score_R, kind="stable")  # look-ups in order are fast ones
+    score_R, good_R, rows_R = score_R[order], good_R[order], rows_R[order]
+    good, bad = rows_R[good_R], rows_R[~good_R]
+    below, up_to = (np.searchsorted(score_R[~good_R], score_R[good_R], side=side) for side in ("left", "right"))
+    ties = not np.array_equal(below, up_to)
+
+    def of(times_DN: Times) -> Floats:
+        good_DP = _weights(times_DN, good)
+        beaten_DM = np.zeros((len(times_DN), len(bad) + 1))
+        np.cumsum(_weights(times_DN, bad), axis=1, out=beaten_DM[:, 1:])
+        beaten_DP = np.take(beaten_DM, below, axis=1)
+        if ties:
+            beaten_DP = (beaten_DP + np.take(beaten_DM, up_to, axis=1)) / 2
+        areas: Floats = np.einsum("dp,dp->d", good_DP, beaten_DP) / (good_DP.sum(axis=1) * beaten_DM[:, -1])
+        return areas
+
+    return of
+
+
+def average_precision(score_R: Floats, good_R: NDArray[np.bool_], rows_R: Ints) -> Statistic:
+    """Make the average precision of good texts, as scikit-learn has it: equal scores are one threshold."""
+    order = np.argsort(-score_R, kind="stable")
+    rows, good = rows_R[order], good_R[order].astype(np.float64)
+    last = np.flatnonzero(np.diff(score_R[order], append=np.nan) != 0)  # of each run of equal scores
+    ties = len(last) < len(rows)
+
+    def of(times_DN: Times) -> Floats:
+        weight_DR = _weights(times_DN, rows)
+        all_DG = np.cumsum(weight_DR, axis=1)
+        weight_DR *= good
+        good_DG = np.cumsum(weight_DR, axis=1)
+        gained_DG = weight_DR
+        if ties:
+            all_DG, good_DG = all_DG[:, last], good_DG[:, last]
+            gained_DG = np.diff(good_DG, axis=1, prepend=0)
+        np.maximum(all_DG, 1.0, out=all_DG)  # where nothing was drawn yet, nothing was gained either
+        precisions: Floats = np.einsum("dg,dg->d", gained_DG, good_DG / all_DG) / good_DG[:, -1]
+        return precisions
+
+    return of
+
+
+def spearman(x_R: Floats, y_R: Floats, rows_R: Ints) -> Statistic:
+    """Make Spearman's rank correlation: Pearson's of mid-ranks, which are those among the rows that were drawn."""
+    of_x, of_y = _ranks(x_R), _ranks(y_R)
+
+    def of(times_DN: Times) -> Floats:
+        weight_DR = _weights(times_DN, rows_R)
+        total_D = weight_DR.sum(axis=1)
+        x_DR, y_DR = of_x(weight_DR), of_y(weight_DR)
+
+        def moment(a_DR: Floats, b_DR: Floats) -> Floats:
+            products: Floats = np.einsum("dr,dr->d", weight_DR * a_DR, b_DR) / total_D - (total_D / 2) ** 2
+            return products
+
+        spread = moment(x_DR, x_DR) * moment(y_DR, y_DR)
+        spread[spread <= 1e-9] = np.nan  # all that was drawn is equal
+        correlations: Floats = moment(x_DR, y_DR) / np.sqrt(spread)
+        return correlations
+
+    return of
+
+
+def _ranks(x_R: Floats) -> Callable[[Floats], Floats]:
+    """Make the mid-ranks of rows by their weights: what lies below, and half of what is equal."""
+    order = np.argsort(x_R, kind="stable")
+    _, group_R = np.unique(x_R, return_inverse=True)
+    starts = np.flatnonzero(np.diff(x_R[order], prepend=np.nan) != 0)
+
+    def of(weight_DR: Floats) -> Floats:
+        group_DG = np.add.reduceat(np.take(weight_DR, order, axis=1), starts, axis=1)
+        rank_DG = np.cumsum(group_DG, axis=1) - group_DG / 2
+        return np.take(rank_DG, group_R, axis=1)
+
+    return of
