@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from rlaif.judges.scoring import score
     from rlaif.training.loop.trainer import Callback
     from rlaif.training.ppo.trainer import PPOTrainer
+    from rlaif.training.run.run import train
     from rlaif.training.trl.trainer import GroupTrainer
 
 _HOMES = {
@@ -44,6 +45,7 @@ _HOMES = {
     "as_reward_func": "judges.reward_func",
     "score": "judges.scoring",
     "PPOTrainer": "training.ppo.trainer",
+    "train": "training.run.run",
     "Judge": "core.types",
     "Judgement": "core.types",
     "Sample": "core.types",
@@ -74,6 +76,7 @@ __all__ = [
     "load_judge",
     "measurement",
     "score",
+    "train",
 ]
 
 

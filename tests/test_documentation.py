@@ -228,7 +228,17 @@ def test_the_file_tree_names_every_room():
         assert f" {room}/ " in tree, room
 
 
-@pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md", "docs/ppo.md", "docs/bench.md"])
+@pytest.mark.parametrize("page", ["CONTRIBUTING.md", "docs/architecture.md"])
+def test_every_path_that_a_page_names_is_there(page):
+    paths = re.findall(r"`((?:rlaif|judges|prompts|tests|docs|performance)/[\w./]+)`", (ROOT / page).read_text())
+    named = [path for path in paths if "NAME" not in path]
+    assert named
+    assert [path for path in named if not (ROOT / path).exists()] == []
+
+
+@pytest.mark.parametrize(
+    "page", ["README.md", "CONTRIBUTING.md", "docs/ppo.md", "docs/bench.md", "docs/architecture.md"]
+)
 def test_every_link_to_a_file_leads_to_one(page):
     for link in re.findall(r"\]\(([^)]+)\)", (ROOT / page).read_text()):
         if "://" not in link:

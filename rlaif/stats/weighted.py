@@ -1,5 +1,6 @@
 """
-Measures of weighted rows: a draw of the bootstrap says how often each row stands in it, and all draws are measured at once.
+Measures of weighted rows: a draw of the bootstrap says how often each row stands in it, and all draws are measured
+at once.
 
 R of the N rows have a score. Scores are sorted once for all draws: a weighted AUROC of 20,000 rows takes a cumulative
 sum, not a sort.
