@@ -14,7 +14,7 @@ from rlaif.benchmark.agreement import of_labels, rows_of
 from rlaif.benchmark.comparisons import Scored, comparisons, corrected
 from rlaif.benchmark.fitness import by_group, length_bias, spread
 from rlaif.benchmark.tables import NOTHING, table
-from rlaif.stats import bootstrap, influence
+from rlaif.stats import bootstrap, influence, weighted
 from tests.benching import said_of, texts_of
 
 KINDS = ("labels", "graded", "pairs")
