@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -26,6 +27,27 @@ ROOT = Path(__file__).parent.parent
 SHARED = ROOT.parent / "shared"
 
 Command = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture(scope="session", autouse=True)
+def default_signals_for_children() -> Iterator[None]:
+    """
+    Let the processes that tests start handle signals by default, also where this one was started ignoring them.
+
+    A background job of a script ignores SIGINT, one under `nohup` SIGHUP, and an ignored signal stays ignored in a
+    child. A handler does not outlive `exec`. So a handler that does nothing goes on ignoring the signal here, while a
+    child starts with the default. Python ignores SIGPIPE and SIGXFSZ itself, and `subprocess` resets them.
+    """
+    ignored = [
+        number
+        for number in signal.valid_signals() - {signal.SIGPIPE, signal.SIGXFSZ}
+        if signal.getsignal(number) == signal.SIG_IGN
+    ]
+    for number in ignored:
+        signal.signal(number, lambda *_: None)
+    yield
+    for number in ignored:
+        signal.signal(number, signal.SIG_IGN)
 
 
 @pytest.fixture(scope="session")

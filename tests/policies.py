@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import pytest
 import torch
 from torch import Tensor
 
@@ -23,6 +25,16 @@ LORA = LoraSection(r=4, alpha=8)
 
 ENDS = [2, *range(20, 70)]
 """Ids that end a completion, so many that completions of random models end at mixed lengths."""
+
+
+ROUNDING = 2**-32
+"""
+By how much two ways to compute a number in float64 may differ, as a share of the largest number of its kind.
+
+The eps of float64 is 2**-52, and a sum of n terms is off by no more than n eps of the sum of their sizes. The longest
+sums here run over a batch's tokens and the vocabulary, 2**13 terms; 2**7 times as much is left for the layers between
+and for terms that cancel out. A wrong formula is off by far more than 2**-32.
+"""
 
 
 def policy_of(source: Path | Loaded, *, ends: Sequence[int] | None = ENDS, lively: bool = False, **keys: Any) -> Policy:
@@ -47,6 +59,18 @@ def policy_of(source: Path | Loaded, *, ends: Sequence[int] | None = ENDS, livel
     if lively:
         moved(policy, lambda name: "value_head" in name or "lora_B" in name)
     return policy
+
+
+def policy_in_float64(folder: Path, monkeypatch: pytest.MonkeyPatch, **keys: Any) -> Policy:
+    """
+    Load a policy, and let all that asks for float32 get float64 from now on.
+
+    By how much two right ways to compute a gradient differ in float32 hangs on the processor.
+    """
+    loaded = load(str(folder))
+    monkeypatch.setattr(Tensor, "float", Tensor.double)
+    monkeypatch.setattr(torch, "float32", torch.float64)
+    return policy_of(replace(loaded, model=loaded.model.double(), dtype=torch.float64), **keys).double()
 
 
 def moved(policy: Policy, which: Any = lambda name: True, by: float = 0.3) -> None:

@@ -9,7 +9,11 @@ from typing import Any, Self
 
 
 class Interruption:
-    """Inside this, the first signal sets a flag; work asks for it where it can stop."""
+    """
+    Inside this, the first signal sets a flag; work asks for it where it can stop.
+
+    A signal that the process was started to ignore, as a background job of a script ignores SIGINT, stays ignored.
+    """
 
     def __init__(self) -> None:
         self.wished = False
@@ -18,7 +22,11 @@ class Interruption:
     def __enter__(self) -> Self:
         self.wished = False
         if threading.current_thread() is threading.main_thread():  # Python lets no other set handlers
-            self._before = {number: signal.signal(number, self._wish) for number in (signal.SIGINT, signal.SIGTERM)}
+            self._before = {
+                number: signal.signal(number, self._wish)
+                for number in (signal.SIGINT, signal.SIGTERM)
+                if signal.getsignal(number) != signal.SIG_IGN
+            }
         return self
 
     def __exit__(
