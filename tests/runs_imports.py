@@ -5,7 +5,10 @@ import os
 os.environ["TRANSFORMERS_VERBOSITY"] = "error"  # as rlaif sets it; transformers reads it when it is imported
 
 import accelerate.tracking
+import matplotlib.backends.backend_svg
+import matplotlib.figure
 import peft
+import scipy.stats
 import torch._dynamo
 import torch.distributed
 import trl
@@ -18,8 +21,9 @@ import rlaif.cli
 import rlaif.run
 from rlaif.config import RunConfig
 from rlaif.schema import check
+from tests import events
 
-__all__ = ["accelerate", "peft", "rlaif", "torch", "trl"]
+__all__ = ["accelerate", "events", "matplotlib", "peft", "rlaif", "scipy", "torch", "trl"]
 
 get_checkpoint_conversion_mapping("llama")
 check(RunConfig, {"policy": {"model": "owner/name"}, "data": {"dataset": "x"}, "judge": "x"}, "nothing")
