@@ -11,6 +11,7 @@ import yaml
 
 from rlaif.config import RunConfig
 from rlaif.errors import InputError
+from rlaif.output import is_taken
 from rlaif.schema import check, read_text, read_yaml, shown
 
 MAY_CHANGE = ("ppo.steps", "ppo.judge_patience", "stop", "checkpoints", "budget", "trackers", "output")
@@ -27,7 +28,7 @@ def refuse_taken(output: Path) -> None:
     nearest = next(path for path in (output, *output.absolute().parents) if path.exists())
     if nearest != output and not (nearest.is_dir() and os.access(nearest, os.W_OK | os.X_OK)):
         raise InputError(f"{output}: cannot be made in {nearest}; name another folder by --output")
-    if output.exists() and (not output.is_dir() or any(output.iterdir())):
+    if output.exists() and (not output.is_dir() or is_taken(output)):
         raise InputError(f"{output}: is there already; go on with its run by --resume, or name another by --output")
 
 

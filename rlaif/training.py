@@ -16,7 +16,7 @@ from safetensors import SafetensorError
 from torch import Tensor
 
 from rlaif.batches import Batches, seed_of
-from rlaif.checkpoint import append, cut_back, save
+from rlaif.checkpoint import append, cut_back, save, tidy
 from rlaif.config import PPOConfig
 from rlaif.data import Prompt, prompts_of
 from rlaif.errors import InputError, RlaifError
@@ -287,6 +287,8 @@ class Trainer(ABC):
                     self.output.mkdir(parents=True, exist_ok=True)
                     cut_back(metrics, self.progress.step)
                     metrics.touch()
+                    if (checkpoints := self.output / "checkpoints").is_dir():
+                        tidy(checkpoints)  # a run that has ended saves none, which would do so
                 except OSError as error:
                     raise InputError(f"{metrics}: cannot be written: {error.strerror}; name another folder") from None
 

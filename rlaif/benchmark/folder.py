@@ -11,7 +11,7 @@ from typing import Any
 from rlaif.benchmark.labelled import Labelled
 from rlaif.benchmark.writing import write_whole
 from rlaif.errors import InputError
-from rlaif.output import make_folder
+from rlaif.output import is_taken, make_folder
 from rlaif.store import key_of
 from rlaif.types import Judge
 
@@ -30,7 +30,7 @@ def claim(folder: Path, judges: Sequence[Judge], tables: Sequence[Labelled]) -> 
     make_folder(folder, "-o")
     if path.exists():
         _refuse_another(folder, path, ours)
-    elif any(folder.iterdir()):
+    elif is_taken(folder):
         raise InputError(f"{folder}: holds something else than a benchmark; name another folder by -o")
     else:
         write_whole(path, json.dumps(ours, indent=1, ensure_ascii=False) + "\n")

@@ -30,7 +30,7 @@ from rlaif.checkpoint.tensors import as_safetensors, read_tensors
 from rlaif.errors import RlaifError
 from rlaif.schema import reason_of, shown
 
-__all__ = ["State", "append", "cut_back", "newest", "save", "write_atomically"]
+__all__ = ["State", "append", "cut_back", "newest", "save", "tidy", "write_atomically"]
 
 log = logging.getLogger("rlaif")
 
@@ -78,7 +78,7 @@ def save(folder: Path, state: State, *, keep: int) -> Path:
     _refuse_lossy(dict(state.facts), place)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        _tidy(folder)
+        tidy(folder)
         writing = _hidden(place, "writing")
         try:
             _write(writing, state)
@@ -140,7 +140,7 @@ def _found(folder: Path) -> list[tuple[int, Path]]:
     return sorted((int(name.removeprefix("step-")), place) for name, place in places.items())
 
 
-def _tidy(folder: Path) -> None:
+def tidy(folder: Path) -> None:
     """Remove what killed processes left behind, and put back what one had set aside."""
     left = [(path, found) for path in folder.iterdir() if (found := _HIDDEN.fullmatch(path.name))]
     for path, _ in left:
