@@ -17,7 +17,8 @@ functions of Python and torch through which these events go, in the process that
     optimizer   a step of an optimizer                          its class
     forward     a model of transformers is called               its class
 
-Only files in the working directory and in RLAIF_HOME count. Requests are counted by the server that gets them.
+Only files in the working directory and in RLAIF_HOME count. The last three kinds need a process that has loaded torch
+before. Requests are counted by the server that gets them.
 """
 
 from __future__ import annotations
@@ -29,15 +30,12 @@ import json
 import os
 import signal
 import sqlite3
+import sys
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
-
-import torch
-import transformers
-from torch.optim.optimizer import register_optimizer_step_post_hook, register_optimizer_step_pre_hook
 
 Act = Callable[[], object]
 When = Literal["before", "half", "after"]
@@ -174,10 +172,19 @@ def watch() -> None:
     os.fsync = _syncing(os.fsync)
     io.open = builtins.open = _opening(io.open)
     sqlite3.connect = _connecting(sqlite3.connect)
+    if "torch" in sys.modules:
+        _watch_models()
+
+
+def _watch_models() -> None:
+    import torch
+    import transformers
+    from torch.optim import optimizer
+
     backward = torch.autograd.backward
     torch.autograd.backward = lambda *given, **keys: _around("backward", "", lambda: backward(*given, **keys))
-    register_optimizer_step_pre_hook(lambda optimizer, *_: _before("optimizer", type(optimizer).__name__))
-    register_optimizer_step_post_hook(lambda optimizer, *_: _after("optimizer", type(optimizer).__name__))
+    optimizer.register_optimizer_step_pre_hook(lambda stepping, *_: _before("optimizer", type(stepping).__name__))
+    optimizer.register_optimizer_step_post_hook(lambda stepping, *_: _after("optimizer", type(stepping).__name__))
     transformers.PreTrainedModel.__call__ = _calling(transformers.PreTrainedModel.__call__)
 
 

@@ -7,6 +7,7 @@ os.environ["TRANSFORMERS_VERBOSITY"] = "error"  # as rlaif sets it; transformers
 import accelerate.tracking
 import matplotlib.backends.backend_svg
 import matplotlib.figure
+import openai
 import peft
 import scipy.stats
 import torch._dynamo
@@ -18,12 +19,14 @@ import rlaif.__main__
 import rlaif.adapters.classifier
 import rlaif.adapters.openai
 import rlaif.cli
+import rlaif.commands.bench
+import rlaif.report.bench
 import rlaif.run
 from rlaif.config import RunConfig
 from rlaif.schema import check
 from tests import events
 
-__all__ = ["accelerate", "events", "matplotlib", "peft", "rlaif", "scipy", "torch", "trl"]
+__all__ = ["accelerate", "events", "matplotlib", "openai", "peft", "rlaif", "scipy", "torch", "trl"]
 
 get_checkpoint_conversion_mapping("llama")
 check(RunConfig, {"policy": {"model": "owner/name"}, "data": {"dataset": "x"}, "judge": "x"}, "nothing")
