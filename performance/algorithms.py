@@ -4,8 +4,8 @@ PPO, GRPO and RLOO at equal samples on comment-llama, by a judge that did not tr
     python -m performance.algorithms [--seeds 3] [--algorithm grpo] [--set ppo.steps=20]
 
 `performance/detox/comment-llama.yaml` with one key changed, and what that algorithm's own scales ask for (`OWN`): the
-same prompts, samples a step, steps, training judge, guard and measurement. A row a run, as `performance.detox` tells it,
-and a table of means at the end. Needs ../shared.
+same prompts, samples a step, steps, training judge, guard and measurement. A row a run, as `performance.detox` tells
+it, and a table of means at the end. Needs ../shared.
 """
 
 from __future__ import annotations

@@ -2,8 +2,8 @@
 What tests of whole runs share: a folder with a tiny policy, a tiny judge and prompts, and `rlaif train` in processes.
 
 A process is forked from one that has imported torch and transformers, so that a run takes seconds less; it is
-interrupted and killed like any other. `meddle` is Python that runs in it first: it replaces functions by such as kill
-or signal the process at a named moment, so that the product needs no hooks for it.
+interrupted and killed like any other. `meddle` is Python that runs in it first: `at` makes it of a moment of
+`tests.events` and what is to happen then, so that the package needs no hooks for it.
 """
 
 from __future__ import annotations
@@ -27,45 +27,21 @@ import yaml
 
 from tests import tiny
 from tests.conftest import ROOT
+from tests.events import At
 
 MEDDLING = f"""
-import os, signal, sys
+import sys
 sys.path.insert(0, {str(ROOT)!r})
-from tests.runs import after, before
-def die(*_): os.kill(os.getpid(), signal.SIGKILL)
-def interrupt(*_): os.kill(os.getpid(), signal.SIGINT)
-def terminate(*_): os.kill(os.getpid(), signal.SIGTERM)
+from tests.events import At, fail, fill_disk, interrupt, kill, limit_files, log_to, on, terminate
 """
 
 _processes = multiprocessing.get_context("forkserver")
 _processes.set_forkserver_preload(["tests.runs_imports"])
 
 
-def before(owner: Any, name: str, act: Any, call: int = 1) -> None:
-    """Do something before a call of a function, counted from 1."""
-    _wrap(owner, name, act, call, first=True)
-
-
-def after(owner: Any, name: str, act: Any, call: int = 1) -> None:
-    """Do something after a call of a function, counted from 1."""
-    _wrap(owner, name, act, call, first=False)
-
-
-def _wrap(owner: Any, name: str, act: Any, call: int, *, first: bool) -> None:
-    function, calls = getattr(owner, name), 0
-
-    def wrapped(*args: Any, **keywords: Any) -> Any:
-        nonlocal calls
-        calls += 1
-        mine = calls == call
-        if mine and first:
-            act(*args)
-        result = function(*args, **keywords)
-        if mine and not first:
-            act(*args)
-        return result
-
-    setattr(owner, name, wrapped)
+def at(moment: At, act: str) -> str:
+    """Return what to meddle with so that an act of `tests.events` is done at a moment: `kill`, `interrupt`."""
+    return f"on({moment!r}, {act})\n"
 
 
 class Run:

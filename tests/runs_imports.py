@@ -5,7 +5,11 @@ import os
 os.environ["TRANSFORMERS_VERBOSITY"] = "error"  # as rlaif sets it; transformers reads it when it is imported
 
 import accelerate.tracking
+import matplotlib.backends.backend_svg
+import matplotlib.figure
+import openai
 import peft
+import scipy.stats
 import torch._dynamo
 import torch.distributed
 import trl
@@ -13,13 +17,14 @@ from transformers.conversion_mapping import get_checkpoint_conversion_mapping
 
 import rlaif.__main__
 import rlaif.cli
-import rlaif.judges.classifier.judge
-import rlaif.judges.openai.judge
+import rlaif.cli.bench
+import rlaif.report.bench
 import rlaif.training.run.run
 from rlaif.core.config.run import RunConfig
 from rlaif.core.schema import check
+from tests import events
 
-__all__ = ["accelerate", "peft", "rlaif", "torch", "trl"]
+__all__ = ["accelerate", "events", "matplotlib", "openai", "peft", "rlaif", "scipy", "torch", "trl"]
 
 get_checkpoint_conversion_mapping("llama")
 check(RunConfig, {"policy": {"model": "owner/name"}, "data": {"dataset": "x"}, "judge": "x"}, "nothing")

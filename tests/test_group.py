@@ -22,9 +22,10 @@ from rlaif.training.trl.settings import MEANINGLESS, samples_at_once
 from rlaif.training.trl.trainer import GroupTrainer
 from tests import tiny
 from tests.conftest import ROOT, one_line
+from tests.events import At
 from tests.policies import ENDS, LORA
 from tests.remote import card_of
-from tests.runs import assert_same_run, place, ranks
+from tests.runs import assert_same_run, at, place, ranks
 from tests.training import PROMPTS, SMALL, Watch, distance, lines_of, ten_words, trainer_of, vowels, weights_of
 
 BOTH = pytest.mark.parametrize("algorithm", ["grpo", "rloo"])
@@ -539,17 +540,17 @@ def test_one_key_swaps_the_algorithm_and_all_else_is_there(algorithm, made):
     load(str(output / "model"))
 
 
-UPDATE = "import torch; after(torch.optim.AdamW, 'step', {}, 10)"
-ROLLOUT = "from rlaif.core.system.signals import Interruption; before(Interruption, 'poll', {}, 60)"
+UPDATE = At("optimizer", n=10, when="after")
+ROLLOUT = At("forward", n=4, since=At("append", "metrics.jsonl", n=2))
 
 
 @pytest.mark.parametrize(
     ("algorithm", "meddle", "status"),
     [
-        ("grpo", UPDATE.format("die"), -signal.SIGKILL),
-        ("rloo", UPDATE.format("die"), -signal.SIGKILL),
-        ("grpo", ROLLOUT.format("terminate"), 130),
-        ("rloo", UPDATE.format("interrupt"), 130),
+        ("grpo", at(UPDATE, "kill"), -signal.SIGKILL),
+        ("rloo", at(UPDATE, "kill"), -signal.SIGKILL),
+        ("grpo", at(ROLLOUT, "terminate"), 130),
+        ("rloo", at(UPDATE, "interrupt"), 130),
     ],
     ids=["kill -9 of grpo", "kill -9 of rloo", "SIGTERM in a rollout of grpo", "Ctrl-C in an update of rloo"],
 )

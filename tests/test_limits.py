@@ -276,13 +276,13 @@ def test_many_calls_a_minute_cost_little_time_to_pace(clock):
 
 
 @pytest.mark.parametrize("how", ["garbage at the start", "full at work"])
-def test_a_file_of_rates_that_fails_is_warned_of_and_rates_hold_all_the_same(clock, home, caplog, how):
+def test_a_file_of_rates_that_fails_is_warned_of_and_rates_hold_all_the_same(clock, home, caplog, how, connections):
     home.mkdir()
     if how == "garbage at the start":
         (home / "rates.sqlite").write_bytes(b"no database " * 500)
     slots = Slots(clock)
     if how == "full at work":
-        slots._connection.execute("PRAGMA query_only = 1")
+        connections[-1].execute("PRAGMA query_only = 1")
     assert taken(slots, 3, rpm=60) == pytest.approx([1000, 1001.1, 1002.2])
     (warning,) = [r.getMessage() for r in caplog.records if r.levelno == logging.WARNING]
     assert "rates hold for this process alone" in warning

@@ -18,9 +18,10 @@ from typing import Any
 import pytest
 import torch
 
-from rlaif.core.system.devices import computes_on
+from rlaif.core.system.distributed import computes_on
+from tests.events import At
 from tests.remote import card_of, environment
-from tests.runs import Place, Run, assert_same_run, place, ranks
+from tests.runs import Place, Run, assert_same_run, at, place, ranks
 from tests.server import Server
 
 DRIVER = """
@@ -225,7 +226,7 @@ def test_a_batch_that_the_ranks_cannot_share_is_refused(made):
 
 
 def test_a_rank_that_is_killed_ends_the_others_and_the_run_can_be_resumed(made, output):
-    done = together(made, "--output", output, rank1="import torch; after(torch.optim.AdamW, 'step', die, 14)")
+    done = together(made, "--output", output, rank1=at(At("optimizer", n=14, when="after"), "kill"))
     assert done[1].returncode == -signal.SIGKILL
     assert done[0].returncode == 1
     assert len(lines_of(done)) == 1
@@ -250,12 +251,7 @@ def test_a_bug_of_the_judge_on_one_rank_stops_both_in_one_line_and_keeps_the_las
 
 
 def test_a_disk_that_is_full_for_the_first_rank_stops_both_in_one_line(made, output):
-    full = """
-import resource
-signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-import rlaif.training.loop.trainer as t
-def full(*_): resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
-before(t, 'save', full, 1)"""
+    full = at(At("open", "checkpoints/.step-000002.writing/*"), "limit_files(20_000)")
     done = together(made, "--output", output, rank0=full)
     assert [one.returncode for one in done] == [1, 1]
     (line,) = lines_of(done)

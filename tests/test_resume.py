@@ -15,9 +15,11 @@ import time
 
 import pytest
 
+from rlaif.training.loop.checkpoint.checkpoint import State, newest, save
 from tests.conftest import one_line
+from tests.events import At
 from tests.remote import card_of, environment
-from tests.runs import Place, Run, assert_same_run, place, same_metrics
+from tests.runs import Place, Run, assert_same_run, at, place, same_metrics
 
 SETTINGS = {
     "llama": {"ppo": {"use_score_scaling": True, "use_score_norm": True}},
@@ -75,33 +77,29 @@ def test_the_undisturbed_runs_learn_and_steer_so_that_what_is_compared_could_dif
 
 # --- kill -9 --------------------------------------------------------------------------------------------------
 
+# A step makes four optimizer steps, and every second one writes a checkpoint.
+JUDGE = "RobertaForSequenceClassification"
+MODEL_IS_WRITTEN = At("open", "model/*")
 MOMENTS = {
-    "while a completion is written": "from rlaif.core.system.signals import Interruption; before(Interruption, 'poll', die, 32)",
-    "before the judge is asked": "from rlaif.judges.rewards import JudgeSource; before(JudgeSource, 'ask', die, 4)",
-    "after the judge has answered": "from rlaif.judges.rewards import JudgeSource; after(JudgeSource, 'ask', die, 4)",
-    "between two optimizer steps": "import torch; after(torch.optim.AdamW, 'step', die, 14)",
-    "in a backward pass": "import torch; before(torch.autograd, 'backward', die, 19)",
-    "before the line of metrics": "import rlaif.training.loop.trainer as t; before(t, 'finite', die, 5)",
-    "between the line of metrics and the checkpoint":
-        "from rlaif.training.ppo.trainer import PPOTrainer; before(PPOTrainer, 'save_checkpoint', die, 2)",
-    "in the middle of a file of a checkpoint": """
-import rlaif.checkpoint as c
-def half(path, parts):
-    path.write_bytes(b"".join(bytes(part) for part in parts)[:-1000])
-    die()
-before(c, 'write_file', half, 5)""",
-    "before a checkpoint is renamed into its place": "import rlaif.checkpoint as c; before(c, '_put_in_place', die, 2)",
-    "while old checkpoints are removed": "import shutil; before(shutil, 'rmtree', die, 1)",
-    "right after a checkpoint":
-        "from rlaif.training.ppo.trainer import PPOTrainer; after(PPOTrainer, 'save_checkpoint', die, 2)",
-    "while the model is written": "from rlaif.policy import Policy; before(Policy, 'save', die, 1)",
-    "after the model is written": "from rlaif.policy import Policy; after(Policy, 'save', die, 1)",
-}  # fmt: skip
+    "while a completion is written": At("forward", n=4, since=At("append", "metrics.jsonl", n=3)),
+    "before the judge is asked": At("forward", JUDGE, n=4),
+    "after the judge has answered": At("forward", JUDGE, n=4, when="after"),
+    "between two optimizer steps": At("optimizer", n=14, when="after"),
+    "in a backward pass": At("backward", n=19),
+    "before the line of metrics": At("append", "metrics.jsonl", n=5),
+    "between the line of metrics and the checkpoint": At("append", "metrics.jsonl", n=4, when="after"),
+    "in the middle of a file of a checkpoint": At("fsync", ".step-000004.writing/*.safetensors", n=2, when="half"),
+    "before a checkpoint is renamed into its place": At("rename", "checkpoints/step-000004"),
+    "while old checkpoints are removed": At("removal", "checkpoints/.step-000002.removed/*", n=2),
+    "right after a checkpoint": At("fsync", "checkpoints", n=2, when="after"),
+    "while the model is written": MODEL_IS_WRITTEN,
+    "after the model is written": At("forward", since=MODEL_IS_WRITTEN),
+}
 
 
 @pytest.mark.parametrize("moment", MOMENTS)
 def test_a_run_killed_at_a_named_moment_ends_as_the_undisturbed_one(moment, causal, output):
-    killed = causal.train("--output", output, meddle=MOMENTS[moment])
+    killed = causal.train("--output", output, meddle=at(MOMENTS[moment], "kill"))
     assert killed.returncode == -signal.SIGKILL, killed.stderr
     resumed(causal, output)
     assert_same_run(causal, output, "undisturbed")
@@ -112,7 +110,7 @@ def test_a_run_killed_at_a_named_moment_ends_as_the_undisturbed_one(moment, caus
 )
 def test_so_does_a_seq2seq_model_with_lora_a_steered_kl_and_a_schedule(moment, places, output):
     made = places["t5"]
-    killed = made.train("--output", output, meddle=MOMENTS[moment])
+    killed = made.train("--output", output, meddle=at(MOMENTS[moment], "kill"))
     assert killed.returncode == -signal.SIGKILL, killed.stderr
     resumed(made, output)
     assert_same_run(made, output, "undisturbed")
@@ -137,7 +135,7 @@ def test_a_run_killed_at_random_moments_again_and_again_ends_as_the_undisturbed_
 
 
 def test_a_line_of_metrics_that_a_kill_has_torn_is_written_again(causal, output):
-    assert causal.train("--output", output, meddle=MOMENTS["between two optimizer steps"]).returncode < 0
+    assert causal.train("--output", output, meddle=at(MOMENTS["between two optimizer steps"], "kill")).returncode < 0
     with (causal.folder / output / "metrics.jsonl").open("a") as file:
         file.write('{"step": 4, "samp')
     resumed(causal, output)
@@ -145,7 +143,7 @@ def test_a_line_of_metrics_that_a_kill_has_torn_is_written_again(causal, output)
 
 
 def test_a_run_killed_before_its_first_checkpoint_begins_at_the_first_step(causal, output):
-    meddle = "import torch; after(torch.optim.AdamW, 'step', die, 3)"
+    meddle = at(At("optimizer", n=3, when="after"), "kill")
     assert causal.train("--output", output, meddle=meddle).returncode == -signal.SIGKILL
     assert "holds no checkpoint yet; beginning at the first step" in resumed(causal, output)
     assert_same_run(causal, output, "undisturbed")
@@ -158,7 +156,7 @@ def test_a_run_killed_before_its_first_checkpoint_begins_at_the_first_step(causa
 def halted(places: dict[str, Place]) -> Place:
     """A run in `halted`, killed in its fifth step: checkpoints of the second and the fourth."""
     made = places["llama"]
-    done = made.train("--output", "halted", meddle="import torch; after(torch.optim.AdamW, 'step', die, 18)")
+    done = made.train("--output", "halted", meddle=at(At("optimizer", n=18, when="after"), "kill"))
     assert done.returncode == -signal.SIGKILL, done.stderr
     assert made.checkpoints("halted") == ["step-000002", "step-000004"]
     return made
@@ -194,7 +192,7 @@ def test_without_a_whole_checkpoint_all_are_named_and_the_run_begins_at_the_firs
 def test_metrics_are_cut_back_to_the_checkpoint_before_the_first_step(causal, copy):
     assert [line["step"] for line in causal.metrics(copy)] == [1, 2, 3, 4]
     shutil.rmtree(causal.folder / copy / "checkpoints/step-000004")
-    meddle = "from rlaif.core.system.signals import Interruption; before(Interruption, 'poll', die, 1)"
+    meddle = at(At("forward", since=At("append", "environment.jsonl")), "kill")
     assert causal.train("--resume", "--output", copy, meddle=meddle).returncode == -signal.SIGKILL
     assert [line["step"] for line in causal.metrics(copy)] == [1, 2]
 
@@ -241,13 +239,10 @@ def test_a_key_that_the_run_had_and_this_one_lacks_is_another_setting(places, ma
 
 
 def test_a_checkpoint_of_several_processes_is_not_resumed_by_one(causal, copy):
-    for manifest in (causal.folder / copy / "checkpoints").glob("*/checkpoint.json"):
-        content = json.loads(manifest.read_text())
-        content["facts"]["processes"] = 2
-        from rlaif.training.loop.checkpoint.checkpoint import _digest
-
-        content.pop("sha256")
-        manifest.write_text(json.dumps({**content, "sha256": _digest(content)}))
+    folder = causal.folder / copy / "checkpoints"
+    state, _ = newest(folder)
+    assert state is not None
+    save(folder, State(state.step, state.tensors, {**state.facts, "processes": 2}), keep=2)
     done = causal.train("--resume", "--output", copy)
     assert done.returncode == 2
     assert "of a run with 2 processes, not 1" in done.stderr
@@ -272,25 +267,19 @@ def test_a_folder_that_holds_no_run_is_not_resumed(causal, main, monkeypatch):
 # --- Ctrl-C and SIGTERM ---------------------------------------------------------------------------------------
 
 INTERRUPTED = {
-    "Ctrl-C in a rollout": ("from rlaif.core.system.signals import Interruption; before(Interruption, 'poll', interrupt, 32)", 3),
-    "SIGTERM in a rollout": (
-        "from rlaif.core.system.signals import Interruption; before(Interruption, 'poll', terminate, 32)", 3,
-    ),
-    "Ctrl-C while the judge is asked": (
-        "from rlaif.judges.rewards import JudgeSource; before(JudgeSource, 'ask', interrupt, 4)", 4,
-    ),
-    "Ctrl-C in an update": ("import torch; after(torch.optim.AdamW, 'step', interrupt, 10)", 3),
-    "SIGTERM in an update": ("import torch; after(torch.optim.AdamW, 'step', terminate, 10)", 3),
-    "SIGTERM while a checkpoint is written": (
-        "import rlaif.checkpoint as c; before(c, '_put_in_place', terminate, 1)", 2,
-    ),
-}  # fmt: skip
+    "Ctrl-C in a rollout": (MOMENTS["while a completion is written"], "interrupt", 3),
+    "SIGTERM in a rollout": (MOMENTS["while a completion is written"], "terminate", 3),
+    "Ctrl-C while the judge is asked": (MOMENTS["before the judge is asked"], "interrupt", 4),
+    "Ctrl-C in an update": (At("optimizer", n=10, when="after"), "interrupt", 3),
+    "SIGTERM in an update": (At("optimizer", n=10, when="after"), "terminate", 3),
+    "SIGTERM while a checkpoint is written": (At("rename", "checkpoints/step-000002"), "terminate", 2),
+}
 
 
 @pytest.mark.parametrize("moment", INTERRUPTED)
 def test_an_interrupted_run_keeps_its_last_whole_step_and_ends_as_the_undisturbed_one(moment, causal, output):
-    meddle, step = INTERRUPTED[moment]
-    done = causal.train("--output", output, meddle=meddle)
+    when, signalled, step = INTERRUPTED[moment]
+    done = causal.train("--output", output, meddle=at(when, signalled))
     assert done.returncode == 130, done.stderr
     last = done.stderr.splitlines()[-1]
     kept = int(causal.checkpoints(output)[-1].removeprefix("step-"))
@@ -304,7 +293,7 @@ def test_an_interrupted_run_keeps_its_last_whole_step_and_ends_as_the_undisturbe
 
 
 def test_a_second_signal_ends_a_run_at_once_also_in_an_update(causal, output):
-    meddle = "import torch\ndef twice(*_):\n  interrupt()\n  interrupt()\nafter(torch.optim.AdamW, 'step', twice, 10)"
+    meddle = at(At("optimizer", n=10, when="after"), "interrupt") * 2
     done = causal.train("--output", output, meddle=meddle)
     assert done.returncode == 130, done.stderr
     assert done.stderr.splitlines()[-1].startswith("rlaif: interrupted")

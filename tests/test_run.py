@@ -22,8 +22,9 @@ import pytest
 import yaml
 
 from tests.conftest import one_line
+from tests.events import At
 from tests.remote import card_of, environment
-from tests.runs import Place, Run, assert_same_run, bytes_of, place, ranks
+from tests.runs import Place, Run, assert_same_run, at, bytes_of, place, ranks
 
 HELD_OUT = {"adapter": "random", "name": "held"}
 SECTIONS: dict[str, Any] = {
@@ -115,24 +116,30 @@ def test_what_is_compared_could_differ(places):
 
 # --- kill -9 --------------------------------------------------------------------------------------------------
 
+
+def after_step(step: int, updates: int = 4) -> At:
+    """Return the end of the updates of a step: a look, if one is due, comes next, and then the line of metrics."""
+    return At("optimizer", n=step * updates, when="after")
+
+
+MODEL_IS_WRITTEN = At("open", "model/*")
 MOMENTS = {
-    "after the measurement before, unwritten": "import rlaif.evaluation as e; before(e, 'write_atomically', die)",
-    "after the measurement before": "import rlaif.evaluation as e; after(e, 'write_atomically', die)",
-    "between the weights of the first look and its line": "import rlaif.training.run.guard as g; before(g, 'write_atomically', die)",
-    "in a look": "from rlaif.training.run.guard import Guard; before(Guard, '_seen', die, 2)",
-    "between the weights of a look and its line": "import rlaif.training.run.guard as g; before(g, 'write_atomically', die, 2)",
-    "between a look and the line of metrics": "from rlaif.training.run.guard import Guard; after(Guard, '_look', die, 3)",
-    "between the last look and its checkpoint":
-        "from rlaif.training.loop.trainer import Trainer; before(Trainer, 'save_checkpoint', die, 2)",
-    "before the best weights are put back": "from rlaif.training.run.guard import Guard; before(Guard, 'on_end', die)",
-    "in the measurement after": "from rlaif.training.loop.trainer import Trainer; after(Trainer, 'save_model', die)",
-    "between the samples and the numbers": "import rlaif.evaluation as e; before(e, 'write_atomically', die, 3)",
-}  # fmt: skip
+    "after the measurement before, unwritten": At("rename", "samples.jsonl"),
+    "after the measurement before": At("rename", "samples.jsonl", when="after"),
+    "between the weights of the first look and its line": At("rename", "best/step-000000.safetensors", when="after"),
+    "in a look": At("forward", n=4, since=after_step(2)),
+    "between the weights of a look and its line": At("rename", "guard.jsonl", n=2),
+    "between a look and the line of metrics": At("append", "metrics.jsonl", n=4),
+    "between the last look and its checkpoint": At("append", "metrics.jsonl", n=5, when="after"),
+    "before the best weights are put back": At("rename", "checkpoints/step-000005", when="after"),
+    "in the measurement after": At("forward", n=4, since=MODEL_IS_WRITTEN),
+    "between the samples and the numbers": At("rename", "samples.jsonl", n=2, when="after"),
+}
 
 
 @pytest.mark.parametrize("moment", MOMENTS)
 def test_a_run_killed_at_a_named_moment_ends_as_the_undisturbed_one(moment, causal, output):
-    killed = causal.train("--output", output, meddle=MOMENTS[moment])
+    killed = causal.train("--output", output, meddle=at(MOMENTS[moment], "kill"))
     assert killed.returncode == -signal.SIGKILL, killed.stderr
     resumed(causal, output)
     assert_same(causal, output)
@@ -140,7 +147,7 @@ def test_a_run_killed_at_a_named_moment_ends_as_the_undisturbed_one(moment, caus
 
 @pytest.mark.parametrize("moment", ["in a look", "before the best weights are put back"])
 def test_so_does_a_seq2seq_model_with_lora(moment, places, output):
-    killed = places["t5"].train("--output", output, meddle=MOMENTS[moment])
+    killed = places["t5"].train("--output", output, meddle=at(MOMENTS[moment], "kill"))
     assert killed.returncode == -signal.SIGKILL, killed.stderr
     resumed(places["t5"], output)
     assert_same(places["t5"], output)
@@ -165,21 +172,35 @@ def test_a_run_killed_at_random_moments_again_and_again_ends_as_the_undisturbed_
 
 # --- Ctrl-C and SIGTERM -----------------------------------------------------------------------------------------
 
-GENERATE = "from rlaif.policy import Policy; before(Policy, 'generate', {}, {})"
 INTERRUPTED = {
-    "the measurement before": ("interrupt", 1, "nothing was trained yet; --resume goes on"),
-    "the first look": ("terminate", 2, "step 0 is kept in {}/checkpoints; --resume goes on from it"),
-    "training": ("interrupt", 4, "step 1 is kept in {}/checkpoints; --resume goes on from it"),
-    "a look": ("terminate", 5, "step 2 is kept in {}/checkpoints; --resume goes on from it"),
-    "the last look": ("interrupt", 10, "step 5 is kept in {}/checkpoints; --resume goes on from it"),
-    "the measurement after": ("terminate", 11, "the trained model is in {}/model; --resume measures it"),
+    "the measurement before": (
+        "interrupt", At("forward", since=At("append", "environment.jsonl")),
+        "nothing was trained yet; --resume goes on",
+    ),
+    "the first look": (
+        "terminate", At("forward", since=At("rename", "samples.jsonl")),
+        "step 0 is kept in {}/checkpoints; --resume goes on from it",
+    ),
+    "training": (
+        "interrupt", At("forward", since=At("append", "metrics.jsonl")),
+        "step 1 is kept in {}/checkpoints; --resume goes on from it",
+    ),
+    "a look": (
+        "terminate", At("forward", since=after_step(2)), "step 2 is kept in {}/checkpoints; --resume goes on from it",
+    ),
+    "the last look": (
+        "interrupt", At("forward", since=after_step(5)), "step 5 is kept in {}/checkpoints; --resume goes on from it",
+    ),
+    "the measurement after": (
+        "terminate", At("forward", since=MODEL_IS_WRITTEN), "the trained model is in {}/model; --resume measures it",
+    ),
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("phase", INTERRUPTED)
 def test_an_interrupted_run_says_what_is_kept_and_ends_as_the_undisturbed_one(phase, causal, output):
-    how, call, kept = INTERRUPTED[phase]
-    done = causal.train("--output", output, meddle=GENERATE.format(how, call))
+    how, moment, kept = INTERRUPTED[phase]
+    done = causal.train("--output", output, meddle=at(moment, how))
     assert done.returncode == 130, done.stderr
     line = said(done)
     assert line.startswith("rlaif: interrupted: ")
@@ -189,7 +210,7 @@ def test_an_interrupted_run_says_what_is_kept_and_ends_as_the_undisturbed_one(ph
 
 
 def test_a_signal_while_the_model_is_written_ends_the_run_before_it_is_measured(causal, output):
-    done = causal.train("--output", output, meddle="from rlaif.policy import Policy; before(Policy, 'save', interrupt)")
+    done = causal.train("--output", output, meddle=at(MODEL_IS_WRITTEN, "interrupt"))
     assert done.returncode == 130, done.stderr
     assert f"the trained model is in {output}/model; --resume measures it" in said(done)
     assert bytes_of(causal.folder / output / "model") == bytes_of(causal.folder / "undisturbed" / "model")
@@ -200,50 +221,40 @@ def test_a_signal_while_the_model_is_written_ends_the_run_before_it_is_measured(
 
 @pytest.mark.parametrize("how", ["interrupt", "terminate"])
 def test_a_signal_before_anything_was_done_ends_the_run_as_one_that_comes_later(how, causal, output):
-    done = causal.train("--output", output, meddle=f"import rlaif.training.run.run as r; before(r, 'load', {how})")
+    done = causal.train("--output", output, meddle=at(At("mkdir", output, when="after"), how))
     assert (done.returncode, said(done)) == (130, "rlaif: interrupted"), done.stderr
     assert causal.train("--output", output).returncode == 0, "the folder is not taken"
 
 
 @pytest.mark.parametrize("how", ["interrupt", "terminate"])
 def test_a_signal_while_the_page_is_written_costs_nothing_and_a_second_one_says_what_is_kept(how, causal, output):
-    meddle = "import rlaif.report as p; before(p, 'write', {})"
-    done = causal.train("--output", output, meddle=meddle.format(how))
+    signalled = at(At("open", ".report.html.*"), how)
+    done = causal.train("--output", output, meddle=signalled)
     assert done.returncode == 0, done.stderr
     assert (causal.folder / output / "report.html").exists()
-    twice = meddle.format(f"lambda *_: ({how}(), {how}())")
-    done = causal.train("--output", output, "--resume", meddle=twice)
+    done = causal.train("--output", output, "--resume", meddle=signalled * 2)
     assert done.returncode == 130
     assert f"the numbers are in {output}/evaluation.json; `rlaif report {output}` writes the page" in said(done)
 
 
 # --- a full disk ------------------------------------------------------------------------------------------------
 
-FULL = """
-import pathlib
-def full(*_):
-    real = pathlib.Path.open
-    def opened(path, mode="r", *more, **keys):
-        return real(path if "r" in mode else pathlib.Path("/dev/full"), mode, *more, **keys)
-    pathlib.Path.open = opened
-"""
 DISKS = {
-    "the samples before": ("import rlaif.evaluation as e; before(e, 'write_atomically', full)", "samples.jsonl"),
-    "the weights of the first look":
-        ("from rlaif.training.loop.checkpoint.weights import Weights; before(Weights, 'write', full)", "step-000000"),
-    "the line of a look": ("import rlaif.training.run.guard as g; before(g, 'write_atomically', full, 2)", "step-000002"),
-    "the line of metrics": ("import rlaif.training.loop.trainer as t; before(t, 'append', full, 2)", "step-000002"),
-    "a checkpoint": ("import rlaif.training.loop.trainer as t; before(t, 'save', full)", "step-000003"),
-    "the samples after": ("import rlaif.evaluation as e; before(e, 'write_atomically', full, 2)", "samples.jsonl"),
-    "the numbers": ("import rlaif.evaluation as e; before(e, 'write_atomically', full, 3)", "evaluation.json"),
-}  # fmt: skip
+    "the samples before": (At("open", ".samples.jsonl.*"), "samples.jsonl"),
+    "the weights of the first look": (At("open", "best/*"), "step-000000"),
+    "the line of a look": (At("open", ".guard.jsonl.*", n=2), "step-000002"),
+    "the line of metrics": (At("open", "metrics.jsonl", n=2), "step-000002"),
+    "a checkpoint": (At("open", "checkpoints/*"), "step-000003"),
+    "the samples after": (At("open", ".samples.jsonl.*", n=2), "samples.jsonl"),
+    "the numbers": (At("open", ".evaluation.json.*"), "evaluation.json"),
+}
 """What it is that does not fit, and the file that is named: what was to be kept did not fit either."""
 
 
 @pytest.mark.parametrize("what", DISKS)
 def test_a_full_disk_is_one_line_that_names_the_file_and_the_run_goes_on_when_there_is_space(what, causal, output):
-    meddle, file = DISKS[what]
-    done = causal.train("--output", output, meddle=FULL + meddle)
+    moment, file = DISKS[what]
+    done = causal.train("--output", output, meddle=at(moment, "fill_disk"))
     assert done.returncode == 1, done.stderr
     line = said(done)
     assert "cannot be written: No space left on device" in line
@@ -254,12 +265,7 @@ def test_a_full_disk_is_one_line_that_names_the_file_and_the_run_goes_on_when_th
 
 
 def test_a_full_disk_while_the_model_is_written_is_one_line_and_the_checkpoint_is_kept(causal, output):
-    meddle = """
-import resource
-from rlaif.policy import Policy
-signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-before(Policy, 'save', lambda *_: resource.setrlimit(resource.RLIMIT_FSIZE, (9000, resource.RLIM_INFINITY)))"""
-    done = causal.train("--output", output, meddle=meddle)
+    done = causal.train("--output", output, meddle=at(At("mkdir", "model"), "limit_files(9000)"))
     assert done.returncode == 1, done.stderr
     assert f"{output}/model: the model cannot be written: " in said(done)
     assert f"step 5 is kept in {output}/checkpoints; --resume goes on from it" in said(done)
@@ -341,7 +347,7 @@ def test_two_processes_measure_each_prompt_once_and_go_on_after_a_signal_to_one_
     assert all(row["after"]["judgements"].keys() == {"toy", "held", "words"} for row in rows)
     assert done[0].stderr.count("the model is in") == 1
     assert done[1].stderr == ""
-    done = together(causal, "--output", output, rank1=GENERATE.format("interrupt", 5))
+    done = together(causal, "--output", output, rank1=at(INTERRUPTED["a look"][1], "interrupt"))
     assert [one.returncode for one in done] == [1, 130], [one.stderr for one in done]
     done = together(causal, "--resume", "--output", output)
     assert [one.returncode for one in done] == [0, 0], [one.stderr for one in done]

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from rlaif.interrupt import Interruption
+from rlaif.core.system.signals import Interruption
 from tests.conftest import ROOT
 
 IGNORED = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGCHLD]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import signal
 import sqlite3
 import sys
 import threading
@@ -56,24 +57,30 @@ def test_what_is_put_is_there_for_whoever_opens_the_file_next(tmp_path):
     assert VerdictStore(path).get([b"k", b"other"]) == {b"k": {"rating": 4.5, "reason": "é\ud800\n"}}
 
 
-def test_what_is_put_outlives_a_process_that_is_killed_at_once(tmp_path):
-    script = (
-        "import os, signal, sys; from pathlib import Path; from rlaif.judges.remote.store import VerdictStore\n"
-        "VerdictStore(Path(sys.argv[1])).put(b'k', {'rating': 1}); os.kill(os.getpid(), signal.SIGKILL)"
-    )
-    process = started(script, str(tmp_path / "verdicts.sqlite"), home=tmp_path)
-    process.communicate(timeout=60)
-    assert process.returncode == -9
-    assert VerdictStore(tmp_path / "verdicts.sqlite").get([b"k"]) == {b"k": {"rating": 1}}
+@pytest.mark.parametrize(("when", "kept"), [("before", 2), ("after", 3)])
+def test_a_verdict_outlives_a_process_that_is_killed_once_it_is_committed(server, tmp_path, when, kept):
+    home = tmp_path / "home"
+    home.mkdir()
+    script = f"""
+import json, sys
+from rlaif import Sample, load_judge
+from tests.events import At, kill, on
+on(At("commit", "verdicts.sqlite", n=4, when="{when}"), kill)  # the first one makes the table
+load_judge(json.loads(sys.argv[1]))([Sample(f"text {{i}}") for i in range(9)])
+"""
+    process = started(script, json.dumps(card_of(server, concurrency=1)), home=home)
+    _, said = process.communicate(timeout=60)
+    assert process.returncode == -signal.SIGKILL, said
+    assert rows(home / "verdicts.sqlite") == kept
 
 
-def test_many_verdicts_are_read_by_few_queries(tmp_path):
+def test_many_verdicts_are_read_by_few_queries(tmp_path, connections):
     store = VerdictStore(tmp_path / "verdicts.sqlite")
     keys = [key_of(i) for i in range(1200)]
     for i, key in enumerate(keys):
         store.put(key, {"rating": i})
     queries: list[str] = []
-    store._connection.set_trace_callback(queries.append)
+    connections[-1].set_trace_callback(queries.append)
     found = store.get(keys)
     assert [found[key]["rating"] for key in keys] == list(range(1200))
     assert len(queries) == 3
@@ -102,12 +109,12 @@ with ThreadPoolExecutor(4) as pool:
 # --- what can happen to a file --------------------------------------------------------------------------------
 
 
-def damaged(path: Path, how: str) -> bytes:
-    """Fill a store and damage its file; return what lies there then."""
+def damaged(path: Path, how: str, connections: list[sqlite3.Connection]) -> bytes:
+    """Fill a store and damage its file once it is closed; return what lies there then."""
     store = VerdictStore(path)
     for i in range(2000):
         store.put(key_of(i), {"rating": 1, "reason": "x" * 50})
-    store._connection.close()
+    connections[-1].close()
     whole = path.read_bytes()
     half = len(whole) // 2
     bytes_of = {"garbage": os.urandom(5000), "text": b"no database " * 100, "truncated": whole[:half]}
@@ -117,9 +124,9 @@ def damaged(path: Path, how: str) -> bytes:
 
 
 @pytest.mark.parametrize("how", ["garbage", "text", "truncated", "pages"])
-def test_a_corrupt_file_is_set_aside_with_a_warning_and_the_work_goes_on(server, home, caplog, how):
+def test_a_corrupt_file_is_set_aside_with_a_warning_and_the_work_goes_on(server, home, caplog, how, connections):
     home.mkdir()
-    bytes_there = damaged(home / "verdicts.sqlite", how)
+    bytes_there = damaged(home / "verdicts.sqlite", how, connections)
     card = card_of(server)
     texts = [f"text {i}" for i in range(20)]
     assert {j.status for j in judged(card, *texts)} == {"ok"}
@@ -168,9 +175,12 @@ for i in range(20):
 
 
 @pytest.mark.parametrize("pragma", ["query_only = 1", "max_page_count = 1"])
-def test_a_disk_that_is_full_or_read_only_is_warned_of_once_and_the_verdicts_are_returned(server, caplog, pragma):
+def test_a_disk_that_is_full_or_read_only_is_warned_of_once_and_the_verdicts_are_returned(
+    server, caplog, pragma, connections
+):
     session = Session()
-    session.store._connection.execute(f"PRAGMA {pragma}")
+    assert session.store
+    connections[-1].execute(f"PRAGMA {pragma}")
     judge = load_judge(card_of(server), session=session)
     for part in "abc":
         for judgement in judge([Sample(f"{part} {i}") for i in range(50)]):

@@ -11,7 +11,8 @@ import yaml
 
 from rlaif.core.errors import RlaifError
 from tests.conftest import one_line
-from tests.runs import Place, bytes_of, place
+from tests.events import At
+from tests.runs import Place, at, bytes_of, place
 
 
 @pytest.fixture(scope="session")
@@ -194,34 +195,34 @@ def test_a_judge_with_a_bug_stops_the_run_in_one_line_with_file_and_line(what, m
     assert "Traceback" not in done.stderr
 
 
+# In the second step.
+ACTING = At("forward", since=At("append", "metrics.jsonl"))
+LEARNING = At("backward", n=2, since=At("append", "metrics.jsonl"))
 MEMORY = {
     "acting, on a GPU": (
-        "Policy.generate", "torch.OutOfMemoryError('CUDA out of memory. Tried to allocate 2 GiB')",
+        ACTING, "torch.OutOfMemoryError('CUDA out of memory. Tried to allocate 2 GiB')",
         "out of memory while acting: lower ppo.batch_size, generation.max_new_tokens or ppo.micro_batch_tokens",
     ),
     "acting, on a CPU": (
-        "Policy.generate",
+        ACTING,
         "RuntimeError(\"[enforce fail at alloc_cpu.cpp:121] . DefaultCPUAllocator: can't allocate memory: you tried to "
         "allocate 999 bytes. Error code 12 (Cannot allocate memory)\")",
         "out of memory while acting",
     ),
     "learning, on a GPU": (
-        "torch.autograd.backward", "torch.OutOfMemoryError('CUDA out of memory. Tried to allocate 2 GiB')",
+        LEARNING, "torch.OutOfMemoryError('CUDA out of memory. Tried to allocate 2 GiB')",
         "out of memory while learning: lower ppo.micro_batch_tokens, or set policy.gradient_checkpointing: true",
     ),
     "learning, on a CPU": (
-        "torch.autograd.backward", "MemoryError()", "out of memory while learning",
+        LEARNING, "MemoryError()", "out of memory while learning",
     ),
 }  # fmt: skip
 
 
 @pytest.mark.parametrize("what", MEMORY)
 def test_where_memory_runs_out_it_says_what_to_lower_and_keeps_the_last_whole_step(what, made, output):
-    function, error, said = MEMORY[what]
-    owner, name = function.rsplit(".", 1)
-    call = 3 if "acting" in what else 6  # in the second step; the first completions are those before training
-    meddle = f"import torch\nfrom rlaif.policy import Policy\ndef full(*_): raise {error}\n"
-    done = made.train("--output", output, meddle=f"{meddle}before({owner}, {name!r}, full, {call})")
+    moment, error, said = MEMORY[what]
+    done = made.train("--output", output, meddle=f"import torch\n{at(moment, f'fail({error})')}")
     assert done.returncode == 1, done.stderr
     (line,) = [line for line in done.stderr.splitlines() if line.startswith("rlaif: ")]
     assert said in line
@@ -234,12 +235,7 @@ def test_where_memory_runs_out_it_says_what_to_lower_and_keeps_the_last_whole_st
 
 
 def test_a_full_disk_in_a_checkpoint_is_one_line_keeps_the_earlier_ones_and_can_be_resumed(made, output):
-    full = """
-import resource
-signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
-import rlaif.training.loop.trainer as t
-def full(*_): resource.setrlimit(resource.RLIMIT_FSIZE, (20_000, 20_000))
-before(t, 'save', full, 2)"""
+    full = at(At("open", "checkpoints/.step-000002.writing/*"), "limit_files(20_000)")
     done = made.train("--output", output, "--set", "checkpoints.every=1", meddle=full)
     assert done.returncode == 1, done.stderr
     (line,) = [line for line in done.stderr.splitlines() if line.startswith("rlaif: ")]

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from rlaif.core.errors import InputError
-from rlaif.core.system.files import make_folder, write_atomically
+from rlaif.core.system.files import is_taken, make_folder, write_atomically
 from rlaif.core.types import Judge
 from rlaif.data.labelled import Labelled
 from rlaif.judges.remote.store import key_of
@@ -29,7 +29,7 @@ def claim(folder: Path, judges: Sequence[Judge], tables: Sequence[Labelled]) -> 
     make_folder(folder, "-o")
     if path.exists():
         _refuse_another(folder, path, ours)
-    elif any(folder.iterdir()):
+    elif is_taken(folder):
         raise InputError(f"{folder}: holds something else than a benchmark; name another folder by -o")
     else:
         write_atomically(path, json.dumps(ours, indent=1, ensure_ascii=False) + "\n")

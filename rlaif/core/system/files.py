@@ -195,6 +195,11 @@ def make_folder(folder: Path, option: str) -> None:
         raise InputError(f"{folder}: cannot be written; name another folder by {option}")
 
 
+def is_taken(folder: Path) -> bool:
+    """Whether a folder holds anything; what a killed process had only begun to write does not count."""
+    return any(not (path.name.startswith(".") and path.name.endswith(".writing")) for path in folder.iterdir())
+
+
 def finite(told: Any) -> Any:
     """Replace by None, at any depth, what is no finite number."""
     if isinstance(told, Mapping):

@@ -29,7 +29,7 @@ from rlaif.judges.rewards import Pending, Rewards, Verdict
 from rlaif.policy.loading import loaded_of
 from rlaif.policy.model import Policy, Sampling
 from rlaif.training.loop.batches import Batches
-from rlaif.training.loop.checkpoint.checkpoint import save
+from rlaif.training.loop.checkpoint.checkpoint import save, tidy
 from rlaif.training.loop.display import View
 from rlaif.training.loop.kl_control import AdaptiveKL, FixedKL
 from rlaif.training.loop.progress import Learns, Progress, restore, state_of, state_to_resume
@@ -289,6 +289,8 @@ class Trainer(ABC):
                     self.output.mkdir(parents=True, exist_ok=True)
                     cut_back(metrics, self.progress.step)
                     metrics.touch()
+                    if (checkpoints := self.output / "checkpoints").is_dir():
+                        tidy(checkpoints)  # a run that has ended saves none, which would do so
                 except OSError as error:
                     raise InputError(f"{metrics}: cannot be written: {error.strerror}; name another folder") from None
 

@@ -12,6 +12,7 @@ import yaml
 from rlaif.core.config.run import RunConfig
 from rlaif.core.errors import InputError
 from rlaif.core.schema import check, read_text, read_yaml, shown
+from rlaif.core.system.files import is_taken
 
 MAY_CHANGE = ("ppo.steps", "ppo.judge_patience", "stop", "checkpoints", "budget", "trackers", "output")
 """What a resumed run may have otherwise: nothing that has acted on the steps before."""
@@ -27,7 +28,7 @@ def refuse_taken(output: Path) -> None:
     nearest = next(path for path in (output, *output.absolute().parents) if path.exists())
     if nearest != output and not (nearest.is_dir() and os.access(nearest, os.W_OK | os.X_OK)):
         raise InputError(f"{output}: cannot be made in {nearest}; name another folder by --output")
-    if output.exists() and (not output.is_dir() or any(output.iterdir())):
+    if output.exists() and (not output.is_dir() or is_taken(output)):
         raise InputError(f"{output}: is there already; go on with its run by --resume, or name another by --output")
 
 

@@ -76,7 +76,7 @@ def save(folder: Path, state: State, *, keep: int) -> Path:
     _refuse_lossy(dict(state.facts), place)
     try:
         folder.mkdir(parents=True, exist_ok=True)
-        _tidy(folder)
+        tidy(folder)
         writing = _hidden(place, "writing")
         try:
             _write(writing, state)
@@ -138,7 +138,7 @@ def _found(folder: Path) -> list[tuple[int, Path]]:
     return sorted((int(name.removeprefix("step-")), place) for name, place in places.items())
 
 
-def _tidy(folder: Path) -> None:
+def tidy(folder: Path) -> None:
     """Remove what killed processes left behind, and put back what one had set aside."""
     left = [(path, found) for path in folder.iterdir() if (found := _HIDDEN.fullmatch(path.name))]
     for path, _ in left:
