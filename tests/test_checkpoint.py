@@ -505,7 +505,7 @@ HEAD = """
 import os, random, signal, sys, time
 from pathlib import Path
 import torch
-from rlaif.checkpoint import State, newest, save
+from rlaif.training.loop.checkpoint.checkpoint import State, newest, save
 torch.set_num_threads(1)  # a forked process has no other threads, and would wait for them
 
 def state_of(step, turn, size):

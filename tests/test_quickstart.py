@@ -315,7 +315,7 @@ socket.socket.connect = socket.socket.connect_ex = socket.getaddrinfo = socket.c
 """
     use = """
 folders = {name: str(folder) for name, folder in kept(ALL, str, TINY).items()}
-from rlaif.adapters import load_judge
+from rlaif import load_judge
 from rlaif.policy.loading import load
 from rlaif.core.types import Sample
 load(folders["policy"])

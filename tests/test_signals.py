@@ -13,6 +13,7 @@ import pytest
 
 from rlaif.core.system.signals import Interruption
 from tests.conftest import ROOT
+from tests.events import At
 
 IGNORED = [signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGCHLD]
 
@@ -76,16 +77,13 @@ def test_work_that_is_started_ignoring_sigint_goes_on_ignoring_it_and_hears_sigt
 
 
 def test_a_training_that_is_started_ignoring_sigint_goes_on_and_sigterm_writes_a_checkpoint(tmp_path: Path):
-    from tests.runs import place
+    from tests.runs import at, place
 
     made = place(tmp_path)
-    # As a Python process finds it that such a parent started. The measurement before is the first to generate.
-    meddle = """
-signal.signal(signal.SIGINT, signal.SIG_IGN)
-from rlaif.policy import Policy
-before(Policy, 'generate', interrupt, 2)
-before(Policy, 'generate', terminate, 4)
-"""
+    # As a Python process finds it that such a parent started.
+    meddle = "import signal\nsignal.signal(signal.SIGINT, signal.SIG_IGN)\n"
+    meddle += at(At("forward", since=At("append", "environment.jsonl")), "interrupt")
+    meddle += at(At("forward", since=At("append", "metrics.jsonl", 2, "after")), "terminate")
     done = made.train("--output", "out", meddle=meddle)
     assert done.returncode == 130, done.stderr
     assert "step 2 is kept in out/checkpoints; --resume goes on from it" in done.stderr.splitlines()[-1]
