@@ -21,7 +21,7 @@ PACKAGE = ROOT / "rlaif"
 LAYERS = (
     ("types", "errors", "threads", "environment"),
     ("schema", "messages", "terminal"),
-    ("home", "hub", "output", "cards", "ppo", "quality", "stats"),
+    ("home", "hub", "output", "cards", "ppo", "quality", "stats", "records"),
     ("imports", "config", "rows", "rates", "store"),
     ("limits", "data"),
     ("session",),
