@@ -1,4 +1,4 @@
-"""What performance/compare_with.py calls equal, on which a redesign relies."""
+"""What benchmarks/compare_with.py calls equal, on which a redesign relies."""
 
 from __future__ import annotations
 
@@ -7,9 +7,8 @@ from pathlib import Path
 
 import pytest
 import torch
+from benchmarks.compare_with import ABSENT, first_difference, first_difference_of_outputs, jobs
 from safetensors.torch import save_file
-
-from performance.compare_with import ABSENT, first_difference, first_difference_of_outputs, jobs
 
 LINE = {"step": 1, "kl": 0.1, "seconds": 0.5, "alarms": ["the score fell"], "judges": {"toy": {"statuses": {"ok": 4}}}}
 

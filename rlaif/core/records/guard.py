@@ -1,0 +1,37 @@
+"""A line of guard.jsonl: a look of the guard at the policy."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from rlaif.core.records.record import Count, NotNegative, Record, Share
+from rlaif.core.records.steps import WatchingJudge
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class GuardLook(Record):
+    """A line of guard.jsonl. The first is of the model before training; later ones are compared with it."""
+
+    step: Count
+    """After which step; 0 is before training."""
+    judges: Mapping[str, WatchingJudge]
+    """The judges that watch and those that are learned from, by name."""
+    tokens: NotNegative | None
+    """Mean tokens of a completion, EOS included."""
+    fluency: NotNegative | None
+    """Perplexity of the completions under the reference; null where it is not finite."""
+    score: Share | None
+    """Mean of the scores of the judges that watch, by which the model is chosen; null where one abstained on all."""
+    distinct_2: NotNegative | None
+    """Distinct-2 at equal words, times that of the first look; null where there was none."""
+    length: NotNegative | None
+    """`tokens`, times that of the first look."""
+    perplexity: NotNegative | None
+    """`fluency`, times that of the first look; null where one of them is."""
+    alarms: tuple[str, ...]
+    """What is wrong while the training score rose, in words."""
+    fit: bool
+    """Whether the model may be chosen: it is inside all bands."""
+    completions: tuple[str, ...]
+    """What was answered to the guard prompts."""

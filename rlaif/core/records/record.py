@@ -1,0 +1,278 @@
+"""
+What records have in common: they are read from JSON, written back to the same JSON, and refuse what they do not know.
+
+A record is a frozen dataclass whose fields are the keys, in the order in which they are written. A key that stands
+only at times has the type `Sometimes[...]` and the default `ABSENT`; so has a key that a later version adds, for files
+of earlier versions lack it. Numbers are kept as they were read: 1 stays 1, and 1.0 stays 1.0.
+"""
+
+from __future__ import annotations
+
+import functools
+import math
+import types
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
+from enum import Enum
+from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar, Union, get_args, get_origin, get_type_hints
+
+from annotated_types import Ge, Le
+
+from rlaif.core.errors import InputError
+
+T = TypeVar("T")
+
+
+class Absent(Enum):
+    """The type of `ABSENT`."""
+
+    ABSENT = "absent"
+
+
+ABSENT = Absent.ABSENT
+"""The value of a key that does not stand in the file; `None` is one that does, as null."""
+
+Sometimes = Union[T, Absent]  # noqa: UP007, a generic alias has to be one of typing's
+"""The type of a key that stands only at times."""
+
+
+@dataclass(frozen=True)
+class Key:
+    """The key of a field that cannot have its name in Python: `low: Annotated[float, Key("from")]`."""
+
+    name: str
+
+
+@dataclass(frozen=True)
+class Further:
+    """Marks the field that holds keys which are not known here: those that callbacks of users have added."""
+
+
+Share = Annotated[float, Ge(0), Le(1)]
+Count = Annotated[int, Ge(0)]
+NotNegative = Annotated[float, Ge(0)]
+Interval = tuple[float, float]
+"""The lower and the upper end."""
+
+Read = Callable[[Any, str], Any]
+
+
+class Record:
+    """Base of records."""
+
+    __slots__ = ("_order",)
+
+    # For the JSON schema: what no field names is refused, and the text below a field describes it.
+    __pydantic_config__: ClassVar[dict[str, Any]] = {"extra": "forbid", "use_attribute_docstrings": True}
+
+    @classmethod
+    def from_json(cls, told: object, where: str = "") -> Self:
+        """
+        Read a record from what `json.loads` returned.
+
+        Args:
+            told: a mapping.
+            where: the file, and the line of one, as the first words of a message.
+
+        Raises:
+            InputError: a key is missing, unknown, or of another type.
+
+        """
+        kind: Any = cls
+        found: Self = _reader(kind)(told, where or cls.__name__)
+        return found
+
+    def to_json(self) -> dict[str, Any]:
+        """Return what `json.dumps` writes; the keys stand in the order in which they were read."""
+        told: dict[str, Any] = {}
+        kind: Any = type(self)
+        for key, name, further in _keys(kind):
+            value = getattr(self, name)
+            if further:
+                told |= _written(value)
+            elif value is not ABSENT:
+                told[key] = _written(value)
+        order: tuple[str, ...] | None = getattr(self, "_order", None)
+        return told if order is None else {key: told[key] for key in order}
+
+
+def _written(value: Any) -> Any:
+    if isinstance(value, Record):
+        return value.to_json()
+    if isinstance(value, tuple | list):
+        return [_written(item) for item in value]
+    if isinstance(value, Mapping):
+        return {key: _written(item) for key, item in value.items()}
+    return value
+
+
+@functools.cache
+def _keys(cls: Any) -> list[tuple[str, str, bool]]:
+    """Return, for each field, its key, its name, and whether it holds further keys."""
+    hints = get_type_hints(cls, include_extras=True)
+    found = []
+    for field in fields(cls):
+        marks = getattr(hints[field.name], "__metadata__", ())
+        key = next((mark.name for mark in marks if isinstance(mark, Key)), field.name)
+        found.append((key, field.name, any(isinstance(mark, Further) for mark in marks)))
+    return found
+
+
+# --- reading ------------------------------------------------------------------------------------------------------
+
+
+@functools.cache
+def _reader(hint: Any) -> Read:
+    """Make the function that reads a value of a type."""
+    origin, parts = get_origin(hint), get_args(hint)
+    if isinstance(hint, type) and issubclass(hint, Record):
+        return _record_reader(hint)
+    if origin is Annotated:
+        return _reader(parts[0])
+    if origin in (Union, types.UnionType):
+        return _union_reader(parts)
+    if origin is Literal:
+        return _literal_reader(parts)
+    if origin is tuple:
+        return _list_reader(parts)
+    if origin is not None and issubclass(origin, Mapping):
+        return _mapping_reader(*map(_reader, parts))
+    return _PLAIN[hint]
+
+
+def _record_reader(cls: Any) -> Read:
+    def read(told: Any, at: str) -> Record:
+        if not isinstance(told, Mapping):
+            raise _wrong(at, "a mapping", told)
+        keys = _keys_to_read(cls)
+        for key in keys.needed:
+            if key not in told:
+                raise InputError(f"{at}: the key {key!r} is missing")
+        found: dict[str, Any] = {}
+        further: dict[str, Any] = {}
+        for key, value in told.items():
+            if key in keys.readers:
+                name, reader = keys.readers[key]
+                found[name] = reader(value, f"{at}: {key}")
+            elif keys.further is None:
+                raise InputError(f"{at}: unknown key {key!r}; it may be of another version of rlaif")
+            else:
+                further[key] = value
+        record: Record = cls(**found, **({keys.further: further} if keys.further else {}))
+        if list(told) != keys.order(told):
+            object.__setattr__(record, "_order", tuple(told))
+        return record
+
+    return read
+
+
+@dataclass(frozen=True)
+class _KeysToRead:
+    """
+    How the keys of a record are read.
+
+    Args:
+        readers: name of the field and its reader, by key.
+        needed: keys that may not be absent.
+        further: name of the field that holds keys which are not among these; None: there is none.
+
+    """
+
+    readers: Mapping[str, tuple[str, Read]]
+    needed: tuple[str, ...]
+    further: str | None
+
+    def order(self, told: Mapping[str, Any]) -> list[str]:
+        """Return the keys of a mapping in the order in which a record writes them."""
+        return [*(key for key in self.readers if key in told), *(key for key in told if key not in self.readers)]
+
+
+@functools.cache
+def _keys_to_read(cls: Any) -> _KeysToRead:
+    hints = get_type_hints(cls, include_extras=True)
+    readers = {key: (name, _reader(hints[name])) for key, name, further in _keys(cls) if not further}
+    needed = tuple(key for key, (name, _) in readers.items() if not _may_be_absent(hints[name]))
+    return _KeysToRead(readers, needed, next((name for _, name, further in _keys(cls) if further), None))
+
+
+def _may_be_absent(hint: Any) -> bool:
+    return Absent in get_args(hint)
+
+
+def _union_reader(parts: tuple[Any, ...]) -> Read:
+    readers = [_reader(part) for part in parts if part not in (type(None), Absent)]
+    nullable = type(None) in parts
+
+    def read(value: Any, at: str) -> Any:
+        if value is None and nullable:
+            return None
+        for reader in readers[:-1]:
+            try:
+                return reader(value, at)
+            except InputError:
+                continue
+        return readers[-1](value, at)
+
+    return read
+
+
+def _literal_reader(values: tuple[Any, ...]) -> Read:
+    def read(value: Any, at: str) -> Any:
+        if value not in values:
+            raise _wrong(at, " or ".join(map(repr, values)), value)
+        return value
+
+    return read
+
+
+def _list_reader(parts: tuple[Any, ...]) -> Read:
+    open_end = parts[-1] is Ellipsis
+    readers = [_reader(part) for part in parts if part is not Ellipsis]
+
+    def read(value: Any, at: str) -> tuple[Any, ...]:
+        if not isinstance(value, list):
+            raise _wrong(at, "a list", value)
+        if not open_end and len(value) != len(readers):
+            raise _wrong(at, f"a list of {len(readers)}", value)
+        of = readers * len(value) if open_end else readers
+        return tuple(reader(item, f"{at}[{i}]") for i, (reader, item) in enumerate(zip(of, value, strict=True)))
+
+    return read
+
+
+def _mapping_reader(read_key: Read, read_value: Read) -> Read:
+    def read(value: Any, at: str) -> dict[str, Any]:
+        if not isinstance(value, Mapping):
+            raise _wrong(at, "a mapping", value)
+        return {read_key(key, at): read_value(item, f"{at}.{key}") for key, item in value.items()}
+
+    return read
+
+
+def _plain(what: str, *kinds: type) -> Read:
+    def read(value: Any, at: str) -> Any:
+        if not isinstance(value, kinds) or (isinstance(value, bool) and bool not in kinds):
+            raise _wrong(at, what, value)
+        return value
+
+    return read
+
+
+def _finite(value: Any, at: str) -> Any:
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        raise _wrong(at, "a finite number", value)
+    return value
+
+
+_PLAIN: dict[Any, Read] = {
+    str: _plain("text", str),
+    bool: _plain("true or false", bool),
+    int: _plain("a whole number", int),
+    float: _finite,
+    Any: lambda value, at: value,
+}
+
+
+def _wrong(at: str, wanted: str, value: Any) -> InputError:
+    text = repr(value)
+    return InputError(f"{at}: should be {wanted}, not {text if len(text) <= 60 else f'{text[:59]}…'}")
