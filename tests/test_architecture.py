@@ -26,7 +26,7 @@ LAYERS = (
     ("limits", "data"),
     ("session",),
     ("adapters", "policy"),
-    ("scoring", "checkpoint", "batches", "processes", "interrupt", "view"),
+    ("scoring", "checkpoint", "batches", "processes", "interrupt", "view", "json_schemas"),
     ("reward_func", "rewards", "stopping"),
     ("rollout",),
     ("credit",),

@@ -1,4 +1,4 @@
-"""`rlaif init`: a commented run file, of all keys or of a recipe."""
+"""`rlaif init`: a commented run file, of all keys or of a recipe, and the schema by which editors check it."""
 
 from __future__ import annotations
 
@@ -9,10 +9,14 @@ from pathlib import Path
 from typing import Any, get_type_hints
 
 from rlaif import recipes
+from rlaif.commands.schema import text_of
 from rlaif.config import RunConfig
 from rlaif.errors import InputError
 from rlaif.schema import read_text, reason_of
 from rlaif.terminal import is_stdout
+
+SCHEMA = "run.schema.json"
+"""Lies beside the run file, whose first line names it."""
 
 
 def run(recipe: str | None, output: str) -> None:
@@ -30,7 +34,8 @@ def run(recipe: str | None, output: str) -> None:
         return
     try:
         with Path(output).open("x", encoding="utf-8") as file:
-            file.write(text)
+            file.write(f"# yaml-language-server: $schema={SCHEMA}\n{text}")
+        Path(output).with_name(SCHEMA).write_text(text_of("run"), encoding="utf-8")
     except FileExistsError:
         raise InputError(f"{output}: exists already; name another with --output") from None
     except (OSError, ValueError) as error:
