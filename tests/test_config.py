@@ -209,9 +209,20 @@ def test_init_names_the_file_and_what_to_do_next(main: Command, tmp_path: Path) 
     assert "# `rlaif check detox.yaml` checks it." in (tmp_path / "detox.yaml").read_text()
 
 
-def test_init_writes_to_standard_output_what_it_writes_to_a_file(main: Command, tmp_path: Path) -> None:
+def test_init_writes_to_standard_output_what_it_writes_to_a_file_below_the_schema(main: Command, tmp_path: Path):
+    assert not main("init", "-o", "-").stdout.startswith("# yaml-language-server")
+    assert list(tmp_path.iterdir()) == []
     main("init")
-    assert main("init", "-o", "-").stdout == (tmp_path / "run.yaml").read_text()
+    schema, _, rest = (tmp_path / "run.yaml").read_text().partition("\n")
+    assert schema == "# yaml-language-server: $schema=run.schema.json"
+    assert main("init", "-o", "-").stdout == rest
+
+
+def test_init_writes_the_schema_beside_the_run_file(main: Command, tmp_path: Path) -> None:
+    (tmp_path / "there").mkdir()
+    for name in ("run.yaml", "other.yaml"):
+        assert main("init", "-o", f"there/{name}").returncode == 0
+    assert (tmp_path / "there" / "run.schema.json").read_text() == main("schema", "run").stdout
 
 
 @pytest.mark.parametrize(

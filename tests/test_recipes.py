@@ -130,9 +130,12 @@ def test_each_recipe_says_what_it_does_and_how_to_run_it(name):
 
 
 @pytest.mark.parametrize("name", OURS)
-def test_init_copies_a_recipe_as_it_is(name, main, tmp_path):
+def test_init_copies_a_recipe_as_it_is_below_the_name_of_its_schema(name, main, tmp_path):
     assert main("init", name).returncode == 0
-    assert (tmp_path / "run.yaml").read_bytes() == recipes.path_of(name).read_bytes()
+    schema, _, rest = (tmp_path / "run.yaml").read_bytes().partition(b"\n")
+    assert schema == b"# yaml-language-server: $schema=run.schema.json"
+    assert (tmp_path / "run.schema.json").exists()
+    assert rest == recipes.path_of(name).read_bytes()
     assert main("init", name, "-o", "-").stdout == recipes.path_of(name).read_text()
     assert "exists already" in one_line(main("init", name))
 

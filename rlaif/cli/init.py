@@ -1,4 +1,4 @@
-"""`rlaif init`: a commented run file, of all keys or of a recipe."""
+"""`rlaif init`: a commented run file, of all keys or of a recipe, and the schema by which editors check it."""
 
 from __future__ import annotations
 
@@ -8,11 +8,15 @@ from dataclasses import MISSING, Field, fields, is_dataclass
 from pathlib import Path
 from typing import Any, get_type_hints
 
+from rlaif.cli.schema import text_of
 from rlaif.core.config import recipes
 from rlaif.core.config.run import RunConfig
 from rlaif.core.errors import InputError
 from rlaif.core.schema import read_text, reason_of
 from rlaif.core.system.terminal import is_stdout
+
+SCHEMA = "run.schema.json"
+"""Lies beside the run file, whose first line names it."""
 
 
 def run(recipe: str | None, output: str) -> None:
@@ -30,7 +34,8 @@ def run(recipe: str | None, output: str) -> None:
         return
     try:
         with Path(output).open("x", encoding="utf-8") as file:
-            file.write(text)
+            file.write(f"# yaml-language-server: $schema={SCHEMA}\n{text}")
+        Path(output).with_name(SCHEMA).write_text(text_of("run"), encoding="utf-8")
     except FileExistsError:
         raise InputError(f"{output}: exists already; name another with --output") from None
     except (OSError, ValueError) as error:

@@ -316,6 +316,8 @@ def init(recipe: str | None, output: str) -> None:
     """
     Write a run file for `rlaif train`: with every key, its default and what it means, or a recipe's.
 
+    Beside it comes run.schema.json, by which editors complete and check its keys.
+
     The recipes are quickstart, flan-t5-hh, llama-lora-hh and neo-rtp; `rlaif train NAME` runs one as it is.
 
     \b
@@ -325,3 +327,21 @@ def init(recipe: str | None, output: str) -> None:
     from rlaif.cli.init import run
 
     run(recipe, output)
+
+
+@rlaif.command()
+@click.argument("kind", type=click.Choice(["run", "card", "steps", "guard", "samples", "evaluation", "bench"]))
+def schema(kind: str) -> None:
+    """
+    Print the JSON schema of a run file, of a judge card, or of a file that rlaif writes.
+
+    steps is a line of metrics.jsonl, guard of guard.jsonl, samples of samples.jsonl; evaluation is evaluation.json,
+    bench bench.json. Editors that speak yaml-language-server check a card whose first line names its schema.
+
+    \b
+    rlaif schema card > judges/card.schema.json
+    rlaif schema evaluation
+    """
+    from rlaif.cli.schema import run
+
+    run(kind)

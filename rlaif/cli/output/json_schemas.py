@@ -1,0 +1,124 @@
+"""JSON schemas of what people write, a run file and a judge card, and of the records that are written to disk."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import fields, is_dataclass
+from pathlib import Path
+from typing import Any, get_args, get_type_hints
+
+from rlaif.core.config.run import RunConfig
+from rlaif.core.records.kinds import RECORDS
+from rlaif.core.records.schema import DIALECT, generated, schema_of
+from rlaif.core.schema import Checked
+from rlaif.judges.panel import Seat
+from rlaif.judges.registry import BUILT_IN, find_adapter, keys_of
+
+KINDS = ("run", "card", *RECORDS)
+"""What `rlaif schema` knows."""
+
+Schema = dict[str, Any]
+
+INLINE: Schema = {"$ref": "#/$defs/Card"}
+"""A card that is written where another one could be named."""
+
+
+def json_schema(kind: str) -> Schema:
+    """Return the JSON schema of one of `KINDS`."""
+    if kind == "run":
+        return run_schema()
+    return card_schema() if kind == "card" else schema_of(RECORDS[kind])
+
+
+def run_schema() -> Schema:
+    """Return the schema of a run file: its keys with their comments, and cards that are written inline."""
+    schema = _of_sections(RunConfig)
+    definitions = {**schema.pop("$defs"), **_cards()}
+    for name, section in ((RunConfig.__name__, schema), *definitions.items()):
+        if name in ("RunConfig", "GuardSection", "EvaluationSection"):
+            section["properties"] = _with_inline_cards(section["properties"])
+    return {"$schema": DIALECT, **schema, "title": "A run file of rlaif", "$defs": definitions}
+
+
+def card_schema() -> Schema:
+    """
+    Return the schema of a file of `judges/`.
+
+    Which keys there are depends on `adapter`; one that is not built in may have any.
+    """
+    definitions = _cards()
+    card = definitions["Card"]
+    named_by_file = {"properties": {**card["properties"], "name": False}}  # a card's name is its file's
+    return {"$schema": DIALECT, **card, **named_by_file, "title": "A judge card of rlaif", "$defs": definitions}
+
+
+def _cards() -> dict[str, Schema]:
+    """Return the definitions of all cards; `Card` chooses among them by `adapter`."""
+    found: dict[str, Schema] = {}
+    rules = []
+    for name, where in BUILT_IN.items():
+        keys = keys_of(find_adapter(name, Path(), where), where)
+        schema = _of_sections(keys)
+        found |= schema.pop("$defs", {})
+        schema["properties"]["adapter"] = {"const": name}
+        found[keys.__name__] = schema
+        rules.append({
+            "if": {"properties": {"adapter": {"const": name}}, "required": ["adapter"]},
+            "then": {"$ref": f"#/$defs/{keys.__name__}"},
+        })  # fmt: skip
+    seat = _of_sections(Seat)
+    seat["properties"]["judge"] = _with_inline_cards(seat["properties"])["judge"]
+    members = {"type": "array", "items": {"anyOf": [{"type": "string"}, {"$ref": "#/$defs/Seat"}, INLINE]}}
+    found |= {"Seat": seat}
+    found["PanelCard"]["properties"]["judges"] = members
+    found["Card"] = {
+        "description": "A judge: which adapter, which model, which question. The keys depend on the adapter.",
+        "type": "object",
+        "properties": {
+            "adapter": {
+                "description": "A built-in adapter, the name of an installed one, or MODULE:NAME or ./FILE.py:NAME.",
+                "anyOf": [{"enum": list(BUILT_IN)}, {"type": "string"}],
+            },
+            "name": {"description": "Of a card written inline.", "type": "string"},
+            "measures": {
+                "description": "A free word; of toxicity, harmlessness and hate, 1 - score is shown too.",
+                "type": "string",
+            },
+        },
+        "required": ["adapter"],
+        "allOf": rules,
+    }
+    return found
+
+
+def _with_inline_cards(properties: Mapping[str, Schema]) -> dict[str, Schema]:
+    """Say of keys that name judges what a card in their place may hold."""
+    made = dict(properties)
+    for key in made.keys() & {"judge", "judges"}:
+        about: Schema = {name: made[key][name] for name in ("description", "default") if name in made[key]}
+        one: Schema = {"anyOf": [{"type": "string"}, INLINE]}
+        made[key] = {**(one if key == "judge" else {"type": "array", "items": one}), **about}
+    return made
+
+
+def _of_sections(cls: type) -> Schema:
+    """Return the schema of a checked dataclass, with the meanings of its keys as descriptions."""
+    schema = generated(cls)
+    definitions = schema.get("$defs", {})
+    for section in _sections_in(cls):
+        properties = (schema if section is cls else definitions[section.__name__])["properties"]
+        for field in fields(section):
+            if meaning := field.metadata.get("meaning"):
+                properties[field.name]["description"] = meaning
+    return schema
+
+
+def _sections_in(cls: Any) -> Iterator[type]:
+    """Yield a checked dataclass and those inside it."""
+    if isinstance(cls, type) and issubclass(cls, Checked) and is_dataclass(cls):
+        yield cls
+        for hint in get_type_hints(cls).values():
+            yield from _sections_in(hint)
+    else:
+        for part in get_args(cls):
+            yield from _sections_in(part)
