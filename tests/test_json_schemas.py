@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import yaml
 from jsonschema import Draft202012Validator
-from rlaif.json_schemas import KINDS, json_schema
+from rlaif.cli.output.json_schemas import KINDS, json_schema
 
 from rlaif.cli import recipes
 from rlaif.cli.init import commented
