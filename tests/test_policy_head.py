@@ -10,10 +10,9 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from transformers import AutoModelForCausalLM, CohereConfig, Gemma2Config, GraniteConfig, LlamaForCausalLM
 
-import rlaif.policy.head as head
 from rlaif.config import LoraSection
 from rlaif.errors import InputError
-from rlaif.policy import Policy
+from rlaif.policy import Policy, head
 from rlaif.policy.head import before_head
 from rlaif.policy.loading import prepared
 from tests import tiny
@@ -51,7 +50,7 @@ def test_gradients_by_chunks_are_those_of_full_logits(policy_folder, monkeypatch
     expected = plain_loss(policy, tokens)
     expected.backward()
     wanted = gradients(policy)
-    monkeypatch.setattr(head, "CHUNK_LOGITS", rows * policy._head.size)
+    monkeypatch.setattr(head, "CHUNK_LOGITS", rows * policy.model.get_output_embeddings().weight.shape[0])
     now = loss(policy, tokens)
     now.backward()
     found = gradients(policy)

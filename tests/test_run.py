@@ -119,9 +119,9 @@ MOMENTS = {
     "after the measurement before, unwritten": "import rlaif.evaluation as e; before(e, 'write_atomically', die)",
     "after the measurement before": "import rlaif.evaluation as e; after(e, 'write_atomically', die)",
     "between the weights of the first look and its line": "import rlaif.guard as g; before(g, 'write_atomically', die)",
-    "in a look": "from rlaif.guard import Guard; before(Guard, '_seen', die, 2)",
+    "in a look": "import rlaif.guard as g; after(g, 'measure', die, 2)",
     "between the weights of a look and its line": "import rlaif.guard as g; before(g, 'write_atomically', die, 2)",
-    "between a look and the line of metrics": "from rlaif.guard import Guard; after(Guard, '_look', die, 3)",
+    "between a look and the line of metrics": "import rlaif.training as t; before(t, 'append', die, 4)",
     "between the last look and its checkpoint":
         "from rlaif.training import Trainer; before(Trainer, 'save_checkpoint', die, 2)",
     "before the best weights are put back": "from rlaif.guard import Guard; before(Guard, 'on_end', die)",
@@ -368,12 +368,10 @@ WRONG = {
 
 @pytest.mark.parametrize("what", WRONG)
 def test_what_is_wrong_is_one_line_before_a_model_loads(what, causal, main, monkeypatch):
-    import rlaif.run
-
     def loaded(*_: Any, **__: Any) -> None:
         raise AssertionError("a model was loaded")
 
-    monkeypatch.setattr(rlaif.run, "load", loaded)
+    monkeypatch.setattr("rlaif.run.load", loaded)
     monkeypatch.chdir(causal.folder)
     (causal.folder / "gold.py").write_text("def judge(completions, gold):\n    return [0.5 for _ in completions]\n")
     arguments, words = WRONG[what]

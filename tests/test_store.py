@@ -67,13 +67,14 @@ def test_what_is_put_outlives_a_process_that_is_killed_at_once(tmp_path):
     assert VerdictStore(tmp_path / "verdicts.sqlite").get([b"k"]) == {b"k": {"rating": 1}}
 
 
-def test_many_verdicts_are_read_by_few_queries(tmp_path):
+def test_many_verdicts_are_read_by_few_queries(tmp_path, databases):
     store = VerdictStore(tmp_path / "verdicts.sqlite")
     keys = [key_of(i) for i in range(1200)]
     for i, key in enumerate(keys):
         store.put(key, {"rating": i})
     queries: list[str] = []
-    store._connection.set_trace_callback(queries.append)
+    (connection,) = databases
+    connection.set_trace_callback(queries.append)
     found = store.get(keys)
     assert [found[key]["rating"] for key in keys] == list(range(1200))
     assert len(queries) == 3
@@ -102,12 +103,13 @@ with ThreadPoolExecutor(4) as pool:
 # --- what can happen to a file --------------------------------------------------------------------------------
 
 
-def damaged(path: Path, how: str) -> bytes:
+def damaged(path: Path, how: str, databases: list[sqlite3.Connection]) -> bytes:
     """Fill a store and damage its file; return what lies there then."""
     store = VerdictStore(path)
+    (connection,) = databases
     for i in range(2000):
         store.put(key_of(i), {"rating": 1, "reason": "x" * 50})
-    store._connection.close()
+    connection.close()
     whole = path.read_bytes()
     half = len(whole) // 2
     bytes_of = {"garbage": os.urandom(5000), "text": b"no database " * 100, "truncated": whole[:half]}
@@ -117,9 +119,9 @@ def damaged(path: Path, how: str) -> bytes:
 
 
 @pytest.mark.parametrize("how", ["garbage", "text", "truncated", "pages"])
-def test_a_corrupt_file_is_set_aside_with_a_warning_and_the_work_goes_on(server, home, caplog, how):
+def test_a_corrupt_file_is_set_aside_with_a_warning_and_the_work_goes_on(server, home, caplog, databases, how):
     home.mkdir()
-    bytes_there = damaged(home / "verdicts.sqlite", how)
+    bytes_there = damaged(home / "verdicts.sqlite", how, databases)
     card = card_of(server)
     texts = [f"text {i}" for i in range(20)]
     assert {j.status for j in judged(card, *texts)} == {"ok"}
@@ -168,9 +170,13 @@ for i in range(20):
 
 
 @pytest.mark.parametrize("pragma", ["query_only = 1", "max_page_count = 1"])
-def test_a_disk_that_is_full_or_read_only_is_warned_of_once_and_the_verdicts_are_returned(server, caplog, pragma):
+def test_a_disk_that_is_full_or_read_only_is_warned_of_once_and_the_verdicts_are_returned(
+    server, caplog, databases, pragma
+):
     session = Session()
-    session.store._connection.execute(f"PRAGMA {pragma}")
+    assert session.store.get([b"key"]) == {}
+    (connection,) = databases
+    connection.execute(f"PRAGMA {pragma}")
     judge = load_judge(card_of(server), session=session)
     for part in "abc":
         for judgement in judge([Sample(f"{part} {i}") for i in range(50)]):
