@@ -67,18 +67,24 @@ class Scripted:
 
     measures, has_logit, remote, reads = "toxicity", False, False, frozenset[str]()
 
-    def __init__(self, name: str, says: Callable[[str], float | None], reason: Callable[[str], str] = str) -> None:
-        self.name, self.identity, self._says, self._reason = name, name, says, reason
+    def __init__(
+        self,
+        name: str,
+        says: Callable[[str], float | None],
+        reason: Callable[[str], str] = str,
+        usage: Usage | None = None,
+    ) -> None:
+        self.name, self.identity, self.says, self.reason = name, name, says, reason
+        priced = Usage(input_tokens=10, output_tokens=2, usd=0.001 * len(name), seconds=0.01)
+        self.usage = priced if usage is None else usage
 
     def __call__(self, samples: Sequence[Sample]) -> list[Judgement]:
-        return [self._judgement(sample.completion) for sample in samples]
+        return [self.judgement(sample.completion) for sample in samples]
 
-    def _judgement(self, text: str) -> Judgement:
-        score = self._says(text)
-        usage = Usage(input_tokens=10, output_tokens=2, usd=0.001 * len(self.name), seconds=0.01)
-        return Judgement(
-            self.name, score, status="ok" if score is not None else "filtered", reason=self._reason(text), usage=usage
-        )
+    def judgement(self, text: str) -> Judgement:
+        score = self.says(text)
+        status = "ok" if score is not None else "filtered"
+        return Judgement(self.name, score, status=status, reason=self.reason(text), usage=self.usage)
 
 
 def write_rows(path: Path | str, rows: Iterable[Mapping[str, Any]]) -> str:

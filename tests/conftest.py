@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
 import sqlite3
 import subprocess
 import sys
@@ -163,6 +162,46 @@ def sft_adapter(policy_folder: Callable[..., Path], tmp_path_factory: pytest.Tem
         return made[architecture]
 
     return folder
+
+
+@pytest.fixture
+def optimizer_steps() -> Iterator[Callable[..., None]]:
+    """
+    Calls a function with the optimizer at each step that it makes of a trainer's weights, by hooks of torch.
+
+    What is called sees the gradients and rates that really act, wherever the trainer keeps its optimizer.
+    """
+    from torch.optim.optimizer import register_optimizer_step_post_hook, register_optimizer_step_pre_hook
+
+    handles = []
+
+    def watch(trainer: Any, look: Callable[[Any], object], *, after: bool = False) -> None:
+        mine = {id(parameter) for parameter in trainer.policy.parameters()}
+
+        def hook(optimizer: Any, *_: Any) -> None:
+            if any(id(parameter) in mine for group in optimizer.param_groups for parameter in group["params"]):
+                look(optimizer)
+
+        register = register_optimizer_step_post_hook if after else register_optimizer_step_pre_hook
+        handles.append(register(hook))
+
+    yield watch
+    for handle in handles:
+        handle.remove()
+
+
+@pytest.fixture
+def databases(monkeypatch: pytest.MonkeyPatch) -> list[sqlite3.Connection]:
+    """The connections to SQLite files that are opened, so that a test can watch one, or make it fail as a disk does."""
+    opened: list[sqlite3.Connection] = []
+    connect = sqlite3.connect
+
+    def recorded(*args: Any, **keys: Any) -> sqlite3.Connection:
+        opened.append(connect(*args, **keys))
+        return opened[-1]
+
+    monkeypatch.setattr(sqlite3, "connect", recorded)
+    return opened
 
 
 def one_line(done: subprocess.CompletedProcess[str]) -> str:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import ast
 import importlib
 import inspect
+import re
 import subprocess
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence, Set
+from functools import cache
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 
@@ -170,6 +172,115 @@ def test_policy_is_data_and_holds_no_python(folder: str) -> None:
     assert {path.suffix for path in (ROOT / folder).rglob("*") if path.is_file()} <= {".yaml", ".md"}
 
 
+# --- tests use public names -----------------------------------------------------------------------------------
+
+EXCEPTIONS = {
+    ("test_foreign_names.py", "_generate_single_turn"): "a method of TRL's, which is looked up in TRL",
+    ("test_foreign_names.py", "_parameters"): "an attribute of torch's Module; the package has others of this name",
+}
+"""Private names that a test may use, by file and name, each with the reason why there is no public way."""
+
+TEST_FILES = sorted((ROOT / "tests").rglob("*.py"))
+
+
+@cache
+def private_to_the_package() -> frozenset[str]:
+    return frozenset(name for path in FILES for name in private_names_of(path.read_text()))
+
+
+def is_private(name: str) -> bool:
+    return name.startswith("_") and not name.startswith("__") and name != "_"
+
+
+def private_names_of(source: str) -> set[str]:
+    """Return the private functions, classes, constants and attributes that a source defines."""
+    found = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef | ast.ClassDef):
+            found.add(node.name)
+        elif isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
+            found.add(node.id)
+        elif isinstance(node, ast.Attribute) and isinstance(node.ctx, ast.Store) and is_self(node.value):
+            found.add(node.attr)
+    return {name for name in found if is_private(name)}
+
+
+def is_self(node: ast.AST) -> bool:
+    return isinstance(node, ast.Name) and node.id in ("self", "cls")
+
+
+def private_uses(source: str, private: Set[str]) -> Iterator[tuple[int, str]]:
+    """
+    Yield line and name where a test uses a private name of the package.
+
+    These are attributes, imported names, methods that override a private one, and names in strings, as
+    `monkeypatch.setattr` takes them. A class of the test may have private attributes of its own.
+    """
+    tree = ast.parse(source)
+    own, imported = private_names_of(source), set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ImportFrom) and str(node.module).split(".")[0] == "rlaif":
+            imported |= {alias.asname or alias.name for alias in node.names}
+            names = [*str(node.module).split("."), *(alias.name for alias in node.names)]
+            yield from ((node.lineno, name) for name in names if is_private(name))
+        elif isinstance(node, ast.Attribute) and node.attr in private:
+            if not (is_self(node.value) and node.attr in own):
+                yield node.lineno, node.attr
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+            words = {word for word in re.findall(r"\b_\w+", node.value) if word in private}
+            dotted = set(re.findall(r"\brlaif(?:\.\w+)*\.(_[a-zA-Z]\w*)", node.value))
+            yield from ((node.lineno, name) for name in sorted(words | dotted))
+    for node in ast.walk(tree):
+        if isinstance(node, ast.ClassDef) and any(ast.unparse(base).split(".")[0] in imported for base in node.bases):
+            overridden = private_names_of(ast.unparse(node)) & private
+            yield from ((node.lineno, name) for name in sorted(overridden))
+
+
+@pytest.mark.parametrize("path", TEST_FILES, ids=lambda path: path.relative_to(ROOT).as_posix())
+def test_tests_use_no_private_name_of_the_package(path: Path) -> None:
+    name = path.relative_to(ROOT / "tests").as_posix()
+    wrong = [
+        f"{path}:{line}: {used} is private to the package; test what it does through a public name"
+        for line, used in private_uses(path.read_text(), private_to_the_package())
+        if (name, used) not in EXCEPTIONS
+    ]
+    assert not wrong, "\n".join(wrong)
+
+
+def test_every_exception_is_still_used() -> None:
+    for name, used in EXCEPTIONS:
+        uses = private_uses((ROOT / "tests" / name).read_text(), private_to_the_package())
+        assert used in {found for _, found in uses}, f"{name} no longer uses {used}: remove the exception"
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "from rlaif.cars import _tuned",
+        "from rlaif.cars import _tuned as tuned",
+        "car._wheels = []",
+        "print(garage.car._motor.state)",
+        "monkeypatch.setattr(car, '_wheels', [])",
+        "monkeypatch.setattr('rlaif.cars.' '_unheard_of', None)",
+        "run(meddle='from rlaif.cars import Car; before(Car, \"_wheels\", die)')",
+        "run(meddle=f'before({owner}, _wheels)')",
+        "class Mine(Car):\n    def _wheels(self): ...",
+        "class Mine:\n    def f(self): return self._wheels",
+    ],
+)
+def test_a_private_name_in_a_test_would_be_found(line: str) -> None:
+    private = private_names_of(
+        "class Car:\n    def __init__(self): self._wheels, self._motor = [], None\ndef _tuned(): ..."
+    )
+    assert private == {"_wheels", "_motor", "_tuned"}
+    assert list(private_uses(f"from rlaif.cars import Car\n{line}", private))
+
+
+def test_private_names_of_a_test_itself_are_its_own() -> None:
+    source = "class Mine:\n    def __init__(self): self._wheels = 1\n    def f(self): return self._wheels, _tuned()"
+    assert list(private_uses(source, {"_wheels", "_tuned"})) == []
+
+
 # --- start-up and the public surface --------------------------------------------------------------------------
 
 HEAVY = [
@@ -201,7 +312,17 @@ def test_every_public_name_resolves_and_says_what_it_is() -> None:
         if inspect.isclass(thing) or inspect.isfunction(thing):
             assert inspect.getdoc(thing), f"rlaif.{name} has no docstring"
     assert set(dir(rlaif)) == set(rlaif.__all__)
-    assert set(rlaif.__all__) == {*rlaif._HOMES, "__version__"}
+
+
+def test_type_checkers_see_the_names_that_are_public() -> None:
+    """They load on first use; what is imported for type checkers is the same list."""
+    source = ast.parse((PACKAGE / "__init__.py").read_text())
+    (for_types,) = [node for node in source.body if isinstance(node, ast.If)]
+    imports = [node for node in ast.walk(for_types) if isinstance(node, ast.ImportFrom)]
+    names = {alias.name: node.module for node in imports for alias in node.names}
+    assert {*names, "__version__"} == set(rlaif.__all__)
+    for name, module in names.items():
+        assert getattr(rlaif, name) is getattr(importlib.import_module(str(module)), name)
 
 
 def test_a_name_that_is_not_public_is_an_attribute_error() -> None:

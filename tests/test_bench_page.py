@@ -133,8 +133,7 @@ def test_cost_is_drawn_in_usd_where_a_judge_costs_some(tmp_path):
     row = table_of(page, "cost-table")[0]
     assert (row[1], row[4]) == ("90", "10.0")
     assert row[-3:] == ["10,000", "2,000", "4.0000"]
-    free = Scripted("free", good)
-    free._judgement = lambda text: rlaif.Judgement("free", good(text))
+    free = Scripted("free", good, usage=rlaif.Usage())
     assert "seconds per 1,000 texts" in page_of(folder_of(tmp_path / "free", judges=[free]))
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 import torch
 from torch import nn
+from transformers import AutoModelForSequenceClassification
 
 from rlaif.core.config.run import RunConfig
 from rlaif.core.config.sections import DataSection, GenerationSection, LoraSection, PolicySection, PPOSection
@@ -79,7 +80,10 @@ def test_full_fine_tuning_takes_weights_adam_and_the_reference(architecture, pol
     folder = policy_folder(architecture)
     policy, told = policy_of(folder), predicted(folder)
     assert told.adam == 8 * count(policy)
-    assert told.reference == sum(tensor.nbytes for tensor in policy._reference.values()) == 4 * count(policy.model)
+    trained = {parameter.data_ptr() for parameter in policy.model.parameters()}
+    with policy.as_reference():
+        copies = [parameter for parameter in policy.model.parameters() if parameter.data_ptr() not in trained]
+        assert told.reference == sum(copy.nbytes for copy in copies) == 4 * count(policy.model)
     assert told.weights == sum(tensor.nbytes for tensor in (*policy.parameters(), *policy.buffers()))
 
 
@@ -120,7 +124,7 @@ def test_judges_count_once_each_and_in_panels_too(policy_folder, tmp_path):
     card = {"adapter": "classifier", "model": str(folder), "bad": "hate", "name": "one"}
     judge = load_judge(card)
     panel = load_judge({"adapter": "panel", "judges": [card, "length"]})
-    weights = sum(p.nbytes for p in judge._encoder.model.parameters())
+    weights = sum(p.nbytes for p in AutoModelForSequenceClassification.from_pretrained(folder).parameters())
     assert predicted(policy_folder("llama"), [judge, panel]).judges == pytest.approx(weights, rel=0.03)
     assert predicted(policy_folder("llama")).judges == 0
 

@@ -79,9 +79,7 @@ def test_judges_prompts_memory_and_time_are_told_and_nothing_is_written(here, ma
 
 
 def test_quick_loads_no_policy(here, main, monkeypatch):
-    import rlaif.training.run.run
-
-    monkeypatch.setattr(rlaif.training.run.run, "load", lambda *_, **__: pytest.fail("a policy was loaded"))
+    monkeypatch.setattr("rlaif.training.run.run.load", lambda *_, **__: pytest.fail("a policy was loaded"))
     done = main("check", "run.yaml", "--quick")
     assert (done.returncode, faults(done)) == (0, [])
     assert "memory: about" in done.stdout
@@ -175,11 +173,8 @@ def test_what_a_run_would_be_refused_for_is_told(change, says, here, main):
 
 
 def test_a_model_that_is_too_large_is_told_before_it_loads(here, main, monkeypatch):
-    import rlaif.cli.check_run
-    import rlaif.training.run.run
-
-    monkeypatch.setattr(rlaif.training.run.run, "load", lambda *_, **__: pytest.fail("a policy was loaded"))
-    monkeypatch.setattr(rlaif.cli.check_run, "free", lambda device: -(10**9))
+    monkeypatch.setattr("rlaif.training.run.run.load", lambda *_, **__: pytest.fail("a policy was loaded"))
+    monkeypatch.setattr("rlaif.cli.check_run.free", lambda device: -(10**9))
     done = main("check", "run.yaml")
     assert done.returncode == 2
     assert re.search(r"policy\.model: \S+policy would take about \d+\.\d+ GiB of memory", done.stderr)

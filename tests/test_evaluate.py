@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-import importlib
+import inspect
 import io
 import json
 import math
@@ -13,6 +13,7 @@ from statistics import fmean, stdev
 from typing import Any
 
 import pytest
+import scipy.stats
 import torch
 
 import rlaif
@@ -23,8 +24,7 @@ from rlaif.evaluation.worst_of_k import worst
 from rlaif.evaluation.writing import as_csv
 from rlaif.policy.likelihood import of_ids, of_texts
 from rlaif.policy.loading import load
-from rlaif.policy.model import Policy
-from rlaif.stats.power import power
+from rlaif.stats import paired_change
 from tests import tiny
 from tests.policies import plain_logits
 from tests.server import Request, Say
@@ -443,18 +443,21 @@ def test_zero_variance_and_one_prompt_and_silence_have_no_invented_number():
 
 def test_a_planted_difference_is_found_at_the_computed_power_by_the_whole_evaluation(monkeypatch):
     draw, found, repeats = random.Random(2), 0, 100
-    monkeypatch.setattr(importlib.import_module("rlaif.evaluation.summary"), "paired_change", _few_draws)
+    monkeypatch.setattr(inspect.getmodule(of_judge), "paired_change", _few_draws)
     for _ in range(repeats):
         pairs = [(s := 0.3 + 0.4 * draw.random(), s + draw.gauss(0.03, 0.08)) for _ in range(50)]
         found += of_judge(scored(pairs), role(measures="quality"), Margins())["change"]["significant"]
-    expected = power(0.03, 0.08, 50)
+    # The power of the paired t-test, by the noncentral t: the shift is 0.03 of a standard error of 0.08 / sqrt(50).
+    shift, edge = 0.03 * math.sqrt(50) / 0.08, scipy.stats.t.ppf(0.975, 49)
+    expected = scipy.stats.nct.sf(edge, 49, shift) + scipy.stats.nct.cdf(-edge, 49, shift)
+    assert 0.7 < expected < 0.8
     assert abs(found / repeats - expected) < 3.5 * math.sqrt(expected * (1 - expected) / repeats)
 
 
 def test_the_same_model_twice_with_other_seeds_differs_about_as_often_as_it_may(monkeypatch):
     """300 repeats of the change that evaluation.json tells; the statistic by itself is in test_stats."""
     draw, found = random.Random(4), 0
-    monkeypatch.setattr(importlib.import_module("rlaif.evaluation.summary"), "paired_change", _few_draws)
+    monkeypatch.setattr(inspect.getmodule(of_judge), "paired_change", _few_draws)
     for _ in range(300):
         prompts = [draw.random() for _ in range(40)]
         pairs = [(min(1, max(0, p + draw.gauss(0, 0.2))), min(1, max(0, p + draw.gauss(0, 0.2)))) for p in prompts]
@@ -463,8 +466,6 @@ def test_the_same_model_twice_with_other_seeds_differs_about_as_often_as_it_may(
 
 
 def _few_draws(*given: Any) -> Any:
-    from rlaif.stats.changes import paired_change
-
     return paired_change(*given, draws=50, flips=999)
 
 

@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 import torch
 
-from rlaif.core.config.sections import GuardSection
+from rlaif.core.config.run import GuardSection
 from rlaif.core.errors import InputError, RlaifError
 from rlaif.core.types import Judgement, Sample
 from rlaif.training.loop.checkpoint.weights import Weights
-from rlaif.training.ppo.trainer import PPOTrainer
+from rlaif.training.ppo.trainer import Callback, PPOTrainer
 from rlaif.training.run.guard import Guard
 from tests.policies import Folder
 from tests.training import Watch, lines_of, trainer_of, weights_of
@@ -57,18 +57,26 @@ def guarded(
     *,
     steps: int = 3,
     section: dict[str, Any] | None = None,
+    bands: dict[str, Any] = WIDE,
+    others: Sequence[Scripted] = (),
     given: dict[str, Any] | None = None,
+    first: Sequence[Any] = (),
     callbacks: Sequence[Any] = (),
     **args: Any,
 ) -> tuple[PPOTrainer, Guard]:
-    """A trainer with a guard, whose judges say these numbers at its looks."""
+    """
+    A trainer with a guard, whose judges say these numbers at its looks.
+
+    `others` are further judges that watch; `first` and `callbacks` are called before the guard and after it.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     roles: list[Any] = [
         Role(Scripted("learned", training), "training", False), Role(Scripted("held", held_out), "held_out", True),
+        *(Role(judge, "held_out", True) for judge in others),
     ]  # fmt: skip
     trainer = trainer_of(model, folder, steps=steps, given=given or {}, **args)
-    guard = Guard(trainer.prompts, roles, GuardSection(**{**WIDE, **(section or {})}), folder)
-    trainer.callbacks = (guard, *callbacks)
+    guard = Guard(trainer.prompts, roles, GuardSection(**{**bands, **(section or {})}), folder)
+    trainer.callbacks = (*first, guard, *callbacks)
     return trainer, guard
 
 
@@ -181,9 +189,8 @@ def test_a_better_score_outside_a_band_is_not_kept(llama, tmp_path):
 
 
 def test_the_mean_of_several_judges_decides(llama, tmp_path):
-    trainer, guard = guarded(tmp_path, llama, [0.5, 0.9, 0.6, 0.6])
-    other: Any = Role(Scripted("other", [0.5, 0.0, 0.7, 0.6]), "held_out", True)
-    guard._roles = [*guard._roles, other]
+    other = Scripted("other", [0.5, 0.0, 0.7, 0.6])
+    trainer, guard = guarded(tmp_path, llama, [0.5, 0.9, 0.6, 0.6], others=[other])
     trainer.train()
     assert guard.best["step"] == 2
     assert guard.best["score"] == pytest.approx(0.65)
@@ -225,8 +232,8 @@ def seen(
     tmp_path: Path, llama: Path, monkeypatch: pytest.MonkeyPatch, *looks: Any, section: Any = None, **keys: Any
 ) -> tuple[PPOTrainer, Guard]:
     """A run whose looks are these, with the default bands or those of a section."""
-    trainer, guard = guarded(tmp_path, llama, [0.5], steps=len(looks) - 1, **keys)
-    guard._section = GuardSection(every=1, **(section or {}))
+    keys |= {"steps": len(looks) - 1, "bands": {"every": 1}, "section": section}
+    trainer, guard = guarded(tmp_path, llama, [0.5], **keys)
     row = iter(looks)
     monkeypatch.setattr("rlaif.training.run.guard.measure", lambda *_, **__: [side(*next(row))] * 3)
     return trainer, guard
@@ -354,14 +361,11 @@ def test_what_the_guard_has_to_go_on_from_is_missing(gone, llama, tmp_path):
 
 
 def test_damaged_weights_of_the_best_model_are_told_by_name(llama, tmp_path):
-    trainer, _ = guarded(tmp_path, llama, [0.5, 0.9, 0.1], steps=2)
-    real = trainer._end
+    class Damage(Callback):
+        def on_end(self, trainer: PPOTrainer) -> None:
+            (tmp_path / "best/step-000001.safetensors").write_bytes(b"nonsense")
 
-    def damaged() -> None:
-        (tmp_path / "best/step-000001.safetensors").write_bytes(b"nonsense")
-        real()
-
-    trainer._end = damaged  # type: ignore[method-assign]
+    trainer, _ = guarded(tmp_path, llama, [0.5, 0.9, 0.1], steps=2, first=[Damage()])
     with pytest.raises(RlaifError, match=r"best/step-000001\.safetensors: is damaged"):
         trainer.train()
 

@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import math
-from dataclasses import fields
+import statistics
+from collections.abc import Callable
+from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
+from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
 import rlaif
-from rlaif.core.config.sections import GenerationSection, PPOSection
-from rlaif.core.config.trainers import PPOConfig
+from rlaif.core.config.run import PPOConfig
 from rlaif.core.errors import InputError
-from rlaif.training.loop.kl_control import kl_estimate
-from rlaif.training.loop.optimizer import rate_factor
-from rlaif.training.ppo.formulas import gae, token_rewards, whiten
+from rlaif.training.ppo.learner import rate_factor
 from tests import tiny
 from tests.policies import ENDS
 from tests.training import PROMPTS, Watch, distance, lines_of, policy_part, trainer_of, vowels, weights_of
@@ -43,16 +44,21 @@ def moved(trainer):
     return {name: after[name] - before[name] for name in before}
 
 
-def counted(trainer):
-    """Count the optimizer's steps; returns a list that grows by the norm of the gradient at each."""
-    norms = []
+@pytest.fixture
+def counted(optimizer_steps):
+    """Counts the optimizer's steps of a trainer, in a list that grows by the norm of the gradient at each."""
 
-    def look(optimizer, *_):
-        grads = [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
-        norms.append(float(torch.cat([grad.flatten() for grad in grads]).norm()))
+    def count(trainer):
+        norms = []
 
-    trainer.learner._optimizer.register_step_pre_hook(look)
-    return norms
+        def look(optimizer):
+            grads = [p.grad for group in optimizer.param_groups for p in group["params"] if p.grad is not None]
+            norms.append(float(torch.cat([grad.flatten() for grad in grads]).norm()))
+
+        optimizer_steps(trainer, look)
+        return norms
+
+    return count
 
 
 def rollout_of(trainer, step=1):
@@ -60,11 +66,21 @@ def rollout_of(trainer, step=1):
     return rollout, trainer.judged(pending)
 
 
+def texts_of(tokens):
+    """The ids of each prompt and of its response, without padding."""
+    prompts = zip(tokens.prompt_BP, tokens.prompt_mask_BP, strict=True)
+    responses = zip(tokens.response_BR, tokens.mask_BR, strict=True)
+    return [
+        (tuple(prompt[mask].tolist()), tuple(response[there].tolist()))
+        for (prompt, mask), (response, there) in zip(prompts, responses, strict=True)
+    ]
+
+
 # --- epochs, batches, gradients -------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(("batch", "mini", "epochs"), [(4, 2, 2), (4, 4, 3), (6, 2, 1), (4, 1, 1)])
-def test_optimizer_steps_are_epochs_times_mini_batches(llama, tmp_path, batch, mini, epochs):
+def test_optimizer_steps_are_epochs_times_mini_batches(llama, tmp_path, counted, batch, mini, epochs):
     trainer = trainer_of(llama, tmp_path / "run", batch_size=batch, mini_batch_size=mini, ppo_epochs=epochs)
     norms = counted(trainer)
     trainer.train()
@@ -76,30 +92,31 @@ def test_optimizer_steps_are_epochs_times_mini_batches(llama, tmp_path, batch, m
     assert {float(tensor) for name, tensor in state.items() if name.endswith(".step")} == {float(len(norms))}
 
 
-def test_mini_batches_are_shuffled_anew_in_each_epoch_and_cover_the_batch(llama, tmp_path, monkeypatch):
+def test_mini_batches_are_shuffled_anew_in_each_epoch_and_cover_the_batch(llama, tmp_path):
     trainer = trainer_of(llama, tmp_path / "run", batch_size=8, mini_batch_size=2, ppo_epochs=3)
     rollout, verdicts = rollout_of(trainer)
+    texts = texts_of(rollout.tokens)
+    assert len(set(texts)) == 8
     seen = []
-    step = trainer.learner._step
-    monkeypatch.setattr(
-        trainer.learner, "_step", lambda r, c, rows, *a, **k: [seen.append(rows), step(r, c, rows, *a, **k)][1]
-    )
+    watching = trainer.policy.register_forward_pre_hook(lambda _, given: seen.append(texts_of(given[0])))
     trainer.learn(rollout, trainer.assign(rollout, verdicts), 1)
-    epochs = [[row for rows in seen[i : i + 4] for row in rows] for i in (0, 4, 8)]
+    watching.remove()
+    assert [len(batch) for batch in seen] == [2] * 12
+    epochs = [[texts.index(text) for batch in seen[i : i + 4] for text in batch] for i in (0, 4, 8)]
     assert all(sorted(epoch) == list(range(8)) for epoch in epochs)
     assert epochs[0] != epochs[1] != epochs[2]
 
 
-def test_max_grad_norm_bounds_what_reaches_the_optimizer(llama, tmp_path):
+def test_max_grad_norm_bounds_what_reaches_the_optimizer(llama, tmp_path, counted, optimizer_steps):
     norms, directions = {}, {}
     for bound in (1e-3, 1e9):
         trainer = trainer_of(llama, tmp_path / str(bound), max_grad_norm=bound, ppo_epochs=1, mini_batch_size=4)
         norms[bound] = counted(trainer)
 
-        def keep(optimizer, *_, bound=bound):
+        def keep(optimizer, bound=bound):
             directions.setdefault(bound, torch.cat([p.grad.flatten() for p in optimizer.param_groups[0]["params"]]))
 
-        trainer.learner._optimizer.register_step_pre_hook(keep)
+        optimizer_steps(trainer, keep)
         trainer.train()
     assert norms[1e-3] == pytest.approx([1e-3, 1e-3], rel=1e-3)
     assert norms[1e9][0] > 1e-2
@@ -129,15 +146,15 @@ def test_learning_rates_follow_their_schedule(kind, warmup, expected):
     assert [rate_factor(config, step) for step in (1, 2, 3, 4)] == pytest.approx(expected)
 
 
-def test_the_scheduled_rate_is_the_one_that_acts_and_is_told(llama, tmp_path):
+def test_the_scheduled_rate_is_the_one_that_acts_and_is_told(llama, tmp_path, optimizer_steps):
     rates = []
-    watch = Watch(lambda t, m: rates.append([group["lr"] for group in t.learner._optimizer.param_groups]))
     trainer = trainer_of(
-        llama, tmp_path / "run", given={"callbacks": [watch]}, steps=3, lr_scheduler_type="linear", warmup_steps=1,
-        learning_rate=0.3e-3, vf_learning_rate=0.9e-3,
+        llama, tmp_path / "run", steps=3, lr_scheduler_type="linear", warmup_steps=1, learning_rate=0.3e-3,
+        vf_learning_rate=0.9e-3, ppo_epochs=1,
     )  # fmt: skip
+    optimizer_steps(trainer, lambda optimizer: rates.extend(group["lr"] for group in optimizer.param_groups))
     trainer.train()
-    assert torch.tensor(rates).flatten().tolist() == pytest.approx([3e-4, 9e-4, 3e-4, 9e-4, 1.5e-4, 4.5e-4])
+    assert rates == pytest.approx([3e-4, 9e-4] * 2 + [3e-4, 9e-4] * 2 + [1.5e-4, 4.5e-4] * 2)
     assert [line["learning_rate"] for line in lines_of(tmp_path / "run")] == pytest.approx([3e-4, 3e-4, 1.5e-4])
 
 
@@ -201,7 +218,7 @@ def test_vf_coef_weighs_the_value_loss(llama, tmp_path):
     assert float(moved(trainer_of(llama, tmp_path / "1", vf_coef=0.5))["value_head.weight"].abs().max()) > 0
 
 
-def test_cliprange_value_holds_values_back_and_null_does_not(llama, tmp_path):
+def test_cliprange_value_holds_values_back_and_null_does_not(llama, tmp_path, counted):
     def far(completions, **_):
         return [100.0 + reward for reward in vowels(completions)]
 
@@ -239,46 +256,68 @@ SHAPING = [
 
 @pytest.mark.parametrize("knobs", [{}, *SHAPING], ids=str)
 def test_credit_is_what_its_knobs_say(llama, tmp_path, knobs):
-    """Worked out again from the rollout; one knob is turned at a time, and each changes the credit."""
-    trainer = trainer_of(llama, tmp_path / "run", max_new_tokens=12, **knobs)
+    """Against loops over tokens with Python's own numbers; one knob is turned at a time, and changes the credit."""
+    earlier = []
+
+    def kept(completions, **_):
+        rewards = vowels(completions)
+        earlier.extend(rewards)
+        return rewards
+
+    trainer = trainer_of(llama, tmp_path / "run", kept, max_new_tokens=12, **knobs)
     trainer.train()  # so that there is a KL, and a critic that says something
+    so_far = list(earlier)
     rollout, verdicts = rollout_of(trainer, 3)
-    config = trainer.args
-    raw = [verdict.reward for verdict in verdicts[0]]
-    before = (trainer.progress.moments.count, trainer.progress.moments.mean, trainer.progress.moments.squares)
+    rewards = vowels(rollout.completions)
+    assert len(so_far) == 8
     credit = trainer.assign(rollout, verdicts)
-    scores = torch.tensor(raw, dtype=torch.float64)
-    count, mean, squares = before
-    delta = float(scores.mean()) - mean
-    squares += float(((scores - scores.mean()) ** 2).sum()) + delta**2 * count * 4 / (count + 4)
-    mean += delta * 4 / (count + 4)
-    if config.use_score_norm:
-        scores = scores - mean
-    if config.use_score_scaling:
-        scores = scores / math.sqrt(squares / (count + 3))
-    if config.score_clip is not None:
-        scores = scores.clip(-config.score_clip, config.score_clip)
-    if config.missing_eos_penalty is not None:
-        scores = scores - config.missing_eos_penalty * (~rollout.ended_B).double()
-    mask = rollout.tokens.mask_BR
-    kl = kl_estimate(rollout.old.logprobs, rollout.reference_BR, mask, config.kl_estimator)
-    rewards = token_rewards(scores.float(), kl, mask, config.kl_coef)
-    advantages, returns = gae(rewards, rollout.old.values, mask, gamma=config.gamma, lam=config.lam)
-    if config.whiten_advantages:
-        advantages = whiten(advantages, mask)
+    config = trainer.args
+    advantages, returns = credit_by_hand(rollout, rewards, so_far, config)
     assert not rollout.ended_B.all()
-    assert float(kl.abs().sum()) > 0
-    assert torch.allclose(credit.advantages_BR, advantages, atol=1e-5)
-    assert torch.allclose(credit.returns_BR, returns, atol=1e-5)
+    assert float((rollout.old.logprobs - rollout.reference_BR).abs().sum()) > 0
+    np.testing.assert_allclose(credit.advantages_BR.numpy(), advantages, atol=1e-4)
+    np.testing.assert_allclose(credit.returns_BR.numpy(), returns, atol=1e-4)
     if knobs:
-        trainer.learner._config = trainer.args = PPOConfig(**{**vars(config), **{k: _default(k) for k in knobs}})
-        trainer.progress.moments = type(trainer.progress.moments)(*before)
-        trainer.progress.kl_coef.value = trainer.args.kl_coef
-        assert not torch.allclose(trainer.assign(rollout, verdicts).advantages_BR, advantages, atol=1e-5)
+        defaults = {field.name: field.default for field in fields(PPOConfig)}
+        other = replace(config, **{name: defaults[name] for name in knobs})
+        assert np.abs(credit_by_hand(rollout, rewards, so_far, other)[0] - advantages).max() > 1e-3
 
 
-def _default(name):
-    return next(field.default for field in fields(PPOConfig) if field.name == name)
+def credit_by_hand(rollout, rewards, earlier, config):
+    """Advantages and returns as Schulman 2016 and 2020 write them, token by token, each sum anew."""
+    scores = list(rewards)
+    if config.use_score_norm:
+        scores = [score - statistics.fmean([*earlier, *rewards]) for score in scores]
+    if config.use_score_scaling:
+        scores = [score / statistics.stdev([*earlier, *rewards]) for score in scores]
+    if config.score_clip is not None:
+        scores = [min(max(score, -config.score_clip), config.score_clip) for score in scores]
+    if config.missing_eos_penalty is not None:
+        ended = rollout.ended_B.tolist()
+        scores = [
+            score - (0 if done else config.missing_eos_penalty) for score, done in zip(scores, ended, strict=True)
+        ]
+    lengths = [int(count) for count in rollout.tokens.mask_BR.sum(1)]
+    logprobs, values = rollout.old.logprobs.tolist(), rollout.old.values.tolist()
+    reference = rollout.reference_BR.tolist()
+    advantages, returns = np.zeros((2, *rollout.tokens.mask_BR.shape))
+    for row, n in enumerate(lengths):
+        paid = []
+        for t in range(n):
+            nats = logprobs[row][t] - reference[row][t]
+            kl = {"k1": nats, "k2": nats**2 / 2, "k3": math.exp(-nats) - 1 + nats}[config.kl_estimator]
+            paid.append(-config.kl_coef * kl + (scores[row] if t == n - 1 else 0))
+        after = [*values[row][1:n], 0.0]
+        errors = [paid[t] + config.gamma * after[t] - values[row][t] for t in range(n)]
+        for t in range(n):
+            advantages[row, t] = math.fsum((config.gamma * config.lam) ** (s - t) * errors[s] for s in range(t, n))
+            returns[row, t] = advantages[row, t] + values[row][t]
+    if config.whiten_advantages:
+        tokens = [(row, t) for row, n in enumerate(lengths) for t in range(n)]
+        flat = [advantages[at] for at in tokens]
+        for at, advantage in zip(tokens, flat, strict=True):
+            advantages[at] = (advantage - statistics.fmean(flat)) / statistics.pstdev(flat)
+    return advantages, returns
 
 
 def test_an_adaptive_coefficient_steers_by_ziegler_2019(llama, tmp_path):
@@ -322,7 +361,7 @@ def test_an_entropy_bonus_raises_the_entropy(llama, tmp_path):
     assert told[1.0][-1] > told[0.0][-1] + 0.2
 
 
-def test_target_kl_ends_a_step_where_the_policy_has_moved_too_far(llama, tmp_path):
+def test_target_kl_ends_a_step_where_the_policy_has_moved_too_far(llama, tmp_path, counted):
     free = trainer_of(llama, tmp_path / "free", steps=1, ppo_epochs=10, learning_rate=3e-3)
     free.train()
     bound = trainer_of(llama, tmp_path / "bound", steps=1, ppo_epochs=10, learning_rate=3e-3, target_kl=0.01)
@@ -474,10 +513,12 @@ def test_gradient_checkpointing_changes_memory_and_not_the_result(llama, tmp_pat
 # --- trackers -------------------------------------------------------------------------------------------------
 
 
-def test_a_tracker_gets_the_numbers_of_each_step(llama, tmp_path, monkeypatch):
+@pytest.fixture
+def logged(monkeypatch):
+    """What is given to a tracker that stands where accelerate has its `tensorboard`."""
     from accelerate import tracking
 
-    logged = []
+    told = []
 
     class Notebook(tracking.GeneralTracker):
         name, requires_logging_directory, main_process_only = "notebook", False, True
@@ -490,13 +531,13 @@ def test_a_tracker_gets_the_numbers_of_each_step(llama, tmp_path, monkeypatch):
             return self
 
         def store_init_configuration(self, values):
-            logged.append(("config", values))
+            told.append(("config", values))
 
         def log(self, values, step=None, **_):
-            logged.append((step, values))
+            told.append((step, values))
 
         def finish(self):
-            logged.append(("end", None))
+            told.append(("end", None))
 
     from accelerate import accelerator
 
@@ -506,6 +547,10 @@ def test_a_tracker_gets_the_numbers_of_each_step(llama, tmp_path, monkeypatch):
             monkeypatch.setattr(module, "LOGGER_TYPE_TO_CLASS", kinds)
     monkeypatch.setattr(tracking, "get_available_trackers", lambda: [tracking.LoggerType.TENSORBOARD])
     monkeypatch.setattr(tracking, "_available_trackers", [tracking.LoggerType.TENSORBOARD])
+    return told
+
+
+def test_a_tracker_gets_the_numbers_of_each_step(llama, tmp_path, logged):
     trainer_of(llama, tmp_path / "run", report_to=["tensorboard"]).train()
     config, first, second, end = logged
     assert config[1]["ppo_epochs"] == 2
@@ -523,14 +568,212 @@ def test_a_tracker_that_is_not_there_is_refused_before_the_model_loads(tmp_path,
     assert "\n" not in str(caught.value)
 
 
-# --- nothing is forgotten -------------------------------------------------------------------------------------
+# --- each of them acts ------------------------------------------------------------------------------------------
 
 
-def test_every_knob_is_in_this_file_or_in_one_that_is_named_here():
-    elsewhere = {
-        "steps": "test_trainer", "output_dir": "test_trainer", "judge_patience": "test_trainer",
-        "micro_batch_tokens": "test_learning", "dtype": "test_learning", "max_prompt_tokens": "test_data",
-    }  # fmt: skip
-    text = Path(__file__).read_text()
-    knobs = {field.name for kind in (PPOSection, GenerationSection, PPOConfig) for field in fields(kind)}
-    assert {name for name in knobs if f"{name}=" not in text and f'"{name}"' not in text} <= elsewhere.keys()
+@dataclass(frozen=True)
+class Seen:
+    """What a short run showed."""
+
+    folder: Path
+    lines: list[dict[str, Any]]
+    checkpoints: list[list[str]]
+    """Names, at the end of each step and of the run."""
+    weights: dict[str, bytes]
+    prompts: list[list[int]]
+    """Ids, as the policy was given them."""
+    responses: list[list[int]]
+    rows: list[int]
+    """Completions in each forward pass."""
+    calls: int
+    """How often the model's first layer was computed."""
+    logged: list[Any]
+    """What a tracker was told."""
+    error: str | None
+
+
+def seen_of(model, folder, judge, logged, **knobs):
+    """Train as these knobs say, and look."""
+    checkpoints, texts, rows, calls = [], [], [], []
+    kept = folder / "checkpoints"
+
+    def names():
+        return sorted(path.name for path in kept.iterdir()) if kept.exists() else []
+
+    def look(_, given):
+        texts.extend(texts_of(given[0]))
+        rows.append(len(given[0].lengths))
+
+    watch = Watch(lambda *_: checkpoints.append(names()))
+    trainer = trainer_of(model, folder, judge, given={"callbacks": [watch]}, args=knobs)
+    trainer.policy.register_forward_pre_hook(look)
+    trainer.policy.model.model.layers[0].mlp.register_forward_pre_hook(lambda *_: calls.append(1))
+    before, error = len(logged), None
+    try:
+        trainer.train()
+    except rlaif.RlaifError as stopped:
+        error = type(stopped).__name__
+    return Seen(
+        folder=folder,
+        lines=lines_of(trainer.output),
+        checkpoints=[*checkpoints, names()],
+        weights={name: weight.numpy().tobytes() for name, weight in weights_of(trainer).items()},
+        prompts=[list(prompt) for prompt, _ in texts],
+        responses=[list(response) for _, response in texts],
+        rows=rows,
+        calls=len(calls),
+        logged=logged[before:],
+        error=error,
+    )
+
+
+class Moody:
+    """A judge with a score and a logit; one that is remote does not answer the first so many calls."""
+
+    name, measures, identity, reads, has_logit = "moody", "quality", "moody", frozenset(), True
+
+    def __init__(self, down=0):
+        self.remote, self.down = down > 0, down
+
+    def __call__(self, samples):
+        if self.down and samples:
+            self.down -= 1
+            return [rlaif.Judgement(self.name, None, status="unavailable") for _ in samples]
+        return [rlaif.Judgement(self.name, 0.75, logit=1.5) for _ in samples]
+
+
+def vowels_as_judge():
+    return vowels
+
+
+@dataclass(frozen=True)
+class Turn:
+    """
+    How to turn a knob, and what has to change when it is turned.
+
+    Args:
+        to: the other value; a function is called with the folder of the run.
+        sees: what changes, of what was seen.
+        around: other knobs, where this one acts only beside them.
+        judge: makes what is learned from.
+
+    """
+
+    to: Any
+    sees: Callable[[Seen], Any]
+    around: dict[str, Any] = field(default_factory=dict)
+    judge: Callable[[], Any] = vowels_as_judge
+
+
+def line(key):
+    return lambda seen: [told[key] for told in seen.lines]
+
+
+def weights(seen):
+    return seen.weights
+
+
+def policy_weights(seen):
+    return {name: weight for name, weight in seen.weights.items() if name.startswith("model.")}
+
+
+def value_weights(seen):
+    return {name: weight for name, weight in seen.weights.items() if name.startswith("value_head.")}
+
+
+def steps(seen):
+    return len(seen.lines)
+
+
+STEERED = {"adap_kl_ctrl": True, "horizon": 40.0, "steps": 3}
+BAD = {"whiten_advantages": False, "steps": 1}
+
+TURNS = {
+    "steps": Turn(3, steps),
+    "batch_size": Turn(6, line("samples")),
+    "mini_batch_size": Turn(4, line("optimizer_steps")),
+    "ppo_epochs": Turn(3, line("optimizer_steps")),
+    "learning_rate": Turn(2e-3, policy_weights),
+    "vf_learning_rate": Turn(2e-3, value_weights),
+    "lr_scheduler_type": Turn("linear", policy_weights),
+    "warmup_steps": Turn(2, policy_weights),
+    "max_grad_norm": Turn(1e-3, policy_weights),
+    "kl_coef": Turn(2.0, policy_weights),
+    "kl_estimator": Turn("k2", policy_weights, {"kl_coef": 2.0}),
+    "adap_kl_ctrl": Turn(True, line("kl_coef")),
+    "target": Turn(1e-4, line("kl_coef"), STEERED),
+    "horizon": Turn(80.0, line("kl_coef"), STEERED),
+    "gamma": Turn(0.5, policy_weights),
+    "lam": Turn(0.0, policy_weights),
+    "whiten_advantages": Turn(False, policy_weights),
+    "use_score_scaling": Turn(True, weights),
+    "use_score_norm": Turn(True, weights, {"use_score_scaling": True}),
+    "score_clip": Turn(0.05, weights),
+    "missing_eos_penalty": Turn(3.0, weights),
+    "cliprange": Turn(1e-3, line("clip_fraction")),
+    "cliprange_value": Turn(1e-3, value_weights),
+    "dual_clip": Turn(1.01, policy_weights, BAD, lambda: constant(-1.0)),
+    "vf_coef": Turn(0.0, value_weights),
+    "entropy_coef": Turn(0.5, policy_weights),
+    "critic_warmup_steps": Turn(1, policy_weights),
+    "target_kl": Turn(1e-9, line("optimizer_steps")),
+    "micro_batch_tokens": Turn(1, lambda seen: max(seen.rows)),
+    "judge_patience": Turn(30.0, lambda seen: seen.error, {"judge_patience": 0.0}, lambda: Moody(down=4)),
+    "max_new_tokens": Turn(3, lambda seen: max(map(len, seen.responses))),
+    "min_new_tokens": Turn(6, lambda seen: min(map(len, seen.responses))),
+    "temperature": Turn(0.5, lambda seen: seen.responses),
+    "top_p": Turn(0.1, lambda seen: seen.responses),
+    "output_dir": Turn(
+        lambda folder: str(folder / "elsewhere"),
+        lambda seen: [path.relative_to(seen.folder) for path in seen.folder.rglob("metrics.jsonl")],
+    ),
+    "seed": Turn(1, lambda seen: seen.responses),
+    "reward": Turn("score", line("reward_mean"), judge=Moody),
+    "reward_weights": Turn([2.0], line("reward_mean")),
+    "dtype": Turn("bfloat16", policy_weights),
+    "critic": Turn("separate", lambda seen: list(seen.weights)),
+    "gradient_checkpointing": Turn(True, lambda seen: seen.calls),
+    "max_prompt_tokens": Turn(2, lambda seen: max(map(len, seen.prompts))),
+    "save_steps": Turn(1, lambda seen: seen.checkpoints),
+    "save_total_limit": Turn(1, lambda seen: seen.checkpoints, {"save_steps": 1}),
+    "stop_score": Turn(0.0, steps, {"stop_window": 1}),
+    "stop_window": Turn(1, steps, {"stop_score": 0.0}),
+    "stop_kl": Turn(1e-6, steps, {"stop_window": 1, "steps": 3}),
+    "report_to": Turn(["tensorboard"], lambda seen: len(seen.logged)),
+}
+
+
+@pytest.fixture(scope="module")
+def unturned(tmp_path_factory):
+    """Two runs, by what is around a knob: they differ in nothing but their folder."""
+    made = {}
+
+    def runs(model, turn, logged):
+        key = (repr(turn.around), turn.judge)
+        if key not in made:
+            folders = [tmp_path_factory.mktemp("plain") for _ in range(2)]
+            made[key] = [seen_of(model, folder, turn.judge(), logged, **turn.around) for folder in folders]
+        return made[key]
+
+    return runs
+
+
+@pytest.fixture(scope="module")
+def ending(tmp_path_factory):
+    """A policy whose completions end at mixed lengths."""
+    return tiny.policy(tmp_path_factory.mktemp("ending"), ends=ENDS)
+
+
+@pytest.mark.parametrize("knob", [knob.name for knob in fields(PPOConfig)])
+def test_a_knob_that_is_turned_changes_what_it_is_for(knob, ending, unturned, tmp_path, logged):
+    assert knob in TURNS, f"nothing shows that {knob} acts: say in TURNS how to turn it, and what then changes"
+    turn = TURNS[knob]
+    plain, again = unturned(ending, turn, logged)
+    assert turn.sees(plain) == turn.sees(again), "it changes by itself"
+    to = turn.to(tmp_path) if callable(turn.to) else turn.to
+    turned = seen_of(ending, tmp_path, turn.judge(), logged, **{**turn.around, knob: to})
+    assert turn.sees(turned) != turn.sees(plain)
+
+
+def test_no_turn_is_of_a_knob_that_is_gone():
+    assert TURNS.keys() <= {knob.name for knob in fields(PPOConfig)}

@@ -128,7 +128,7 @@ def test_the_size_of_micro_batches_changes_nothing(tmp_path, architecture):
         assert distance(reached[tokens], reached[10**6]) < 1e-5
 
 
-def test_a_mini_batch_is_weighed_by_its_tokens_not_by_its_samples(llama, tmp_path):
+def test_a_mini_batch_is_weighed_by_its_tokens_not_by_its_samples(llama, tmp_path, optimizer_steps):
     """One gradient worked out from the policy's own forward, sample by sample, against what reaches the optimizer."""
     trainer = trainer_of(
         llama, tmp_path / "run", batch_size=4, mini_batch_size=4, ppo_epochs=1, max_grad_norm=1e9, micro_batch_tokens=1
@@ -147,10 +147,10 @@ def test_a_mini_batch_is_weighed_by_its_tokens_not_by_its_samples(llama, tmp_pat
     expected = torch.autograd.grad(total / rollout.tokens.mask_BR.sum(), weights[name])[0]
     seen = {}
 
-    def look(optimizer, *_):
+    def look(_):
         seen["gradient"] = weights[name].grad.clone()
 
-    trainer.learner._optimizer.register_step_pre_hook(look)
+    optimizer_steps(trainer, look)
     trainer.learn(rollout, credit, 1)
     assert torch.allclose(seen["gradient"], expected, atol=1e-6)
 
@@ -167,7 +167,7 @@ def test_abstentions_weigh_nothing(llama, tmp_path):
     reached = []
     for would_be in (0.0, 1e6):
         trainer.policy.load_weights(start)
-        trainer.learner._optimizer.state.clear()
+        trainer.learner.load_state({})  # no momentum
         trainer.progress.moments = type(trainer.progress.moments)()
         said = [replace(v, reward=would_be) if row == 1 else v for row, v in enumerate(verdicts[0])]
         silent = [replace(v, reward=None, score=None) if row == 1 else v for row, v in enumerate(said)]

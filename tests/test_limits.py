@@ -276,13 +276,14 @@ def test_many_calls_a_minute_cost_little_time_to_pace(clock):
 
 
 @pytest.mark.parametrize("how", ["garbage at the start", "full at work"])
-def test_a_file_of_rates_that_fails_is_warned_of_and_rates_hold_all_the_same(clock, home, caplog, how, connections):
+def test_a_file_of_rates_that_fails_is_warned_of_and_rates_hold_all_the_same(clock, home, caplog, databases, how):
     home.mkdir()
     if how == "garbage at the start":
         (home / "rates.sqlite").write_bytes(b"no database " * 500)
     slots = Slots(clock)
     if how == "full at work":
-        connections[-1].execute("PRAGMA query_only = 1")
+        (connection,) = databases
+        connection.execute("PRAGMA query_only = 1")
     assert taken(slots, 3, rpm=60) == pytest.approx([1000, 1001.1, 1002.2])
     (warning,) = [r.getMessage() for r in caplog.records if r.levelno == logging.WARNING]
     assert "rates hold for this process alone" in warning
@@ -365,7 +366,7 @@ def test_a_throttle_halves_the_calls_at_once_and_answers_bring_them_back(quick_b
     assert most_at_once(gate, 250, seconds=0.02) == 16
 
 
-def test_a_wave_of_throttles_is_one_step_and_a_lasting_one_ends_at_one_call_at_a_time(quick_backoff, monkeypatch):
+def test_a_wave_of_throttles_halves_the_calls_at_once_only_once(quick_backoff):
     gate = gate_of(concurrency=16)
     refused = itertools.count()
 
@@ -375,14 +376,20 @@ def test_a_wave_of_throttles_is_one_step_and_a_lasting_one_ends_at_one_call_at_a
 
     with ThreadPoolExecutor(16) as pool:
         list(pool.map(lambda _: gate.call(doing(action)), range(16)))
-    assert gate._allowed > 8
-    now = itertools.count(time.monotonic() + 100, 2)  # each throttle comes two seconds after the one before
-    monkeypatch.setattr(
-        "rlaif.judges.remote.limits.time", SimpleNamespace(monotonic=lambda: next(now), sleep=time.sleep)
-    )
-    for _ in range(10):
-        gate._slower(0.0)
-    assert gate._allowed == 1
+    # 16 / 2, and one more after the first 8 of 16 answers; halved 16 times it would be 1, and after 16 answers 5.
+    assert most_at_once(gate, 9, seconds=0.5) == 9
+
+
+def test_throttles_that_last_end_at_one_call_at_a_time(quick_backoff, monkeypatch):
+    gate = gate_of(concurrency=16, total_timeout=200)
+    now = itertools.count(10, 2)  # each throttle comes two seconds and more after the one before
+    with monkeypatch.context() as patch:
+        patch.setattr("rlaif.judges.remote.limits.time", SimpleNamespace(monotonic=lambda: next(now), sleep=time.sleep))
+        attempt, sent = failing(Transient("429", throttled=True))
+        with pytest.raises(Transient):
+            gate.call(attempt)
+    assert len(sent) >= 5  # 16, 8, 4, 2, 1
+    assert most_at_once(gate, 2, seconds=0.3) == 1
 
 
 def test_other_failures_do_not_lower_the_calls_at_once(quick_backoff):

@@ -90,13 +90,11 @@ def test_no_text_contains_its_mark_and_equal_texts_have_equal_marks(texts):
 
 def test_a_text_that_holds_the_mark_it_would_get_gets_another(monkeypatch):
     # Nobody finds such a text; here the hash is a weak one, so that texts do hold their marks.
-    import rlaif.judges.llm.rendering as rendering
-
     class Weak:
         def __init__(self, data, digest_size):
             self.hexdigest = lambda: f"mark{data[:1].decode()}"
 
-    monkeypatch.setattr(rendering, "blake2b", Weak)
+    monkeypatch.setattr("rlaif.judges.llm.rendering.blake2b", Weak)
     assert fence_for(["plain"]) == "mark0"
     assert fence_for(["[end mark0]"]) == "mark1"
     assert fence_for(["[END MARK0]", "mark1 mark2"]) == "mark3"

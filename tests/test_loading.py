@@ -280,16 +280,22 @@ def test_all_that_is_trained_is_float32(policy_folder, dtype, own):
     assert full.dtype == lora.dtype
 
 
-def test_bfloat16_is_computed_in_where_it_is_asked_for_or_where_it_is_fast(monkeypatch):
-    half, whole = torch.bfloat16, torch.float32
-    for fast in (True, False):
-        monkeypatch.setattr("rlaif.policy.loading._is_fast_in_bfloat16", lambda device, fast=fast: fast)
-        assert compute_dtype("auto", whole, CPU) == whole
-        assert compute_dtype("auto", None, CPU) == whole
-        assert compute_dtype("auto", half, CPU) == (half if fast else whole)
-        assert compute_dtype("auto", torch.float16, CPU) == (half if fast else whole)
-        assert compute_dtype("float32", half, CPU) == whole
-        assert compute_dtype("bfloat16", whole, CPU) == half
+@pytest.mark.parametrize("fast", [True, False])
+@pytest.mark.parametrize("kind", ["cpu", "cuda"])
+def test_bfloat16_is_computed_in_where_it_is_asked_for_or_where_it_is_fast(monkeypatch, kind, fast):
+    """A CPU is fast at it with AMX, a GPU where it does not emulate it: torch is asked of both."""
+    emulated_too = {"including_emulation": True}
+    monkeypatch.setattr(torch.cpu, "_is_amx_tile_supported", lambda: fast and kind == "cpu")
+    monkeypatch.setattr(
+        torch.cuda, "is_bf16_supported", lambda **keys: {**emulated_too, **keys}["including_emulation"] or fast
+    )
+    half, whole, device = torch.bfloat16, torch.float32, torch.device(kind)
+    assert compute_dtype("auto", whole, device) == whole
+    assert compute_dtype("auto", None, device) == whole
+    assert compute_dtype("auto", half, device) == (half if fast else whole)
+    assert compute_dtype("auto", torch.float16, device) == (half if fast else whole)
+    assert compute_dtype("float32", half, device) == whole
+    assert compute_dtype("bfloat16", whole, device) == half
 
 
 # --- models in memory -------------------------------------------------------------------------------------------

@@ -10,8 +10,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from transformers import AutoModelForCausalLM, CohereConfig, Gemma2Config, GraniteConfig, LlamaForCausalLM
 
-import rlaif.policy.output_layer as head
-from rlaif.core.config.sections import LoraSection
+from rlaif.core.config.run import LoraSection
 from rlaif.core.errors import InputError
 from rlaif.policy.loading import prepared
 from rlaif.policy.model import Policy
@@ -61,7 +60,7 @@ def test_gradients_by_chunks_are_those_of_full_logits(policy_folder, monkeypatch
     expected = plain_loss(policy, tokens)
     expected.backward()
     wanted = gradients(policy)
-    monkeypatch.setattr(head, "CHUNK_LOGITS", rows * policy._head.size)
+    monkeypatch.setattr(head, "CHUNK_LOGITS", rows * policy.model.get_output_embeddings().weight.shape[0])
     now = loss(policy, tokens)
     now.backward()
     found = gradients(policy)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import itertools
 import math
 import re
 import threading
@@ -12,12 +13,10 @@ from typing import Any
 
 import pytest
 
-import rlaif.judges.rewards as rewards_module
 from rlaif.core.errors import InputError, JudgeBug, RlaifError
 from rlaif.core.types import Judgement, Sample, Usage
 from rlaif.data.prompts import Prompt
-from rlaif.judges.asking import is_down
-from rlaif.judges.rewards import Pending, Rewards, Verdict, cost
+from rlaif.judges.rewards import Pending, Rewards, Verdict, cost, is_down
 from tests import tiny
 
 SAMPLES = [Sample("aa", "p1", {"n": 1}), Sample("b", "p2", {"n": 2}), Sample("cccc", "p3", {"n": 3})]
@@ -72,19 +71,31 @@ def learned(sources: Any, samples: Sequence[Sample] = SAMPLES, **keys: Any) -> l
 
 
 @pytest.fixture
-def no_waiting(monkeypatch: pytest.MonkeyPatch) -> list[float]:
-    """Let time between questions pass at once; returns the pauses."""
-    pauses: list[float] = []
-    clock = [0.0]
-    monkeypatch.setattr(rewards_module.time, "monotonic", lambda: clock[0])
+def no_waiting(monkeypatch: pytest.MonkeyPatch) -> Clock:
+    """Let the time that this thread sleeps pass at once."""
+    clock, sleep, waiting = Clock(), time.sleep, threading.current_thread()
 
-    def rest(seconds: float, poll: Callable[[], None]) -> None:
-        pauses.append(seconds)
-        clock[0] += seconds
-        poll()
+    def pass_at_once(seconds: float) -> None:
+        if threading.current_thread() is not waiting:
+            return sleep(seconds)
+        clock.now += seconds
+        return None
 
-    monkeypatch.setattr(rewards_module, "_rest", rest)
-    return pauses
+    monkeypatch.setattr(time, "monotonic", lambda: clock.now)
+    monkeypatch.setattr(time, "sleep", pass_at_once)
+    return clock
+
+
+class Clock:
+    """Seconds that have passed, and when a judge was asked."""
+
+    def __init__(self) -> None:
+        self.now, self.asked = 0.0, list[float]()
+
+    def pauses(self) -> list[float]:
+        """The seconds between the times at which a judge was asked."""
+        times = sorted(set(self.asked))
+        return [round(later - sooner, 6) for sooner, later in itertools.pairwise(times)]
 
 
 # --- numbers ----------------------------------------------------------------------------------------------------
@@ -387,11 +398,12 @@ def test_a_judge_that_is_down_is_asked_again_until_it_answers_and_only_for_what_
 
     def says(sample: Sample) -> Judgement | float:
         tries[sample.completion] = tries.get(sample.completion, 0) + 1
+        no_waiting.asked.append(no_waiting.now)
         return 0.5 if sample.completion == "aa" or tries[sample.completion] == 4 else down()
 
     assert learned_with_patience(Fake(says), 600) == [0.5, 0.5, 0.5]
     assert tries == {"aa": 1, "b": 4, "cccc": 4}
-    assert no_waiting == [1.0, 2.0, 4.0]  # ever more rarely
+    assert no_waiting.pauses() == [1.0, 2.0, 4.0]  # ever more rarely
 
 
 def learned_with_patience(judge: Any, patience: float, samples: Sequence[Sample] = SAMPLES) -> list[float | None]:
@@ -400,27 +412,32 @@ def learned_with_patience(judge: Any, patience: float, samples: Sequence[Sample]
 
 
 def test_after_patience_its_abstentions_stand(no_waiting):
-    judge = Fake(lambda sample: down())
+    def says(sample: Sample) -> Judgement:
+        no_waiting.asked.append(no_waiting.now)
+        return down()
+
+    judge = Fake(says)
     rewards = Rewards(judge)
     (verdicts,) = begun(rewards).result(patience=100)
     assert [(v.reward, v.status, v.reason) for v in verdicts] == [(None, "unavailable", "503")] * 3
     assert is_down(verdicts)
-    assert sum(no_waiting) == 100
-    assert max(no_waiting) <= 30
-    assert len(judge.asked) == 3 * (1 + len(no_waiting))
+    pauses = no_waiting.pauses()
+    assert sum(pauses) == pytest.approx(100) == no_waiting.now
+    assert max(pauses) <= 30
+    assert len(judge.asked) == 3 * (1 + len(pauses))
 
 
 def test_without_patience_a_judge_is_asked_once(no_waiting):
     judge = Fake(lambda sample: down())
     assert learned_with_patience(judge, 0) == [None] * 3
     assert len(judge.asked) == 3
-    assert not no_waiting
+    assert no_waiting.now == 0
 
 
 def test_a_judge_that_fails_on_a_few_is_not_waited_for(no_waiting):
     judge = Fake(lambda sample: down() if sample.completion == "b" else 0.5)
     assert learned_with_patience(judge, 600) == [0.5, None, 0.5]
-    assert not no_waiting
+    assert no_waiting.now == 0
 
 
 @pytest.mark.parametrize("status", ["refused", "unparsable", "over_budget", "declined"])
@@ -428,7 +445,7 @@ def test_other_abstentions_are_never_asked_again(no_waiting, status):
     judge = Fake(lambda sample: Judgement("fake", None, status=status))
     assert learned_with_patience(judge, 600) == [None] * 3
     assert len(judge.asked) == 3
-    assert not no_waiting
+    assert no_waiting.now == 0
 
 
 def test_equal_samples_are_asked_again_once_each_by_their_columns(no_waiting):

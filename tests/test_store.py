@@ -74,13 +74,14 @@ load_judge(json.loads(sys.argv[1]))([Sample(f"text {{i}}") for i in range(9)])
     assert rows(home / "verdicts.sqlite") == kept
 
 
-def test_many_verdicts_are_read_by_few_queries(tmp_path, connections):
+def test_many_verdicts_are_read_by_few_queries(tmp_path, databases):
     store = VerdictStore(tmp_path / "verdicts.sqlite")
     keys = [key_of(i) for i in range(1200)]
     for i, key in enumerate(keys):
         store.put(key, {"rating": i})
     queries: list[str] = []
-    connections[-1].set_trace_callback(queries.append)
+    (connection,) = databases
+    connection.set_trace_callback(queries.append)
     found = store.get(keys)
     assert [found[key]["rating"] for key in keys] == list(range(1200))
     assert len(queries) == 3
@@ -109,12 +110,13 @@ with ThreadPoolExecutor(4) as pool:
 # --- what can happen to a file --------------------------------------------------------------------------------
 
 
-def damaged(path: Path, how: str, connections: list[sqlite3.Connection]) -> bytes:
-    """Fill a store and damage its file once it is closed; return what lies there then."""
+def damaged(path: Path, how: str, databases: list[sqlite3.Connection]) -> bytes:
+    """Fill a store and damage its file; return what lies there then."""
     store = VerdictStore(path)
+    (connection,) = databases
     for i in range(2000):
         store.put(key_of(i), {"rating": 1, "reason": "x" * 50})
-    connections[-1].close()
+    connection.close()
     whole = path.read_bytes()
     half = len(whole) // 2
     bytes_of = {"garbage": os.urandom(5000), "text": b"no database " * 100, "truncated": whole[:half]}
@@ -124,9 +126,9 @@ def damaged(path: Path, how: str, connections: list[sqlite3.Connection]) -> byte
 
 
 @pytest.mark.parametrize("how", ["garbage", "text", "truncated", "pages"])
-def test_a_corrupt_file_is_set_aside_with_a_warning_and_the_work_goes_on(server, home, caplog, how, connections):
+def test_a_corrupt_file_is_set_aside_with_a_warning_and_the_work_goes_on(server, home, caplog, databases, how):
     home.mkdir()
-    bytes_there = damaged(home / "verdicts.sqlite", how, connections)
+    bytes_there = damaged(home / "verdicts.sqlite", how, databases)
     card = card_of(server)
     texts = [f"text {i}" for i in range(20)]
     assert {j.status for j in judged(card, *texts)} == {"ok"}
@@ -176,11 +178,12 @@ for i in range(20):
 
 @pytest.mark.parametrize("pragma", ["query_only = 1", "max_page_count = 1"])
 def test_a_disk_that_is_full_or_read_only_is_warned_of_once_and_the_verdicts_are_returned(
-    server, caplog, pragma, connections
+    server, caplog, databases, pragma
 ):
     session = Session()
-    assert session.store
-    connections[-1].execute(f"PRAGMA {pragma}")
+    assert session.store.get([b"key"]) == {}
+    (connection,) = databases
+    connection.execute(f"PRAGMA {pragma}")
     judge = load_judge(card_of(server), session=session)
     for part in "abc":
         for judgement in judge([Sample(f"{part} {i}") for i in range(50)]):

@@ -38,12 +38,11 @@ def output(made: Place):
 @pytest.fixture
 def no_model(monkeypatch):
     """Loading a model is a failure of the test, reading a tokenizer too where it is said."""
-    import rlaif.training.run.run
 
     def loaded(*_, **__):
         raise AssertionError("a model was loaded")
 
-    monkeypatch.setattr(rlaif.training.run.run, "load", loaded)
+    monkeypatch.setattr("rlaif.training.run.run.load", loaded)
     return monkeypatch
 
 
@@ -89,9 +88,7 @@ CHEAP = {
 
 @pytest.mark.parametrize("what", CHEAP)
 def test_what_can_be_known_at_once_is_told_before_even_a_tokenizer_is_read(what, here, main, no_model):
-    import rlaif.training.run.run
-
-    no_model.setattr(rlaif.training.run.run, "read_tokenizer", rlaif.training.run.run.load)
+    no_model.setattr("rlaif.training.run.run.read_tokenizer", lambda *_, **__: pytest.fail("a tokenizer was read"))
     arguments, said = CHEAP[what]
     if "--output" not in arguments:
         arguments = [*arguments, "--output", "never"]
@@ -122,16 +119,14 @@ DATA = {
 def test_a_model_loads_in_the_dtype_that_the_device_of_the_run_is_fast_at(here, main, monkeypatch):
     import torch
 
-    import rlaif.training.run.run
-
     asked = []
 
     def loaded(*_, device, **__):
         asked.append(device)
         raise RlaifError("enough")
 
-    monkeypatch.setattr(rlaif.training.run.run, "load", loaded)
-    monkeypatch.setattr(rlaif.training.run.run, "computes_on", lambda: torch.device("cuda"))
+    monkeypatch.setattr("rlaif.training.run.run.load", loaded)
+    monkeypatch.setattr("rlaif.training.run.run.computes_on", lambda: torch.device("cuda"))
     assert main("train", "run.yaml", "--output", "device").returncode == 1
     assert asked == [torch.device("cuda")]
 

@@ -91,7 +91,7 @@ def by_hand(model, rollout, row):
     return log_p.gather(1, response.unsqueeze(1)).squeeze(1), -(log_p.exp() * log_p).sum(-1), response
 
 
-def test_metrics_are_what_a_loop_over_real_tokens_finds(tmp_path):
+def test_metrics_are_what_a_loop_over_real_tokens_finds(tmp_path, optimizer_steps):
     """Worked out again for the second step, where the policy is not the reference; one completion was not judged."""
     model, tokenizer = ten_words()
     reference = deepcopy(model)
@@ -115,7 +115,7 @@ def test_metrics_are_what_a_loop_over_real_tokens_finds(tmp_path):
         return seen["credit"]
 
     trainer.act, trainer.assign = acting, assigning
-    trainer.learner._optimizer.register_step_post_hook(lambda *_: policies.append(deepcopy(trainer.policy.model)))
+    optimizer_steps(trainer, lambda _: policies.append(deepcopy(trainer.policy.model)), after=True)
     trainer.train()
     line, rollout, credit = lines_of(tmp_path / "run")[1], seen["rollout"], seen["credit"]
     now, later, _ = policies

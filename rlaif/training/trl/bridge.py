@@ -206,9 +206,6 @@ class Borrowed:
         if "loss" in logs and not self.owner.updated({**logs, "stepped": self._steps}):
             self.control.should_training_stop = True  # type: ignore[attr-defined]
 
-    def _align_special_tokens(self) -> None:
-        """Leave the model's settings as they are: they are kept with it."""
-
     def _send_telemetry(self) -> None:
         """Tell nobody."""
 
