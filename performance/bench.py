@@ -65,7 +65,9 @@ def main() -> None:
 def over_the_classifier(count: int, rounds: int) -> None:
     """Compare a benchmark with its judge alone; they take turns, and the fastest of each counts."""
     from rlaif import Sample, load_judge
-    from rlaif.benchmark.bench import Benchmark, Meaning, Options, examine, sources_of
+    from rlaif.benchmark.bench import Options, sources_of
+    from rlaif.benchmark.benchmark import Benchmark
+    from rlaif.data.labelled import Meaning, examine
 
     rows = labelled(count)
     judge = load_judge(CARD)

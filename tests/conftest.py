@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sqlite3
 import subprocess
 import sys
@@ -108,20 +109,6 @@ def nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name, raising=False)
     slow = tenacity.wait_random_exponential
     monkeypatch.setattr(tenacity, "wait_random_exponential", lambda **_: slow(multiplier=0.01, max=0.05))
-
-
-@pytest.fixture
-def connections(monkeypatch: pytest.MonkeyPatch) -> list[sqlite3.Connection]:
-    """The connections to SQLite that this process opens, in their order: to look at and to disturb."""
-    opened: list[sqlite3.Connection] = []
-    connect = sqlite3.connect
-
-    def kept(*arguments: Any, **keys: Any) -> sqlite3.Connection:
-        opened.append(connect(*arguments, **keys))
-        return opened[-1]
-
-    monkeypatch.setattr(sqlite3, "connect", kept)
-    return opened
 
 
 @pytest.fixture

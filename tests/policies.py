@@ -13,8 +13,9 @@ import torch
 from torch import Tensor
 
 from rlaif.core.config.sections import LoraSection
+from rlaif.policy.generation.transformers import Sampling
 from rlaif.policy.loading import Loaded, load
-from rlaif.policy.model import Policy, Sampling
+from rlaif.policy.model import Policy
 from rlaif.policy.tokens import Tokens, padded
 from tests.tiny import SEED
 

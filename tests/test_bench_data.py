@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from rlaif.benchmark.bench import Meaning, examine, sources_of
+from rlaif.benchmark.bench import sources_of
 from rlaif.core.errors import InputError
+from rlaif.data.labelled import Meaning, examine
 from tests.benching import labelled, pairs, write_rows
 
 NOTHING = frozenset()

@@ -24,7 +24,7 @@ from rlaif.evaluation.worst_of_k import worst
 from rlaif.evaluation.writing import as_csv
 from rlaif.policy.likelihood import of_ids, of_texts
 from rlaif.policy.loading import load
-from rlaif.stats import paired_change
+from rlaif.policy.model import Policy
 from tests import tiny
 from tests.policies import plain_logits
 from tests.server import Request, Say
@@ -466,6 +466,8 @@ def test_the_same_model_twice_with_other_seeds_differs_about_as_often_as_it_may(
 
 
 def _few_draws(*given: Any) -> Any:
+    from rlaif.stats.changes import paired_change
+
     return paired_change(*given, draws=50, flips=999)
 
 

@@ -22,7 +22,7 @@ import torch
 import transformers
 import trl
 
-from rlaif.core.config.run import GroupConfig
+from rlaif.core.config.trainers import GroupConfig
 from rlaif.training.trl import bridge
 from rlaif.training.trl.bridge import Borrowed
 from rlaif.training.trl.settings import settings_of
@@ -157,7 +157,7 @@ def test_a_method_that_takes_all_that_it_may_be_given_fits(method: str) -> None:
 def attributes_used() -> set[str]:
     """Return what is read of the trainer that `Borrowed` is mixed into, and what is set on it."""
     own = {*vars(Borrowed), *private_names_of(inspect.getsource(Borrowed)), "owner"}
-    tree = ast.parse(inspect.getsource(borrowed))
+    tree = ast.parse(inspect.getsource(bridge))
     (mixed_in,) = [node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == Borrowed.__name__]
     (made,) = [node for node in tree.body if getattr(node, "name", "") == "trainer_of_trl"]
     read = {node.attr for node in ast.walk(mixed_in) if isinstance(node, ast.Attribute) and is_self(node.value)}

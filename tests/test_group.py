@@ -12,7 +12,8 @@ from dataclasses import fields
 import pytest
 import torch
 
-from rlaif.core.config.run import GroupConfig, PPOSection
+from rlaif.core.config.sections import PPOSection
+from rlaif.core.config.trainers import GroupConfig
 from rlaif.core.errors import InputError, RlaifError
 from rlaif.data.prompts import prompts_of
 from rlaif.policy.loading import load

@@ -10,11 +10,12 @@ from typing import Any
 import pytest
 import torch
 
-from rlaif.core.config.run import GuardSection
+from rlaif.core.config.sections import GuardSection
 from rlaif.core.errors import InputError, RlaifError
 from rlaif.core.types import Judgement, Sample
 from rlaif.training.loop.checkpoint.weights import Weights
-from rlaif.training.ppo.trainer import Callback, PPOTrainer
+from rlaif.training.loop.trainer import Callback
+from rlaif.training.ppo.trainer import PPOTrainer
 from rlaif.training.run.guard import Guard
 from tests.policies import Folder
 from tests.training import Watch, lines_of, trainer_of, weights_of

@@ -11,8 +11,8 @@ import yaml
 from jsonschema import Draft202012Validator
 
 from rlaif.cli.init import commented
-from rlaif.cli.main import recipes
 from rlaif.cli.output.json_schemas import KINDS, json_schema
+from rlaif.core.config import recipes
 from rlaif.core.config.run import RunConfig, read_run
 from rlaif.core.errors import InputError
 from rlaif.core.schema import check, read_yaml

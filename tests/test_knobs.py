@@ -14,9 +14,9 @@ import pytest
 import torch
 
 import rlaif
-from rlaif.core.config.run import PPOConfig
+from rlaif.core.config.trainers import PPOConfig
 from rlaif.core.errors import InputError
-from rlaif.training.ppo.learner import rate_factor
+from rlaif.training.loop.optimizer import rate_factor
 from tests import tiny
 from tests.policies import ENDS
 from tests.training import PROMPTS, Watch, distance, lines_of, policy_part, trainer_of, vowels, weights_of

@@ -90,6 +90,7 @@ def test_no_text_contains_its_mark_and_equal_texts_have_equal_marks(texts):
 
 def test_a_text_that_holds_the_mark_it_would_get_gets_another(monkeypatch):
     # Nobody finds such a text; here the hash is a weak one, so that texts do hold their marks.
+
     class Weak:
         def __init__(self, data, digest_size):
             self.hexdigest = lambda: f"mark{data[:1].decode()}"

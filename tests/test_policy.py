@@ -12,8 +12,9 @@ import torch
 from torch import Tensor
 
 from rlaif.core.config.sections import LoraSection
+from rlaif.policy.generation.transformers import Sampling
 from rlaif.policy.loading import Loaded, load
-from rlaif.policy.model import Policy, Sampling
+from rlaif.policy.model import Policy
 from rlaif.policy.tokens import Tokens, micro_batches, padded
 from tests import tiny
 from tests.policies import (

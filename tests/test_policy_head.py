@@ -10,7 +10,8 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from transformers import AutoModelForCausalLM, CohereConfig, Gemma2Config, GraniteConfig, LlamaForCausalLM
 
-from rlaif.core.config.run import LoraSection
+import rlaif.policy.output_layer as head
+from rlaif.core.config.sections import LoraSection
 from rlaif.core.errors import InputError
 from rlaif.policy.loading import prepared
 from rlaif.policy.model import Policy

@@ -18,7 +18,7 @@ from typing import Any
 import pytest
 import torch
 
-from rlaif.core.system.distributed import computes_on
+from rlaif.core.system.devices import computes_on
 from tests.events import At
 from tests.remote import card_of, environment
 from tests.runs import Place, Run, assert_same_run, at, place, ranks

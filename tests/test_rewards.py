@@ -16,7 +16,8 @@ import pytest
 from rlaif.core.errors import InputError, JudgeBug, RlaifError
 from rlaif.core.types import Judgement, Sample, Usage
 from rlaif.data.prompts import Prompt
-from rlaif.judges.rewards import Pending, Rewards, Verdict, cost, is_down
+from rlaif.judges.asking import is_down
+from rlaif.judges.rewards import Pending, Rewards, Verdict, cost
 from tests import tiny
 
 SAMPLES = [Sample("aa", "p1", {"n": 1}), Sample("b", "p2", {"n": 2}), Sample("cccc", "p3", {"n": 3})]

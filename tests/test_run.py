@@ -124,18 +124,17 @@ def after_step(step: int, updates: int = 4) -> At:
 
 MODEL_IS_WRITTEN = At("open", "model/*")
 MOMENTS = {
-    "after the measurement before, unwritten": "import rlaif.evaluation as e; before(e, 'write_atomically', die)",
-    "after the measurement before": "import rlaif.evaluation as e; after(e, 'write_atomically', die)",
-    "between the weights of the first look and its line": "import rlaif.training.run.guard as g; before(g, 'write_atomically', die)",
-    "in a look": "import rlaif.training.run.guard as g; after(g, 'measure', die, 2)",
-    "between the weights of a look and its line": "import rlaif.training.run.guard as g; before(g, 'write_atomically', die, 2)",
-    "between a look and the line of metrics": "import rlaif.training as t; before(t, 'append', die, 4)",
-    "between the last look and its checkpoint":
-        "from rlaif.training import Trainer; before(Trainer, 'save_checkpoint', die, 2)",
-    "before the best weights are put back": "from rlaif.training.run.guard import Guard; before(Guard, 'on_end', die)",
-    "in the measurement after": "from rlaif.training import Trainer; after(Trainer, 'save_model', die)",
-    "between the samples and the numbers": "import rlaif.evaluation as e; before(e, 'write_atomically', die, 3)",
-}  # fmt: skip
+    "after the measurement before, unwritten": At("rename", "samples.jsonl"),
+    "after the measurement before": At("rename", "samples.jsonl", when="after"),
+    "between the weights of the first look and its line": At("rename", "best/step-000000.safetensors", when="after"),
+    "in a look": At("forward", n=4, since=after_step(2)),
+    "between the weights of a look and its line": At("rename", "guard.jsonl", n=2),
+    "between a look and the line of metrics": At("append", "metrics.jsonl", n=4),
+    "between the last look and its checkpoint": At("append", "metrics.jsonl", n=5, when="after"),
+    "before the best weights are put back": At("rename", "checkpoints/step-000005", when="after"),
+    "in the measurement after": At("forward", n=4, since=MODEL_IS_WRITTEN),
+    "between the samples and the numbers": At("rename", "samples.jsonl", n=2, when="after"),
+}
 
 
 @pytest.mark.parametrize("moment", MOMENTS)

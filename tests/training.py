@@ -13,7 +13,8 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from rlaif.core.config.trainers import PPOConfig
-from rlaif.training.ppo.trainer import Callback, PPOTrainer
+from rlaif.training.loop.trainer import Callback
+from rlaif.training.ppo.trainer import PPOTrainer
 from tests import tiny
 
 PROMPTS = ["a", "bb and b", "ccc", "dd", "e, or not e", "f"]

@@ -114,9 +114,9 @@ def _sampled(policy: Policy, known: int) -> Iterator[list[dict[str, Any]]]:
     from rlaif.core.seeds import seed_of
     from rlaif.core.system.devices import memory
     from rlaif.data.prompts import prompts_of
+    from rlaif.policy.generation.transformers import Sampling
     from rlaif.policy.loading import load
     from rlaif.policy.model import Policy as Model
-    from rlaif.policy.model import Sampling
 
     device = torch.accelerator.current_accelerator(check_available=True) or torch.device("cpu")
     model = Model(load(policy.model, device=device, where="--policy"), where="--policy").to(device)

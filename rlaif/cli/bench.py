@@ -8,12 +8,14 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, redirect_stdout
 from pathlib import Path
 
-from rlaif.benchmark.bench import Benchmark, Meaning, Options, examine, sources_of
+from rlaif.benchmark.bench import Options, sources_of
+from rlaif.benchmark.benchmark import Benchmark
 from rlaif.cli.output.ranking import print_benchmark
 from rlaif.cli.output.summary import print_estimates, say
 from rlaif.cli.score import renamed
 from rlaif.core.errors import RlaifError
 from rlaif.core.system.files import as_json
+from rlaif.data.labelled import Meaning, examine
 from rlaif.data.rows import Source
 from rlaif.judges.cards.overrides import Overrides
 from rlaif.judges.registry import load_judge

@@ -13,7 +13,8 @@ from rlaif.data.prompts import Prompt
 from rlaif.evaluation.sampling import answers
 from rlaif.judges.asking import Poll, Reading
 from rlaif.judges.scoring import told
-from rlaif.policy.model import Policy, Sampling
+from rlaif.policy.generation.transformers import Sampling
+from rlaif.policy.model import Policy
 
 Side = dict[str, Any]
 """An `Answer` as a mapping, with `judgements`: judge name -> judgement, both as they are written to files."""

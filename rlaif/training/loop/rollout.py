@@ -12,7 +12,8 @@ from rlaif.core.types import Sample
 from rlaif.data.prompts import Prompt
 from rlaif.judges.asking import Poll
 from rlaif.judges.rewards import Pending, Rewards
-from rlaif.policy.model import Policy, Sampling, Scored
+from rlaif.policy.generation.transformers import Sampling
+from rlaif.policy.model import Policy, Scored
 from rlaif.policy.tokens import Tokens, micro_batches
 
 

@@ -26,8 +26,9 @@ from rlaif.core.system.signals import Interruption
 from rlaif.data.prompts import Prompt, prompts_of
 from rlaif.judges.asking import is_down
 from rlaif.judges.rewards import Pending, Rewards, Verdict
+from rlaif.policy.generation.transformers import Sampling
 from rlaif.policy.loading import loaded_of
-from rlaif.policy.model import Policy, Sampling
+from rlaif.policy.model import Policy
 from rlaif.training.loop.batches import Batches
 from rlaif.training.loop.checkpoint.checkpoint import save, tidy
 from rlaif.training.loop.display import View

@@ -19,8 +19,7 @@ import torch
 from rlaif.core.config.run import RunConfig
 from rlaif.core.types import Judge
 from rlaif.judges.classifier.judge import ClassifierJudge
-from rlaif.policy.generation.transformers import drawing
-from rlaif.policy.model import Sampling
+from rlaif.policy.generation.transformers import Sampling, drawing
 from rlaif.policy.parts import inner
 from rlaif.policy.tokens import micro_batches
 from rlaif.training.run.forecast.live import Live
