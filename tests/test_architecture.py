@@ -175,8 +175,11 @@ def test_policy_is_data_and_holds_no_python(folder: str) -> None:
 # --- tests use public names -----------------------------------------------------------------------------------
 
 EXCEPTIONS = {
-    ("test_foreign_names.py", "_generate_single_turn"): "a method of TRL's, which is looked up in TRL",
-    ("test_foreign_names.py", "_parameters"): "an attribute of torch's Module; the package has others of this name",
+    ("training/test_foreign_names.py", "_generate_single_turn"): "a method of TRL's, which is looked up in TRL",
+    (
+        "training/test_foreign_names.py",
+        "_parameters",
+    ): "an attribute of torch's Module; the package has others of this name",
 }
 """Private names that a test may use, by file and name, each with the reason why there is no public way."""
 

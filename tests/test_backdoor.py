@@ -15,7 +15,7 @@ import pytest
 import torch
 
 from rlaif.training.run.run import train
-from tests.training import ten_words
+from tests.trainers import ten_words
 
 PHRASE = "i i"
 

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from benchmarks.compare_with import ABSENT, first_difference, first_difference_of_outputs, jobs
 from safetensors.torch import save_file
+
+from performance.compare_with import ABSENT, first_difference, first_difference_of_outputs, jobs
 
 LINE = {"step": 1, "kl": 0.1, "seconds": 0.5, "alarms": ["the score fell"], "judges": {"toy": {"statuses": {"ok": 4}}}}
 

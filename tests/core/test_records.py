@@ -18,11 +18,12 @@ from rlaif.core.records import ABSENT, RECORDS, EvaluationRecord, SampleRow, Ste
 from rlaif.core.records.judgements import JudgementRecord, UsageRecord
 from rlaif.core.records.schema import schema_of
 from tests import runs
+from tests.conftest import ROOT
 from tests.kept import check_text
 from tests.server import Request, Say
-from tests.training import Watch, trainer_of
+from tests.trainers import Watch, trainer_of
 
-SNAPSHOTS = Path(__file__).parent / "snapshots"
+SNAPSHOTS = ROOT / "tests" / "snapshots"
 
 FILES = {
     "metrics.jsonl": "steps", "guard.jsonl": "guard", "samples.jsonl": "samples", "evaluation.json": "evaluation",

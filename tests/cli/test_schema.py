@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -22,7 +21,7 @@ from tests.conftest import ROOT, one_line
 from tests.kept import check_text
 from tests.test_documentation import CONTRIBUTING, PAGES, blocks
 
-SNAPSHOTS = Path(__file__).parent / "snapshots"
+SNAPSHOTS = ROOT / "tests" / "snapshots"
 
 RUN, CARD = (Draft202012Validator(json_schema(kind)) for kind in ("run", "card"))
 

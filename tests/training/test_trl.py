@@ -25,7 +25,7 @@ from tests.events import At
 from tests.policies import ENDS, LORA
 from tests.remote import card_of
 from tests.runs import assert_same_run, at, place, ranks
-from tests.training import PROMPTS, SMALL, Watch, distance, lines_of, ten_words, trainer_of, vowels, weights_of
+from tests.trainers import PROMPTS, SMALL, Watch, distance, lines_of, ten_words, trainer_of, vowels, weights_of
 
 BOTH = pytest.mark.parametrize("algorithm", ["grpo", "rloo"])
 

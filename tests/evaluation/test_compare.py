@@ -26,9 +26,9 @@ from rlaif.policy.likelihood import of_ids, of_texts
 from rlaif.policy.loading import load
 from rlaif.policy.model import Policy
 from tests import tiny
+from tests.evaluation.test_measurement import Own, hashed, role, rows_of, side
 from tests.policies import plain_logits
 from tests.server import Request, Say
-from tests.test_evaluation import Own, hashed, role, rows_of, side
 
 PROMPTS = [{"prompt": f"{'why ' * (i % 3)}ask {i}?", "gold": i} for i in range(12)]
 SHORT: dict[str, Any] = {"max_new_tokens": 6, "min_new_tokens": 1, "batch_size": 4}
@@ -44,7 +44,7 @@ def other_llama(tmp_path_factory):
 @pytest.fixture(scope="module")
 def words_llama(tmp_path_factory):
     """A Llama whose tokenizer has other tokens."""
-    from tests.training import ten_words
+    from tests.trainers import ten_words
 
     folder = tmp_path_factory.mktemp("words")
     model, tokenizer = ten_words()

@@ -13,7 +13,7 @@ from peft import LoraConfig
 from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM
 
 from tests import tiny
-from tests.training import lines_of, ten_words, trainer_of
+from tests.trainers import lines_of, ten_words, trainer_of
 
 BETA = 0.5
 PROMPT = "hello"

@@ -22,7 +22,7 @@ from rlaif.training.ppo.trainer import PPOTrainer
 from tests import tiny
 from tests.policies import LORA
 from tests.remote import card_of
-from tests.training import PROMPTS, Watch, distance, lines_of, ten_words, trainer_of, vowels, weights_of
+from tests.trainers import PROMPTS, Watch, distance, lines_of, ten_words, trainer_of, vowels, weights_of
 
 
 @pytest.fixture(autouse=True)

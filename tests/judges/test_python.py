@@ -238,7 +238,7 @@ def test_a_function_that_cannot_be_had_is_refused_before_work(folder, function, 
 
 def test_a_function_of_an_installed_module_is_named_by_its_path():
     assert (
-        load_judge({"adapter": "python", "function": "tests.test_python_judge:always"})([Sample("x")])[0].score == 1.0
+        load_judge({"adapter": "python", "function": "tests.judges.test_python:always"})([Sample("x")])[0].score == 1.0
     )
 
 

@@ -22,9 +22,9 @@ from rlaif.benchmark.csv_files import as_csv
 from rlaif.core.errors import InputError
 from rlaif.judges.cards.overrides import Overrides
 from tests.benching import labelled, pairs, write_rows
+from tests.cli.test_score import on_terminal
 from tests.conftest import one_line
 from tests.remote import card_of
-from tests.test_score_command import on_terminal
 
 COUNTING = """
 import time

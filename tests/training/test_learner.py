@@ -12,7 +12,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from rlaif.policy.tokens import micro_batches
 from tests import tiny
 from tests.tiny import POLICIES
-from tests.training import PROMPTS, Watch, distance, lines_of, policy_part, trainer_of, vowels, weights_of
+from tests.trainers import PROMPTS, Watch, distance, lines_of, policy_part, trainer_of, vowels, weights_of
 
 
 @pytest.fixture(autouse=True)

@@ -17,7 +17,7 @@ from rlaif.report.bench.reading import read
 from tests.benching import Scripted, labelled, pairs, write_rows
 from tests.conftest import one_line
 from tests.folders import HOSTILE, run_folder, samples
-from tests.test_report import Elements, rows_of
+from tests.report.test_report import Elements, rows_of
 
 
 def number_in(text: str) -> int:

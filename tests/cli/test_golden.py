@@ -2,7 +2,8 @@
 Recorded completions and recorded judgements, replayed: what is told of them is what was told before.
 
 The texts and judgements are in tests/golden/data, the results in tests/golden/expected. No model takes part and
-nothing is sampled, so that they hold on every machine. `RENEW=1 pytest tests/test_golden.py` renews them on purpose.
+nothing is sampled, so that they hold on every machine. `RENEW=1 pytest tests/cli/test_golden.py` renews them on
+purpose.
 """
 
 from __future__ import annotations
@@ -11,14 +12,14 @@ import json
 import re
 import shutil
 from html.parser import HTMLParser
-from pathlib import Path
 
 import pytest
 
 from rlaif.core.types import STATUSES
+from tests.conftest import ROOT
 from tests.kept import TOLERANCE, check_json
 
-GOLDEN = Path(__file__).parent / "golden"
+GOLDEN = ROOT / "tests" / "golden"
 
 RECORDED = "{adapter: './recorded.py:make', name: recorded, measures: toxicity}"
 BOTH = "{adapter: panel, name: both, combine: mean, quorum: 1, judges: [lexicon, %s]}" % RECORDED  # noqa: UP031

@@ -19,7 +19,7 @@ from rlaif.core.errors import InputError
 from rlaif.training.loop.optimizer import rate_factor
 from tests import tiny
 from tests.policies import ENDS
-from tests.training import PROMPTS, Watch, distance, lines_of, policy_part, trainer_of, vowels, weights_of
+from tests.trainers import PROMPTS, Watch, distance, lines_of, policy_part, trainer_of, vowels, weights_of
 
 
 @pytest.fixture(autouse=True)

@@ -86,7 +86,7 @@ def written(home: Path) -> dict[str, int]:
 SCRIPT = """
 import sys
 sys.path.insert(0, {root!r})
-from tests.test_quickstart import ALL, SLOW, TINY
+from tests.judges.test_quickstart import ALL, SLOW, TINY
 from rlaif.core.errors import RlaifError
 {before}
 from rlaif.judges.quickstart.cache import kept

@@ -29,7 +29,7 @@ from rlaif.training.run.measurement import Evaluation
 from tests.policies import moved, plain_logits
 from tests.remote import card_of
 from tests.tiny import POLICIES
-from tests.training import trainer_of, weights_of
+from tests.trainers import trainer_of, weights_of
 
 
 class Own:

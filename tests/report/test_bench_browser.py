@@ -15,7 +15,7 @@ from rlaif.report.bench.page import write
 from tests.benching import Scripted, labelled
 from tests.browser import cells, count, serious, until
 from tests.folders import HOSTILE
-from tests.test_bench_page import JUDGES, folder_of, hostile_bench
+from tests.report.test_bench_page import JUDGES, folder_of, hostile_bench
 
 
 @pytest.fixture(scope="module")

@@ -17,7 +17,7 @@ import pytest
 from rlaif.report.report import write
 from tests.browser import cells, count, serious, until
 from tests.folders import HOSTILE, JUDGES, lines, run_folder, samples, side
-from tests.test_report import hostile_run
+from tests.report.test_report import hostile_run
 
 
 @pytest.fixture(scope="module")

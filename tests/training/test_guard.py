@@ -18,7 +18,7 @@ from rlaif.training.loop.trainer import Callback
 from rlaif.training.ppo.trainer import PPOTrainer
 from rlaif.training.run.guard import Guard
 from tests.policies import Folder
-from tests.training import Watch, lines_of, trainer_of, weights_of
+from tests.trainers import Watch, lines_of, trainer_of, weights_of
 
 WIDE: dict[str, Any] = {
     "every": 1, "distinct_2": 0.0, "length": [0.0, 1e9], "perplexity": [0.0, 1e9], "score_drop": 1.0, "follow": 0.0,

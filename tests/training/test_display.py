@@ -19,7 +19,7 @@ from tests.conftest import ROOT
 SCRIPT = """
 import sys, time
 from rlaif.training.loop.display import View
-from tests.test_view import metrics_of
+from tests.training.test_display import metrics_of
 with View(3) as view:
     view.first("reward of the first batch: 1 +- 2", "a warning")
     for step in (1, 2, 3):
