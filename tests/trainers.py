@@ -74,10 +74,10 @@ class Watch(Callback):
     """Calls a function at the end of each step."""
 
     def __init__(self, seen: Callable[[PPOTrainer, dict[str, Any]], None]) -> None:
-        self._seen = seen
+        self.function = seen
 
     def on_step(self, trainer: PPOTrainer, metrics: dict[str, Any]) -> None:
-        self._seen(trainer, metrics)
+        self.function(trainer, metrics)
 
 
 def ten_words() -> tuple[LlamaForCausalLM, PreTrainedTokenizerFast]:

@@ -28,7 +28,7 @@ DRIVER = """
 import json, os
 import torch
 from rlaif import PPOConfig, PPOTrainer
-from rlaif.policy import Scored
+from rlaif.policy.model import Scored
 from rlaif.training.loop.rollout import Rollout
 import rlaif.training.loop.trainer as t
 

@@ -381,5 +381,5 @@ def test_a_part_that_there_is_not_is_refused_before_anything_is_made(home, keys,
 
 
 def test_naming_the_parts_loads_no_torch():
-    code = "import sys; from rlaif import quickstart; sys.exit('torch' in sys.modules)"
+    code = "import sys; import rlaif.judges.quickstart.quickstart; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
