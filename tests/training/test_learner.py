@@ -143,16 +143,17 @@ def test_a_mini_batch_is_weighed_by_its_tokens_not_by_its_samples(llama, tmp_pat
         total = total - (ratio * credit.advantages_BR[row, :n]).sum()
         total = total + 0.1 * 0.5 * ((now.values[0, :n] - credit.returns_BR[row, :n]) ** 2).sum()
     weights = dict(trainer.policy.named_parameters())
-    name = "model.lm_head.weight"
-    expected = torch.autograd.grad(total / rollout.tokens.mask_BR.sum(), weights[name])[0]
+    gradients = torch.autograd.grad(total / rollout.tokens.mask_BR.sum(), list(weights.values()))
     seen = {}
 
     def look(_):
-        seen["gradient"] = weights[name].grad.clone()
+        seen.update({name: weight.grad.clone() for name, weight in weights.items()})
 
     optimizer_steps(trainer, look)
     trainer.learn(rollout, credit, 1)
-    assert torch.allclose(seen["gradient"], expected, atol=1e-6)
+    for (name, gradient), expected in zip(seen.items(), gradients, strict=True):
+        assert torch.allclose(gradient, expected, atol=1e-6), name
+        assert expected.abs().max() > 1e-6 or "bias" in name, name
 
 
 # --- abstentions ----------------------------------------------------------------------------------------------
