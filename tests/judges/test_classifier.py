@@ -133,8 +133,9 @@ THREE = [0.0, math.log(3), math.log(4)]
     ],
 )
 def test_scores_logits_and_raw_values_are_those_worked_out_by_hand(head, logits, score, logit, raw):
-    got = [column.item() for column in head.verdict(torch.tensor([logits]))]
-    assert got == pytest.approx([score, logit, raw], abs=1e-7)
+    # float64, or the logarithms alone would be rounded by 6e-8; a probability is a few operations with an eps of 2e-16
+    got = [column.item() for column in head.verdict(torch.tensor([logits], dtype=torch.float64))]
+    assert got == pytest.approx([score, logit, raw], abs=1e-14)
 
 
 def test_a_saturated_score_keeps_its_digits_and_its_order():
