@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from rlaif.core.errors import InputError
-from rlaif.core.system.files import read_rows
+from rlaif.core.system.files import read_jsonl
 from rlaif.core.system.terminal import Progress
 from rlaif.core.types import Sample
 from rlaif.data.labelled import Asked, Labelled
@@ -102,9 +103,14 @@ def completed(path: Path, policy: Policy, progress: Progress) -> list[Asked]:
 
 
 def _known(path: Path, head: Mapping[str, Any]) -> list[dict[str, Any]]:
-    """Read the whole batches of an earlier start."""
-    lines = read_rows(path)
-    return lines[1:] if lines and lines[0] == head else []
+    """Read what an earlier start has sampled, up to the first line that is damaged: a row's place is its prompt's."""
+    rows: list[dict[str, Any]] = []
+    with contextlib.suppress(FileNotFoundError), path.open("rb") as file:
+        for line in read_jsonl(file):
+            if line.row is None:
+                break
+            rows.append(line.row)
+    return rows[1:] if rows[:1] == [head] else []
 
 
 def _sampled(policy: Policy, known: int) -> Iterator[list[dict[str, Any]]]:

@@ -517,6 +517,10 @@ def test_judges_pick_the_best_of_a_models_completions(main, policy_folder):
     Path("out/best_of.jsonl").unlink()
     assert main(*command).returncode == 0
     assert Path("out/completions.jsonl").read_bytes() == before, "what is sampled again is the same"
+    whole = before.splitlines(keepends=True)
+    Path("out/completions.jsonl").write_bytes(b"".join([*whole[:3], whole[3][:20], *whole[4:]]))
+    assert main(*command).returncode == 0
+    assert Path("out/completions.jsonl").read_bytes() == before, "what comes after a damaged line is sampled again"
 
 
 # --- from Python ----------------------------------------------------------------------------------------------
