@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import codecs
 import errno
 import hashlib
 import io
@@ -11,9 +10,8 @@ import math
 import os
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NamedTuple
 
 from rlaif.core.errors import InputError, RlaifError
 from rlaif.core.schema import reason_of, shown
@@ -71,8 +69,7 @@ def append(path: Path, line: str) -> None:
         raise RlaifError(f"{path}: cannot be written: {reason_of(error)}; {what_to_do(error)}") from error
 
 
-@dataclass(frozen=True, slots=True)
-class JSONLine:
+class JSONLine(NamedTuple):
     """
     A line of a JSONL file that is not blank.
 
@@ -80,7 +77,6 @@ class JSONLine:
         number: counted from 1.
         row: the mapping that the line holds; None where it holds none.
         problem: why there is no mapping: "malformed JSON: ..." or "should be a JSON object, not ...".
-        is_ended: whether it ends with a newline; the last one of a process that was killed while writing may not.
         raw: the bytes, with their end.
         end: how many bytes the file has up to here.
 
@@ -89,9 +85,13 @@ class JSONLine:
     number: int
     row: dict[str, Any] | None
     problem: str
-    is_ended: bool
     raw: bytes
     end: int
+
+    @property
+    def is_ended(self) -> bool:
+        """Whether it ends with a newline; the last one of a process that was killed while writing may not."""
+        return self.raw.endswith(b"\n")
 
 
 def read_jsonl(lines: Iterable[bytes]) -> Iterator[JSONLine]:
@@ -99,11 +99,12 @@ def read_jsonl(lines: Iterable[bytes]) -> Iterator[JSONLine]:
     end = 0
     for number, raw in enumerate(lines, start=1):
         end += len(raw)
-        if not raw.removeprefix(codecs.BOM_UTF8 if number == 1 else b"").strip():
-            continue
         row, problem = None, ""
         try:
-            row = json.loads(raw.decode("utf-8-sig" if number == 1 else "utf-8").rstrip("\r\n"))
+            text = raw.decode("utf-8-sig" if number == 1 else "utf-8")
+            if not text or text.isspace():
+                continue
+            row = json.loads(text.rstrip("\r\n"))
         except UnicodeDecodeError as error:
             problem = f"not UTF-8 text (byte {error.start} of the line); save it as UTF-8"
         except json.JSONDecodeError as error:
@@ -113,7 +114,7 @@ def read_jsonl(lines: Iterable[bytes]) -> Iterator[JSONLine]:
         else:
             if not isinstance(row, dict):
                 row, problem = None, f"should be a JSON object, not {shown(row)}"
-        yield JSONLine(number, row, problem, raw.endswith(b"\n"), raw, end)
+        yield JSONLine(number, row, problem, raw, end)
 
 
 def read_rows(path: Path) -> list[dict[str, Any]]:
