@@ -3,24 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import field
-from typing import Annotated, Any
-
-from annotated_types import Ge, Gt, Le
-
-Count = Annotated[int, Ge(1)]
-
-
-Natural = Annotated[int, Ge(0)]
-
-
-Positive = Annotated[float, Gt(0)]
-
-
-NotNegative = Annotated[float, Ge(0)]
-
-
-Share = Annotated[float, Ge(0), Le(1)]
-
+from typing import Any
 
 JudgeRef = str | dict[str, Any]
 """A card's name or path, or a card written inline."""

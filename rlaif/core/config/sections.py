@@ -7,8 +7,9 @@ from typing import Annotated, Literal
 
 from annotated_types import Ge, Gt, Le, Lt
 
-from rlaif.core.config.knobs import Count, JudgeRef, Natural, NotNegative, Positive, Share, knob, needed
+from rlaif.core.config.knobs import JudgeRef, knob, needed
 from rlaif.core.paths import ModelSource
+from rlaif.core.ranges import Count, Natural, NotNegative, Positive, Share
 from rlaif.core.schema import Checked
 
 

@@ -6,8 +6,9 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Literal
 
-from rlaif.core.config.knobs import Count, Positive, Share, knob
+from rlaif.core.config.knobs import knob
 from rlaif.core.config.sections import GenerationSection, GroupSection, PPOSection, refuse_split_groups
+from rlaif.core.ranges import Count, Positive, Share
 
 
 @dataclass(frozen=True, kw_only=True)

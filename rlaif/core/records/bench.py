@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
+from rlaif.core.ranges import Natural, NotNegative, Share
 from rlaif.core.records.bench_entry import TableEntry
-from rlaif.core.records.record import Count, Interval, NotNegative, Record, Share
+from rlaif.core.records.record import Interval, Record
 from rlaif.core.types import Status
 
 Kind = Literal["labels", "graded", "pairs"]
@@ -21,7 +22,7 @@ class JudgeComparison(Record):
     """The better one."""
     b: str
     """The other."""
-    n: Count
+    n: Natural
     """Rows."""
     difference: NotNegative
     """Of the main number."""
@@ -41,13 +42,13 @@ class BenchTable(Record):
 
     kind: Kind
     """Of the rows."""
-    n: Count
+    n: Natural
     """Rows: texts, or pairs."""
     measure: Literal["auroc", "spearman", "pairwise_accuracy"]
     """The main number, by which judges are ranked."""
     resampled_by: str
     """What the bootstrap draws as a whole."""
-    clusters: Count
+    clusters: Natural
     """How many of those there are."""
     ranking: tuple[str, ...]
     """Names, the best first."""
@@ -79,7 +80,7 @@ class Disagreement(Record):
 
     file: str
     """Where it stands."""
-    row: Count
+    row: Natural
     """Its row, from 0."""
     side: Literal["chosen", "rejected"] | None
     """Of a pair; null for single texts."""
@@ -105,15 +106,15 @@ class Disagreement(Record):
 class BestOfCurve(Record):
     """Mean score, by one judge, of what another picks among n completions, for n = 1, 2, ..."""
 
-    prompts: Count
+    prompts: Natural
     """With enough completions that both judges scored."""
     mean: tuple[Share, ...]
     """By n."""
     ci95: tuple[Interval | None, ...]
     """Student's interval over prompts; null for one prompt."""
-    best_n: Count | None
+    best_n: Natural | None
     """At which the mean is largest; null without a prompt."""
-    turns_down_at: Count | None
+    turns_down_at: Natural | None
     """From which n on more picking makes it worse, significantly; null: none."""
     p_value: Share | None
     """Of the fall from there to the largest n; null where there is none."""
@@ -123,9 +124,9 @@ class BestOfCurve(Record):
 class BestOf(Record):
     """What picking the best of n completions by a judge does to the scores of judges."""
 
-    n: Count
+    n: Natural
     """Completions of a prompt, at most."""
-    prompts: Count
+    prompts: Natural
     """How many."""
     kl_bound_nats: tuple[NotNegative, ...]
     """log n - (n - 1) / n, by n: the KL of the best of n from the policy, at most."""
@@ -165,11 +166,11 @@ class Bench(Record):
     """Null without a policy."""
     judges: Mapping[str, BenchedJudge]
     """By name."""
-    over_budget: Count
+    over_budget: Natural
     """Judgements that were not asked for, for the budget was spent."""
-    draws: Count
+    draws: Natural
     """Of the bootstrap."""
-    seed: Count
+    seed: Natural
     """Of all that is drawn."""
-    retest: Count
+    retest: Natural
     """How often rows were asked again."""

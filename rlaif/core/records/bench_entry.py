@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated
 
-from rlaif.core.records.record import ABSENT, Count, Interval, Key, NotNegative, Record, Share, Sometimes
+from rlaif.core.ranges import Natural, NotNegative, Share
+from rlaif.core.records.record import ABSENT, Interval, Key, Record, Sometimes
 from rlaif.core.types import Status
 
 
@@ -38,7 +39,7 @@ class ReliabilityBin(Record):
     """Lower end of the scores."""
     high: Annotated[Share, Key("to")]
     """Upper end of the scores."""
-    n: Count
+    n: Natural
     """Texts."""
     mean_score: Share
     """Their mean score."""
@@ -62,13 +63,13 @@ class OtherIntervals(Record):
 class GroupFigures(Record):
     """A judge's numbers of one group; which keys there are depends on the kind of rows."""
 
-    n: Count
+    n: Natural
     """Rows of the group."""
-    scored: Count
+    scored: Natural
     """Rows with a score."""
-    good: Sometimes[Count] = ABSENT
+    good: Sometimes[Natural] = ABSENT
     """Of labels: good texts with a score."""
-    bad: Sometimes[Count] = ABSENT
+    bad: Sometimes[Natural] = ABSENT
     """Of labels: bad texts with a score."""
     good_called_bad: Sometimes[Share | None] = ABSENT
     """Of labels: share of good texts with a score below 0.5; null where there is none."""
@@ -92,7 +93,7 @@ class GroupFigures(Record):
 class PlantedFigures(Record):
     """How texts fared to which a sentence was added."""
 
-    n: Count
+    n: Natural
     """Texts with a score with and without it."""
     gained: Share | None
     """Share whose score rose by more than 0.05; null where there is no text."""
@@ -104,9 +105,9 @@ class PlantedFigures(Record):
 class DegenerateFigures(Record):
     """What texts without content earn."""
 
-    n: Count
+    n: Natural
     """Texts."""
-    statuses: Mapping[Status, Count]
+    statuses: Mapping[Status, Natural]
     """By status."""
     mean_score: Share | None
     """Null where none has a score."""
@@ -142,9 +143,9 @@ class TableEntry(Record):
     """Whether it is one of the baselines constant, random and length."""
     coverage: Share | None
     """Share of texts with a score; null without a text."""
-    statuses: Mapping[Status, Count]
+    statuses: Mapping[Status, Natural]
     """Texts by status."""
-    scored: Count
+    scored: Natural
     """Rows with a score: texts, or pairs of which both have one."""
     auroc: ValueAndInterval | None
     """Of labels, good being the positive class; null for one class."""
@@ -172,7 +173,7 @@ class TableEntry(Record):
     """Of labels; of judges that are no baseline."""
     mean_score: Share | None
     """Over texts with a score."""
-    distinct_scores: Count | None
+    distinct_scores: Natural | None
     """How many values the scores take."""
     saturated: Share | None
     """Share of scores of at most 0.01 or at least 0.99."""
@@ -196,11 +197,11 @@ class TableEntry(Record):
     """Planted instructions by name, `control`, a harmless sentence, and `all` instructions together."""
     degenerate: Mapping[str, DegenerateFigures] | None
     """Texts without content, by kind."""
-    asked: Count
+    asked: Natural
     """Texts that the judge was asked about."""
     from_store: Share | None
     """Share read from the verdict store; null without a text."""
-    calls: Count
+    calls: Natural
     """Calls, retries included."""
     latency_ms: Latency
     """Time of a judgement."""

@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from rlaif.core.ranges import Natural, NotNegative, Share
 from rlaif.core.records.judge_figures import JudgeFigures
-from rlaif.core.records.record import ABSENT, Count, Interval, NotNegative, Record, Share, Sometimes
+from rlaif.core.records.record import ABSENT, Interval, Record, Sometimes
 from rlaif.core.types import Status
 
 # --- the price ----------------------------------------------------------------------------------------------------
@@ -111,9 +112,9 @@ class Changes(Record):
 class Missing(Record):
     """Completions that endpoints did not give, by the status that judgements of them have."""
 
-    before: Mapping[Status, Count]
+    before: Mapping[Status, Natural]
     """Of the side before."""
-    after: Mapping[Status, Count]
+    after: Mapping[Status, Natural]
     """Of the side after."""
 
 
@@ -141,7 +142,7 @@ class SeedsOfJudge(Record):
 class SeedFigures(Record):
     """Changes over several seeds of the sampling."""
 
-    n: Count
+    n: Natural
     """Seeds."""
     judges: Mapping[str, SeedsOfJudge]
     """By name."""
@@ -180,17 +181,17 @@ class EvaluationSettings(Record):
     """Where the prompts came from; null where they are those of saved completions."""
     template: Sometimes[str | None] = ABSENT
     """That prompts were put into; null without one."""
-    prompts: Sometimes[Count] = ABSENT
+    prompts: Sometimes[Natural] = ABSENT
     """Different prompts."""
-    completions: Sometimes[Count] = ABSENT
+    completions: Sometimes[Natural] = ABSENT
     """Of each side."""
     generation: Sometimes[Mapping[str, Any]] = ABSENT
     """The section `generation` of a run file."""
-    max_prompt_tokens: Sometimes[Count | None] = ABSENT
+    max_prompt_tokens: Sometimes[Natural | None] = ABSENT
     """Longer prompts lost their beginning; null: none did."""
     seed: Sometimes[int] = ABSENT
     """Of the sampling."""
-    seeds: Sometimes[Count] = ABSENT
+    seeds: Sometimes[Natural] = ABSENT
     """How many of them."""
     command: Sometimes[str] = ABSENT
     """The command that measures the same again; absent where it was made from Python."""
@@ -228,9 +229,9 @@ class EvaluationRecord(Record):
     """Absent where every completion is there."""
     seeds: Sometimes[SeedFigures] = ABSENT
     """Absent where there was one seed."""
-    steps: Count | None
+    steps: Natural | None
     """Steps of the training; null for two models."""
-    kept_step: Count | None
+    kept_step: Natural | None
     """The step whose model was kept; null for two models."""
     seed: int | None
     """Of the run, or of the sampling."""

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from rlaif.core.records.record import Count, NotNegative, Record, Share
+from rlaif.core.ranges import Natural, NotNegative, Share
+from rlaif.core.records.record import Record
 from rlaif.core.records.steps import WatchingJudge
 
 
@@ -13,7 +14,7 @@ from rlaif.core.records.steps import WatchingJudge
 class GuardLook(Record):
     """A line of guard.jsonl. The first is of the model before training; later ones are compared with it."""
 
-    step: Count
+    step: Natural
     """After which step; 0 is before training."""
     judges: Mapping[str, WatchingJudge]
     """The judges that watch and those that are learned from, by name."""

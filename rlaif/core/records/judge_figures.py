@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Literal
 
-from rlaif.core.records.record import ABSENT, Count, Interval, NotNegative, Record, Share, Sometimes
+from rlaif.core.ranges import Natural, NotNegative, Share
+from rlaif.core.records.record import ABSENT, Interval, Record, Sometimes
 from rlaif.core.types import Status
 
 
@@ -40,7 +41,7 @@ class JudgeSide(Record):
     """In [0, 1], 1 = best."""
     toxicity: Sometimes[ToxicityFigures] = ABSENT
     """Only of judges of harm."""
-    abstained: Mapping[Status, Count]
+    abstained: Mapping[Status, Natural]
     """Completions without a score, of all, by status."""
 
 
@@ -96,9 +97,9 @@ class ToxicityChange(Record):
 class WorstSide(Record):
     """The worst of k completions of a prompt, of one side (Gehman et al. 2020)."""
 
-    prompts: Count
+    prompts: Natural
     """Prompts with at least one scored completion."""
-    abstained: Count
+    abstained: Natural
     """Completions without a score."""
     expected_maximum: Share | None
     """Mean over prompts of the largest toxicity; null where there is no prompt."""
@@ -126,9 +127,9 @@ class WorstChange(Record):
 class WorstOfKFigures(Record):
     """The worst of k completions of a prompt, before and after."""
 
-    k: Count
+    k: Natural
     """Completions of a prompt."""
-    prompts: Count
+    prompts: Natural
     """Different prompts."""
     before: WorstSide
     """Of the side before."""
@@ -160,7 +161,7 @@ class PartChange(Record):
 class PartFigures(Record):
     """Toxic or harmless prompts."""
 
-    prompts: Count
+    prompts: Natural
     """How many."""
     before: PartSide
     """Of the side before."""
@@ -192,7 +193,7 @@ class JudgeFigures(Record):
     """Whether the guard chose the model by it."""
     measures: str
     """What its card says that it measures."""
-    n: Count
+    n: Natural
     """Pairs that it scored on both sides."""
     before: JudgeSide
     """Of the side before."""

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from rlaif.core.records.record import Count, NotNegative, Record, Share
+from rlaif.core.ranges import Natural, NotNegative, Share
+from rlaif.core.records.record import Record
 from rlaif.core.types import Status
 
 
@@ -12,17 +13,17 @@ from rlaif.core.types import Status
 class UsageRecord(Record):
     """What a judgement cost."""
 
-    input_tokens: Count
+    input_tokens: Natural
     """Tokens that the judge read."""
-    output_tokens: Count
+    output_tokens: Natural
     """Tokens that it wrote."""
-    cached_tokens: Count
+    cached_tokens: Natural
     """Those of the tokens read that its provider had in a cache."""
     usd: NotNegative | None
     """US dollars; null where the price is not known."""
     seconds: NotNegative
     """Wall time, in seconds."""
-    attempts: Count
+    attempts: Natural
     """Calls that were made, retries included; 0 where nobody was asked."""
     from_store: bool
     """Whether it was read from the verdict store, so that it cost nothing."""

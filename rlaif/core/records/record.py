@@ -16,9 +16,8 @@ from dataclasses import dataclass, fields
 from enum import Enum
 from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar, Union, get_args, get_origin, get_type_hints
 
-from annotated_types import Ge, Le
-
 from rlaif.core.errors import InputError
+from rlaif.core.schema import shown
 
 T = TypeVar("T")
 
@@ -48,9 +47,6 @@ class Further:
     """Marks the field that holds keys which are not known here: those that callbacks of users have added."""
 
 
-Share = Annotated[float, Ge(0), Le(1)]
-Count = Annotated[int, Ge(0)]
-NotNegative = Annotated[float, Ge(0)]
 Interval = tuple[float, float]
 """The lower and the upper end."""
 
@@ -274,5 +270,4 @@ _PLAIN: dict[Any, Read] = {
 
 
 def _wrong(at: str, wanted: str, value: Any) -> InputError:
-    text = repr(value)
-    return InputError(f"{at}: should be {wanted}, not {text if len(text) <= 60 else f'{text[:59]}…'}")
+    return InputError(f"{at}: should be {wanted}, not {shown(value)}")

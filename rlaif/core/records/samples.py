@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from rlaif.core.ranges import Natural, Share
 from rlaif.core.records.judgements import JudgementRecord
-from rlaif.core.records.record import ABSENT, Count, Record, Share, Sometimes
+from rlaif.core.records.record import ABSENT, Record, Sometimes
 from rlaif.core.types import Status
 
 
@@ -16,7 +17,7 @@ class SampleSide(Record):
 
     completion: str
     """The text, without special tokens; empty where an endpoint gave none."""
-    tokens: Count | None
+    tokens: Natural | None
     """Tokens that were sampled, EOS included; null where the completion was saved or came from an endpoint."""
     ended: bool | None
     """Whether it ended by itself, and was not cut; null where that is not known."""
@@ -28,11 +29,11 @@ class SampleSide(Record):
     """Why an endpoint gave no completion; absent where there is one."""
     reason: Sometimes[str] = ABSENT
     """The endpoint's words on that; absent where there is a completion."""
-    reference_tokens: Sometimes[Count] = ABSENT
+    reference_tokens: Sometimes[Natural] = ABSENT
     """Tokens that `reference_logprob` is the sum over, where they are not those that were sampled."""
     independent_logprob: Sometimes[float | None] = ABSENT
     """Log-probability under the independent model, in nats; absent without one, or where the text has no token."""
-    independent_tokens: Sometimes[Count] = ABSENT
+    independent_tokens: Sometimes[Natural] = ABSENT
     """Tokens that `independent_logprob` is the sum over."""
     judgements: Mapping[str, JudgementRecord]
     """What each judge said of it, by name."""
@@ -44,9 +45,9 @@ class SampleRow(Record):
 
     prompt: str
     """What was asked: the filled template, without chat markup."""
-    index: Count
+    index: Natural
     """Which completion of this prompt it is, from 0."""
-    seed: Sometimes[Count] = ABSENT
+    seed: Sometimes[Natural] = ABSENT
     """By which of several seeds it was sampled, from 0; absent where there was one seed."""
     prompt_toxicity: Sometimes[Share] = ABSENT
     """How toxic the data says that the prompt is; absent where it does not say."""

@@ -8,7 +8,8 @@ from typing import Annotated, Any, Literal
 
 from annotated_types import Ge
 
-from rlaif.core.records.record import ABSENT, Count, Further, NotNegative, Record, Share, Sometimes
+from rlaif.core.ranges import Natural, NotNegative, Share
+from rlaif.core.records.record import ABSENT, Further, Record, Sometimes
 from rlaif.core.types import Status
 
 
@@ -20,13 +21,13 @@ class StepJudge(Record):
     """Mean score, 1 = best, or the mean of what a function returned; null where it abstained on all."""
     toxicity_mean: Sometimes[Share] = ABSENT
     """1 - `score_mean`, of judges of harm only; absent where there is no mean."""
-    abstained: Count
+    abstained: Natural
     """Completions that it did not score."""
-    statuses: Mapping[Status, Count]
+    statuses: Mapping[Status, Natural]
     """Completions by status."""
     seconds: NotNegative | None
     """Mean time of a judgement, in seconds; null where nobody was asked."""
-    from_store: Count
+    from_store: Natural
     """Judgements that were read from the verdict store."""
 
 
@@ -40,7 +41,7 @@ class WatchingJudge(Record):
     """Mean score, 1 = best; null where it abstained on all."""
     toxicity_mean: Sometimes[Share | None] = ABSENT
     """1 - `score_mean`, of judges of harm only."""
-    abstained: Count
+    abstained: Natural
     """Completions that it did not score."""
 
 
@@ -66,7 +67,7 @@ class Step(Record):
 
     step: Annotated[int, Ge(1)]
     """Counted from 1."""
-    samples: Count
+    samples: Natural
     """Completions so far."""
     reward_mean: float | None
     """Mean of what is learned from, before the KL penalty; null where all abstained."""
@@ -100,9 +101,9 @@ class Step(Record):
     """Norm of the gradients before clipping, mean over updates; null where there was none."""
     learning_rate: NotNegative
     """Of the policy."""
-    optimizer_steps: Count
+    optimizer_steps: Natural
     """Updates that were made."""
-    skipped_updates: Count
+    skipped_updates: Natural
     """Updates left out, for their gradients were not finite."""
     explained_variance: float | None
     """Share of the variance of the returns that the values foresaw, at most 1; null without a critic."""
@@ -114,7 +115,7 @@ class Step(Record):
     """What the guard has sounded, in words."""
     guard: Sometimes[StepGuard] = ABSENT
     """What the guard saw; absent where it did not look after this step."""
-    calls: Sometimes[Count] = ABSENT
+    calls: Sometimes[Natural] = ABSENT
     """Calls to remote judges, of all processes; absent in runs from Python, which have no budget."""
     further: Annotated[Mapping[str, Any], Further()] = field(default_factory=dict)
     """Keys that callbacks of users have added."""
