@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import math
 from collections.abc import Iterator, Mapping, Sequence
@@ -170,8 +169,11 @@ def _told(path: Path, notes: list[str]) -> Row:
 
 def _lines(path: Path, notes: list[str]) -> Iterator[Row]:
     """Yield the lines that are whole; the last one of a process that was killed while writing may not be."""
+    if not path.is_file():
+        return
     try:
-        lines = list(read_jsonl(io.BytesIO(path.read_bytes()))) if path.is_file() else []
+        with path.open("rb") as file:
+            lines = list(read_jsonl(file))
     except OSError as error:
         notes.append(f"{path.name} cannot be read: {reason_of(error)}")
         return
