@@ -100,6 +100,16 @@ def test_imports_point_down(path: Path) -> None:
     assert not wrong, "\n".join(wrong)
 
 
+def test_old_paths_hand_on_what_they_held() -> None:
+    """A package of somebody else, and the scripts that `rlaif.measurement` wrote, import from there until 0.3.0."""
+    from rlaif.evaluation.hf_module import JudgeMeasurement
+
+    assert importlib.import_module("rlaif.cards").Card is rlaif.Card
+    for name in ("Judge", "Judgement", "Sample", "Status", "Usage", "empty"):
+        assert getattr(importlib.import_module("rlaif.types"), name) is getattr(rlaif, name)
+    assert importlib.import_module("rlaif.evaluation.measurement").JudgeMeasurement is JudgeMeasurement
+
+
 def test_an_import_that_points_up_would_be_found() -> None:
     lines = (
         "def f():",
