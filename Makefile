@@ -11,7 +11,7 @@ quickstart: .venv/base.stamp
 test: .venv/test.stamp
 	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest --numprocesses auto --dist loadfile
 
-# Also kills processes at each of their events, not at some: half an hour.
+# Also kills processes at each of their events, not at some: it takes much longer.
 test-all: .venv/test.stamp
 	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest --numprocesses auto --dist loadfile -m ""
 

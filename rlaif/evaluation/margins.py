@@ -14,7 +14,7 @@ class Margins:
     """
     The largest changes that do not matter.
 
-    The 90 % interval of a change has to lie inside (two one-sided tests at 5 %: see `rlaif.stats.equivalent`).
+    The 90 % interval of a change has to lie inside (two one-sided tests at 5 %: see `rlaif.stats.changes.equivalent`).
 
     Args:
         score: of a judge's mean score, in its unit: half of what the smallest detoxification worth a report gains.

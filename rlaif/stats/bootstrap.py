@@ -75,8 +75,7 @@ def interval(
 
     BCa (Efron 1987, "Better bootstrap confidence intervals", eq. 2.3, 6.6) where the contributions of rows are known,
     else percentiles, which near 0 and 1 hold the truth too seldom. The interval of few clusters is too narrow, so that
-    the level is raised until that of a mean is about as wide as Student's (Hesterberg 2015, arXiv 1411.5279), as
-    `rlaif.stats` does.
+    the level is raised until that of a mean is about as wide as Student's: see `reach_of_students_t`.
 
     Args:
         values_D: the measure of each draw.
