@@ -84,7 +84,7 @@ def over_the_classifier(count: int, rounds: int) -> None:
             start = time.perf_counter()
             benchmark.ask(Path(folder) / "bench")
             asked = time.perf_counter() - start
-            benchmark.told(Path(folder) / "bench")
+            benchmark.write_numbers(Path(folder) / "bench")
             whole.append((time.perf_counter() - start, asked))
     total, asked = min(whole)
     print(

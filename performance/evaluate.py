@@ -73,17 +73,17 @@ def made(folder: Path) -> None:
 def timed(sides: Mapping[str, Any], card: Mapping[str, Any]) -> tuple[float, Sequence[Mapping[str, Any]]]:
     """Return the seconds of answering and judging, and the rows; what is computed from them is not counted."""
     from rlaif import load_judge
-    from rlaif.evaluation.compare.request import Evaluating, Wanted
-    from rlaif.evaluation.compare.run import compared
+    from rlaif.evaluation.compare.request import EvaluationRequest, PreparedEvaluation
+    from rlaif.evaluation.compare.run import run_comparison
     from rlaif.judges.session import Session
 
     session = Session()
     judge = load_judge(dict(card), session=session)
     generation = {"max_new_tokens": shapes.NEW_TOKENS, "min_new_tokens": shapes.NEW_TOKENS}
-    evaluating = Evaluating(Wanted(**sides, generation=generation), [judge], session)
+    evaluating = PreparedEvaluation(EvaluationRequest(**sides, generation=generation), [judge], session)
     assert evaluating.comparison is not None
     start = time.perf_counter()
-    rows = compared(evaluating.comparison, [judge], evaluating.how, {})
+    rows = run_comparison(evaluating.comparison, [judge], evaluating.how, {})
     return time.perf_counter() - start, rows
 
 

@@ -102,7 +102,7 @@ def predicted(run: Path) -> dict[str, Any]:
     from rlaif.policy.loading import read_tokenizer
     from rlaif.training.run.forecast.memory import memory_of
 
-    config = rlaif.training.run.run.settled_in(read_run(run), run.parent)
+    config = rlaif.training.run.run.resolve_card_paths(read_run(run), run.parent)
     judges = rlaif.training.run.run.judges_of(config, Session())
     tokenizer = read_tokenizer(config.policy.model)
     parts = rlaif.training.run.run.parts_of(config, tokenizer, judges)

@@ -86,7 +86,7 @@ def point(batch: int, prompt: int, response: int, steps: int) -> tuple[float, fl
         for step in range(1, steps + 2):
             began = time.perf_counter()
             rollout, pending = trainer.act(step)
-            trainer.learn(rollout, trainer.assign(rollout, trainer.judged(pending)), step)
+            trainer.learn(rollout, trainer.assign(rollout, trainer.wait_for_rewards(pending)), step)
             seconds.append(time.perf_counter() - began)
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / (2**20 if sys.platform == "darwin" else 2**10)
     return statistics.median(seconds[1:]), peak

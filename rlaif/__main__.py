@@ -10,9 +10,9 @@ import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
-from rlaif.core.errors import RlaifError, SaidElsewhere
+from rlaif.core.errors import ReportedByOtherRank, RlaifError
 from rlaif.core.schema import reason_of
-from rlaif.core.system.threads import at_work
+from rlaif.core.system.threads import is_busy
 
 
 def command() -> NoReturn:
@@ -20,7 +20,7 @@ def command() -> NoReturn:
     if signal.getsignal(signal.SIGTERM) == signal.SIG_DFL:  # so that what is kept is said, and the status is 130
         signal.signal(signal.SIGTERM, signal.default_int_handler)
     status = main()
-    if status and at_work():  # the interpreter would wait for a judge's thread, maybe minutes
+    if status and is_busy():  # the interpreter would wait for a judge's thread, maybe minutes
         with contextlib.suppress(OSError):
             sys.stdout.flush()
         sys.stderr.flush()
@@ -40,33 +40,33 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         status = rlaif.main(arguments, prog_name="rlaif", standalone_mode=False)
         sys.stdout.flush()  # a full disk shows here
-    except SaidElsewhere as error:
+    except ReportedByOtherRank as error:
         return error.exit_status
     except RlaifError as error:
-        return _said(str(error), error.exit_status)
+        return _complain(str(error), error.exit_status)
     except click.exceptions.NoArgsIsHelpError as error:
         error.show()
         return 2
     except click.UsageError as error:
         usage = error.ctx.command_path if error.ctx else "rlaif"
-        return _said(f"{error.format_message()} (`{usage} --help` lists what there is)", 2)
+        return _complain(f"{error.format_message()} (`{usage} --help` lists what there is)", 2)
     except click.ClickException as error:
-        return _said(error.format_message(), 2)
+        return _complain(error.format_message(), 2)
     except (KeyboardInterrupt, click.Abort) as error:
         what = str(error.__cause__ or "")  # click makes an Abort of the first
-        return _said(f"interrupted{f': {what}' if what else ''}", 130)
+        return _complain(f"interrupted{f': {what}' if what else ''}", 130)
     except (BrokenPipeError, SystemExit):  # the reader of our output, `head` for one, has seen enough; click exits
         _discard_output()
         return 0
     except OSError as error:  # what a command does not expect: a full disk, a device that is gone
         _discard_output()
-        return _said(f"{error.filename or 'standard output'}: {reason_of(error)}", 1)
+        return _complain(f"{error.filename or 'standard output'}: {reason_of(error)}", 1)
     except Exception as error:  # noqa: BLE001 - no traceback reaches a user
-        return _said(f"{type(error).__name__}: {error}; a bug of rlaif: RLAIF_DEBUG=1 shows the traceback", 1)
+        return _complain(f"{type(error).__name__}: {error}; a bug of rlaif: RLAIF_DEBUG=1 shows the traceback", 1)
     return status if isinstance(status, int) else 0
 
 
-def _said(message: str, status: int) -> int:
+def _complain(message: str, status: int) -> int:
     from rlaif.core.system.terminal import complain
 
     if status != 2 or os.environ.get("RANK", "0") == "0":  # of several processes each finds the same wrong input

@@ -9,12 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from rlaif.benchmark.columns import Grouping, Said, Texts
-from rlaif.core.types import STATUSES, Judgement, Sample, Usage
+from rlaif.benchmark.columns import Grouping, JudgeColumns, Texts
+from rlaif.core.types import STATUSES, Judgement, Sample, Status, Usage
 from rlaif.data.labelled import Kind
 
 
-def said_of(scores: Sequence[float | None], **arrays: Any) -> Said:
+def said_of(scores: Sequence[float | None], **arrays: Any) -> JudgeColumns:
     """What a judge said: None is an abstention."""
     score = np.array([np.nan if score is None else score for score in scores], dtype=float)
     count = len(score)
@@ -29,7 +29,7 @@ def said_of(scores: Sequence[float | None], **arrays: Any) -> Said:
         "usd_T": np.zeros(count),
         "attempts_T": np.ones(count),
     }
-    return Said(**{**known, **arrays})
+    return JudgeColumns(**{**known, **arrays})
 
 
 def texts_of(
@@ -83,7 +83,7 @@ class Scripted:
 
     def judgement(self, text: str) -> Judgement:
         score = self.says(text)
-        status = "ok" if score is not None else "filtered"
+        status: Status = "ok" if score is not None else "filtered"
         return Judgement(self.name, score, status=status, reason=self.reason(text), usage=self.usage)
 
 

@@ -17,7 +17,7 @@ from rlaif.core.system.files import finite
 from rlaif.evaluation.conclusion import answer
 from rlaif.evaluation.roles import Role
 from rlaif.evaluation.summary import figures
-from rlaif.training.run.run_folder import as_yaml
+from rlaif.training.run.run_folder import format_yaml
 
 HOSTILE = {
     "script": "<script>document.title='owned'</script><img src=x onerror=\"document.title='owned'\">",
@@ -124,7 +124,7 @@ def run_folder(
     """Make the folder of a run that has ended; `keys` are of its run file, `told` changes evaluation.json."""
     folder.mkdir(parents=True)
     config = check(RunConfig, settings(folder, **keys), "run.yaml")
-    (folder / "run.yaml").write_text(as_yaml(config))
+    (folder / "run.yaml").write_text(format_yaml(config))
     assert yaml.safe_load((folder / "run.yaml").read_text())["ppo"]["steps"] == 20
     (folder / "metrics.jsonl").write_text(lines(metrics(steps)))
     (folder / "guard.jsonl").write_text(lines(looks(steps)))

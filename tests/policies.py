@@ -14,9 +14,9 @@ from torch import Tensor
 
 from rlaif.core.config.sections import LoraSection
 from rlaif.policy.generation.transformers import Sampling
-from rlaif.policy.loading import Loaded, load
+from rlaif.policy.loading import LoadedModel, load
 from rlaif.policy.model import Policy
-from rlaif.policy.tokens import Tokens, padded
+from rlaif.policy.tokens import TokenBatch, pad_sequences
 from tests.tiny import SEED
 
 Folder = Callable[..., Path]
@@ -38,7 +38,9 @@ and for terms that cancel out. A wrong formula is off by far more than 2**-32.
 """
 
 
-def policy_of(source: Path | Loaded, *, ends: Sequence[int] | None = ENDS, lively: bool = False, **keys: Any) -> Policy:
+def policy_of(
+    source: Path | LoadedModel, *, ends: Sequence[int] | None = ENDS, lively: bool = False, **keys: Any
+) -> Policy:
     """
     Load a policy from a folder.
 
@@ -52,7 +54,9 @@ def policy_of(source: Path | Loaded, *, ends: Sequence[int] | None = ENDS, livel
     torch.manual_seed(SEED)  # of LoRA's first factor
     policy_keys = {k: v for k, v in keys.items() if k in ("temperature", "critic", "gradient_checkpointing")}
     loaded = (
-        source if isinstance(source, Loaded) else load(str(source), **{k: keys[k] for k in keys.keys() - policy_keys})
+        source
+        if isinstance(source, LoadedModel)
+        else load(str(source), **{k: keys[k] for k in keys.keys() - policy_keys})
     )
     if ends is not None:
         loaded.model.generation_config.eos_token_id = list(ends)
@@ -88,22 +92,22 @@ def prompts_of_mixed_lengths(count: int = 6) -> list[list[int]]:
     return [[draw.randrange(70, 250) for _ in range(1 + 3 * i)] for i in range(count)]
 
 
-def sampled(policy: Policy, count: int = 6, *, seed: int = 0, most: int = 12, **keys: Any) -> Tokens:
+def sampled(policy: Policy, count: int = 6, *, seed: int = 0, most: int = 12, **keys: Any) -> TokenBatch:
     """Completions of mixed lengths, sampled at the policy's temperature."""
     torch.manual_seed(seed)
     sampling = Sampling(max_new_tokens=most, temperature=policy.temperature, **keys)
     return policy.generate(prompts_of_mixed_lengths(count), sampling)
 
 
-def tokens_of(policy: Policy, lengths: Sequence[tuple[int, int]], *, vocabulary: int = 250) -> Tokens:
+def tokens_of(policy: Policy, lengths: Sequence[tuple[int, int]], *, vocabulary: int = 250) -> TokenBatch:
     """Prompts and responses of given lengths, of random ids."""
     draw = random.Random(5)
     rows = [[[draw.randrange(4, vocabulary) for _ in range(n)] for n in pair] for pair in lengths]
-    return Tokens(*padded([p for p, _ in rows], policy.pad, policy.device),
-                  *padded([r for _, r in rows], policy.pad, policy.device))  # fmt: skip
+    return TokenBatch(*pad_sequences([p for p, _ in rows], policy.pad, policy.device),
+                  *pad_sequences([r for _, r in rows], policy.pad, policy.device))  # fmt: skip
 
 
-def plain_logits(policy: Policy, tokens: Tokens, row: int, **keys: Any) -> tuple[Tensor, Tensor, Any]:
+def plain_logits(policy: Policy, tokens: TokenBatch, row: int, **keys: Any) -> tuple[Tensor, Tensor, Any]:
     """Return ids [R] of one completion, full logits [R, V] at them, and the output, by an unbatched plain forward."""
     prompt = tokens.prompt_BP[row][tokens.prompt_mask_BP[row]]
     response = tokens.response_BR[row][tokens.mask_BR[row]]

@@ -17,7 +17,7 @@ import pytest
 from packaging.requirements import Requirement
 
 import rlaif
-from rlaif.core.paths import bundled, names
+from rlaif.core.paths import names, shipped_folder
 from rlaif.judges.cards.card import find_card
 from rlaif.judges.cards.question import read_question
 from rlaif.judges.registry import read_card
@@ -69,9 +69,8 @@ def run(target: Path, folder: Path, *arguments: str) -> str:
 
 
 def test_what_is_tested_is_the_wheel_and_not_the_checkout(target: Path, elsewhere: Path) -> None:
-    source = (
-        "import rlaif, rlaif.judges.cards.card; print(rlaif.__file__, rlaif.core.paths.bundled('judges'), sep='\\n')"
-    )
+    shown = "rlaif.__file__, rlaif.core.paths.shipped_folder('judges')"
+    source = f"import rlaif, rlaif.judges.cards.card; print({shown}, sep='\\n')"
     module, cards = run(target, elsewhere, "-c", source).splitlines()
     assert Path(module) == target / "rlaif" / "__init__.py"
     assert Path(cards) == target / "rlaif" / "_bundled" / "judges"
@@ -164,7 +163,7 @@ def test_every_shipped_card_is_valid(name: str, tmp_path: Path, monkeypatch: pyt
 def test_every_shipped_card_is_found_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     assert list(names("judges")) == CARDS
-    assert bundled("judges") == ROOT / "judges"
+    assert shipped_folder("judges") == ROOT / "judges"
 
 
 def row_of(path: Path) -> str:

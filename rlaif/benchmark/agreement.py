@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from rlaif.benchmark.columns import Floats, Ints, Mask, Said, Texts
+from rlaif.benchmark.columns import Floats, Ints, JudgeColumns, Mask, Texts
 from rlaif.data.labelled import Kind
 
 MAIN: dict[Kind, str] = {"labels": "auroc", "pairs": "pairwise_accuracy", "graded": "spearman"}
@@ -23,7 +23,7 @@ BINS = 10
 
 
 @dataclass(frozen=True)
-class Rows:
+class LabelledRows:
     """
     N rows of one kind: texts, or pairs.
 
@@ -44,7 +44,7 @@ class Rows:
     cluster_N: Ints
     resampled_by: str
 
-    def score(self, said: Said) -> Floats:
+    def score(self, said: JudgeColumns) -> Floats:
         """Return what a judge says of each row: its score; of a pair 1, 0 or 1/2 for a tie; NaN: it abstained."""
         if self.kind != "pairs":
             return said.score_T
@@ -56,18 +56,18 @@ class Rows:
         return len(self.first_N)
 
 
-def rows_of(texts: Texts) -> Rows:
+def rows_of(texts: Texts) -> LabelledRows:
     """Look at texts as rows of their kind."""
     assert texts.kind is not None
     cluster_N, resampled_by = texts.clusters()
     first_N = np.flatnonzero(texts.chosen_T) if texts.kind == "pairs" else np.arange(len(texts))
-    return Rows(texts.kind, texts, first_N, texts.target_T[first_N], cluster_N, resampled_by)
+    return LabelledRows(texts.kind, texts, first_N, texts.target_T[first_N], cluster_N, resampled_by)
 
 
 # --- the numbers of each kind, of the rows that have a score -------------------------------------------------------
 
 
-def of_labels(score_R: Floats, target_R: Floats) -> dict[str, Any]:
+def label_agreement(score_R: Floats, target_R: Floats) -> dict[str, Any]:
     """Return how well scores tell good texts from bad ones, and how far they are probabilities of good."""
     from sklearn.metrics import average_precision_score, roc_auc_score
 
@@ -82,13 +82,13 @@ def of_labels(score_R: Floats, target_R: Floats) -> dict[str, Any]:
     return told
 
 
-def of_pairs(chosen_R: Floats, rejected_R: Floats) -> dict[str, Any]:
+def pair_agreement(chosen_R: Floats, rejected_R: Floats) -> dict[str, Any]:
     """Return how often the preferred answer has the higher score, a tie counted half."""
     won_R = (np.sign(chosen_R - rejected_R) + 1) / 2
     return {"pairwise_accuracy": float(won_R.mean()), "tie_rate": float((won_R == 0.5).mean())}
 
 
-def of_grades(score_R: Floats, grade_R: Floats) -> dict[str, Any]:
+def grade_agreement(score_R: Floats, grade_R: Floats) -> dict[str, Any]:
     """Return rank correlations with the grades."""
     return {"spearman": spearman(score_R, grade_R), "kendall": kendall(score_R, grade_R)}
 

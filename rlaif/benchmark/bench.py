@@ -14,12 +14,12 @@ from typing import Any
 
 from rlaif.benchmark.benchmark import BASELINES, Benchmark, Options
 from rlaif.core.errors import InputError
-from rlaif.core.schema import shown
+from rlaif.core.schema import short_repr
 from rlaif.core.types import Judge
 from rlaif.data.labelled import InMemory, Meaning, examine, word_of
-from rlaif.data.rows import Source
+from rlaif.data.rows import RowSource
 from rlaif.judges.cards.card import CardRef
-from rlaif.judges.registry import judge_of, listed
+from rlaif.judges.registry import judge_of, to_list
 from rlaif.judges.remote.limits import Budget
 from rlaif.judges.session import Session
 from rlaif.stats.bootstrap import DRAWS
@@ -92,24 +92,26 @@ def bench(
         JudgeBug: a judge broke its contract.
 
     """
-    made, session = _made(judges, Session(Budget(budget_usd, budget_calls), fresh))
+    made, session = _make_judges(judges, Session(Budget(budget_usd, budget_calls), fresh))
     needed: frozenset[str] = frozenset().union(*(judge.reads for judge in made))
-    meaning = Meaning(frozenset(_listed(bad)), frozenset(_listed(good)), graded)
-    tables = examine(sources_of(data, columns or {}, split, limit, needed), meaning, _listed(groups))
+    meaning = Meaning(frozenset(_join_names(bad)), frozenset(_join_names(good)), graded)
+    tables = examine(sources_of(data, columns or {}, split, limit, needed), meaning, _join_names(groups))
     options = Options(
         retest=retest, probes=probes, policy=None if policy is None else str(policy), best_of=best_of, draws=draws,
-        prompts=None if prompts is None else Source(str(prompts)), template=template, seed=seed,
+        prompts=None if prompts is None else RowSource(str(prompts)), template=template, seed=seed,
     )  # fmt: skip
     benchmark = Benchmark(made, tables, session, options)
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch) / "bench" if output is None else Path(output)
         benchmark.ask(folder)
-        return benchmark.told(folder)
+        return benchmark.write_numbers(folder)
 
 
-def _made(judges: CardRef | Judge | Sequence[CardRef | Judge], session: Session) -> tuple[list[Judge], Session | None]:
+def _make_judges(
+    judges: CardRef | Judge | Sequence[CardRef | Judge], session: Session
+) -> tuple[list[Judge], Session | None]:
     """Make judges of cards and take those that are made; they share the session if all are of cards."""
-    refs = listed(judges)
+    refs = to_list(judges)
     if not refs:
         raise InputError("bench needs a judge")
     made = [judge_of(ref, session) for ref in refs]
@@ -118,7 +120,7 @@ def _made(judges: CardRef | Judge | Sequence[CardRef | Judge], session: Session)
 
 def sources_of(
     data: Data, columns: Mapping[str, str], split: str | None, limit: int | None, needed: frozenset[str]
-) -> list[Source]:
+) -> list[RowSource]:
     """Name where labelled rows come from: files, hub ids, or rows in memory."""
     items = [data] if isinstance(data, str | Path) else list(data)
     if not items:
@@ -128,18 +130,18 @@ def sources_of(
         rows = [dict(item) for item in items if isinstance(item, Mapping)]
         return [InMemory("the data", items=tuple((f"item {i}", row) for i, row in enumerate(rows)), **keys)]
     if wrong := [item for item in items if not isinstance(item, str | Path)]:
-        raise InputError(f"data should be files, hub ids, or rows as mappings, not {shown(wrong[0])}")
+        raise InputError(f"data should be files, hub ids, or rows as mappings, not {short_repr(wrong[0])}")
     names = [str(item) for item in items]
     on_hub = [name for name in names if name != "-" and not Path(name).exists()]
     if split and not on_hub:
         raise InputError("--split is for hub data sets, and there is none; leave it out")
     return [
-        InMemory(name, items=tuple(Source(name).rows()), **keys)
+        InMemory(name, items=tuple(RowSource(name).rows()), **keys)
         if name == "-"
-        else Source(name, split=split if name in on_hub else None, **keys)
+        else RowSource(name, split=split if name in on_hub else None, **keys)
         for name in names
     ]
 
 
-def _listed(words: Label | Iterable[Label]) -> list[str]:
+def _join_names(words: Label | Iterable[Label]) -> list[str]:
     return [word_of(word) for word in ([words] if isinstance(words, str | int | float) else words)]

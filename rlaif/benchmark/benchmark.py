@@ -12,23 +12,23 @@ from typing import Any
 
 from rlaif.benchmark import best_of, completions, findings
 from rlaif.benchmark.columns import Texts, read_columns
-from rlaif.benchmark.csv_files import as_csv
-from rlaif.benchmark.disagreement import agreement, disputed, most_disputed
+from rlaif.benchmark.csv_files import format_csv
+from rlaif.benchmark.disagreement import agreement, most_disputed, read_disputed
 from rlaif.benchmark.folder import claim
 from rlaif.benchmark.ledger import Ledger
-from rlaif.benchmark.probes import Probes, asked_probes
-from rlaif.benchmark.retest import NEGLIGIBLE, Retests, asked_again, count_again
+from rlaif.benchmark.probes import Probes, make_probes
+from rlaif.benchmark.retest import NEGLIGIBLE, Retests, count_again, sample_retest
 from rlaif.benchmark.tables import table
 from rlaif.core.errors import InputError
-from rlaif.core.system.files import as_json, finite, write_atomically
-from rlaif.core.system.terminal import Progress
+from rlaif.core.system.files import finite, to_json, write_atomically
+from rlaif.core.system.terminal import ProgressBar
 from rlaif.core.types import STATUSES, Estimate, Judge, Sample, estimate_of
-from rlaif.data.labelled import Asked, Labelled
-from rlaif.data.rows import Source
+from rlaif.data.labelled import Labelled, LabelledText
+from rlaif.data.rows import RowSource
 from rlaif.judges.cards.card import refuse_equal_names
 from rlaif.judges.panel import Panel
 from rlaif.judges.registry import load_judge
-from rlaif.judges.scoring import CHUNK_ROWS, judged
+from rlaif.judges.scoring import CHUNK_ROWS, call_judge
 from rlaif.judges.session import Session
 from rlaif.stats.bootstrap import DRAWS
 
@@ -57,7 +57,7 @@ class Options:
     probes: bool = False
     policy: str | None = None
     best_of: int | None = None
-    prompts: Source | None = None
+    prompts: RowSource | None = None
     template: str | None = None
     draws: int = DRAWS
     seed: int = 0
@@ -134,15 +134,17 @@ class Benchmark:
                     taken[name] = member.identity
         return beside
 
-    def _policy_of(self) -> completions.Policy:
+    def _policy_of(self) -> completions.BestOfPolicy:
         options = self.options
         rows = completions.prompts_of_data(options.prompts, self.tables, options.seed)
-        return completions.Policy(str(options.policy), options.best_of or 16, rows, options.template, options.seed)
+        return completions.BestOfPolicy(
+            str(options.policy), options.best_of or 16, rows, options.template, options.seed
+        )
 
     # --- what is asked ----------------------------------------------------------------------------------------------
 
-    def _texts(self) -> Iterator[Asked]:
-        return itertools.chain.from_iterable(table.asked() for table in self.tables)
+    def _texts(self) -> Iterator[LabelledText]:
+        return itertools.chain.from_iterable(table.read_texts() for table in self.tables)
 
     def estimates(self) -> list[tuple[str, Estimate]]:
         """Return what each judge would take at most; of what a policy will answer, the longest is assumed."""
@@ -150,9 +152,9 @@ class Benchmark:
         longest = "word " * completions.MAX_NEW_TOKENS
         stages: list[tuple[Iterable[Sample], bool]] = [((sample for _, sample in self._texts()), False)]
         for _ in range(options.retest):  # one by one: what is asked twice at once is asked once
-            stages.append(((sample for _, sample in asked_again(self.tables, options.seed)), True))
+            stages.append(((sample for _, sample in sample_retest(self.tables, options.seed)), True))
         if options.probes:
-            stages.append(((sample for _, sample in asked_probes(self.tables, options.seed)), False))
+            stages.append(((sample for _, sample in make_probes(self.tables, options.seed)), False))
         if self._policy:
             rows, n = self._policy.rows, self._policy.n
             stages.append(
@@ -160,7 +162,7 @@ class Benchmark:
             )
         total = dict.fromkeys((judge.name for judge in self.judges), Estimate())
         for samples, fresh in stages:
-            with self._fresh() if fresh else _as_it_is():
+            with self._fresh() if fresh else _do_nothing():
                 waiting = iter(samples)
                 while chunk := list(itertools.islice(waiting, CHUNK_ROWS)):
                     for judge in self.judges:
@@ -177,20 +179,20 @@ class Benchmark:
         """
         claim(folder, self.all, self.tables)
         for judge in self.all:
-            judged(judge, [])  # loads what it needs: a missing file is found now, not after the first judge's work
+            call_judge(judge, [])  # loads what it needs: a missing file is found now, not after the first judge's work
         tables, options = self.tables, self.options
-        with Progress("scored", self.texts) as progress:
+        with ProgressBar("scored", self.texts) as progress:
             Ledger(folder / "scores.jsonl", self.all).fill(self._texts, progress)
-        with self._fresh(), Progress("asked again", options.retest * count_again(tables)) as progress:
+        with self._fresh(), ProgressBar("asked again", options.retest * count_again(tables)) as progress:
             for name in options.retests:  # one by one: what is asked twice at once is asked once
-                Ledger(folder / name, self.all).fill(partial(asked_again, tables, options.seed), progress)
+                Ledger(folder / name, self.all).fill(partial(sample_retest, tables, options.seed), progress)
         if options.probes:
-            with Progress("probes", None) as progress:
-                Ledger(folder / "probes.jsonl", self.all).fill(partial(asked_probes, tables, options.seed), progress)
+            with ProgressBar("probes", None) as progress:
+                Ledger(folder / "probes.jsonl", self.all).fill(partial(make_probes, tables, options.seed), progress)
         if self._policy:
-            with Progress("completions", self._policy.texts) as progress:
-                answers = completions.completed(folder / "completions.jsonl", self._policy, progress)
-            with Progress("completions scored", len(answers)) as progress:
+            with ProgressBar("completions", self._policy.texts) as progress:
+                answers = completions.read_or_sample(folder / "completions.jsonl", self._policy, progress)
+            with ProgressBar("completions scored", len(answers)) as progress:
                 Ledger(folder / "best_of.jsonl", self.all).fill(lambda: answers, progress)
 
     @contextmanager
@@ -207,7 +209,7 @@ class Benchmark:
 
     # --- what follows -----------------------------------------------------------------------------------------------
 
-    def told(self, folder: Path) -> dict[str, Any]:
+    def write_numbers(self, folder: Path) -> dict[str, Any]:
         """Compute all numbers from what lies in the folder, write bench.json and bench.csv, and return the first."""
         scores, options = Ledger(folder / "scores.jsonl", self.all), self.options
         asked, easy = [judge.name for judge in self.judges], [judge.name for judge in self.baselines]
@@ -225,21 +227,21 @@ class Benchmark:
             "pooled": pooled,
             "files": files,
             "agreement": agreement(texts, names),
-            "disagreements": disputed(scores, most_disputed(texts, asked), asked),
+            "disagreements": read_disputed(scores, most_disputed(texts, asked), asked),
             "best_of": best_of.figures(Ledger(folder / "best_of.jsonl", self.all), [*asked, *easy], asked)
             | {"policy": options.policy} if self._policy else None,
-            "judges": self._described(),
-            "over_budget": self._over_budget(texts, folder),
+            "judges": self._describe_judges(),
+            "over_budget": self._count_over_budget(texts, folder),
             "draws": options.draws,
             "seed": options.seed,
             "retest": options.retest,
         }  # fmt: skip
         told = dict(finite(told))
-        write_atomically(folder / "bench.json", as_json(told))
-        write_atomically(folder / "bench.csv", as_csv(told))
+        write_atomically(folder / "bench.json", to_json(told))
+        write_atomically(folder / "bench.csv", format_csv(told))
         return told
 
-    def _over_budget(self, texts: Texts, folder: Path) -> int:
+    def _count_over_budget(self, texts: Texts, folder: Path) -> int:
         """Count what was not asked because the budget was spent."""
         status, options = STATUSES.index("over_budget"), self.options
         more = ["probes.jsonl"] * options.probes + ["best_of.jsonl"] * (self._policy is not None)
@@ -256,17 +258,17 @@ class Benchmark:
             made["judges"][judge.name] |= more.figures(judge.name, texts, files, made["judges"][judge.name])
         return made | {"answer": findings.answer(made), "findings": list(findings.findings(made))}
 
-    def _described(self) -> dict[str, dict[str, Any]]:
+    def _describe_judges(self) -> dict[str, dict[str, Any]]:
         """Say of each judge what it is."""
-        told = {judge.name: _described(judge, judge in self.baselines) for judge in self.all}
+        told = {judge.name: _describe_judge(judge, judge in self.baselines) for judge in self.all}
         for panel in self.judges:
             for name, member in zip(self._members.get(panel.name, ()), getattr(panel, "judges", ()), strict=False):
                 if name:
-                    told[name] = _described(member, False, panel.name)
+                    told[name] = _describe_judge(member, False, panel.name)
         return told
 
 
-def _described(judge: Judge, baseline: bool, member_of: str | None = None) -> dict[str, Any]:
+def _describe_judge(judge: Judge, baseline: bool, member_of: str | None = None) -> dict[str, Any]:
     return {"measures": judge.measures, "baseline": baseline, "remote": judge.remote, "member_of": member_of}
 
 
@@ -293,5 +295,5 @@ class _More:
 
 
 @contextmanager
-def _as_it_is() -> Iterator[None]:
+def _do_nothing() -> Iterator[None]:
     yield

@@ -30,7 +30,7 @@ class Grouping(NamedTuple):
 
 
 @dataclass(frozen=True)
-class Said:
+class JudgeColumns:
     """
     What a judge said of T texts, and what it took. NaN stands for what is not there, and is never computed with.
 
@@ -57,9 +57,9 @@ class Said:
     usd_T: Floats
     attempts_T: Floats
 
-    def only(self, rows_T: Mask) -> Said:
+    def only(self, rows_T: Mask) -> JudgeColumns:
         """Keep some texts."""
-        return Said(**{name: getattr(self, name)[rows_T] for name in self.__dataclass_fields__})
+        return JudgeColumns(**{name: getattr(self, name)[rows_T] for name in self.__dataclass_fields__})
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,7 @@ class Texts:
     text_T: Ints
     words_T: Floats
     groups: dict[str, Grouping] = field(default_factory=dict)
-    said: dict[str, Said] = field(default_factory=dict)
+    said: dict[str, JudgeColumns] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.file_T)
@@ -116,7 +116,7 @@ class Texts:
         return cluster_N, name
 
 
-class _Growing:
+class _JudgeColumnsBuilder:
     """The columns of a judge while lines are read."""
 
     width = 10
@@ -133,14 +133,16 @@ class _Growing:
             usage["attempts"],
         ))  # fmt: skip
 
-    def said(self) -> Said:
+    def finish(self) -> JudgeColumns:
         table = np.frombuffer(self.numbers, dtype=np.float64).reshape(-1, self.width).T.copy()
         score, status, asked, stored, seconds, wall, tokens_in, tokens_out, usd, attempts = table
         tokens_T2 = np.stack([tokens_in, tokens_out], axis=1)
-        return Said(score, status.astype(np.int64), asked > 0, stored > 0, seconds, wall, tokens_T2, usd, attempts)
+        return JudgeColumns(
+            score, status.astype(np.int64), asked > 0, stored > 0, seconds, wall, tokens_T2, usd, attempts
+        )
 
 
-class _Words:
+class _WordColumn:
     """A column of words while lines are read."""
 
     def __init__(self) -> None:
@@ -149,7 +151,7 @@ class _Words:
     def add(self, word: str) -> None:
         self.codes.append(self.known.setdefault(word, len(self.known)))
 
-    def grouping(self) -> Grouping:
+    def finish(self) -> Grouping:
         return Grouping(list(self.known), np.array(self.codes, dtype=np.int64))
 
 
@@ -175,8 +177,10 @@ def read_columns(
     number_of = {table.name: i for i, table in enumerate(tables)}
     ints = {name: array("q") for name in ("file", "row", "chosen", "prompt", "text")}
     floats = {name: array("d") for name in ("target", "words")}
-    groups = {name: _Words() for name in sorted({name for table in tables for name in table.groups})}
-    growing = {name: _Growing() for name in (*judges, *(m for listed in members.values() for m in listed if m))}
+    groups = {name: _WordColumn() for name in sorted({name for table in tables for name in table.groups})}
+    growing = {
+        name: _JudgeColumnsBuilder() for name in (*judges, *(m for listed in members.values() for m in listed if m))
+    }
     for line in lines:
         prompt, completion = line["prompt"], line["completion"]
         ints["file"].append(number_of[line["file"]])
@@ -204,8 +208,8 @@ def read_columns(
         prompt_T=np.array(ints["prompt"], dtype=np.int64),
         text_T=np.array(ints["text"], dtype=np.int64),
         words_T=np.array(floats["words"], dtype=np.float64),
-        groups={name: words.grouping() for name, words in groups.items()},
-        said={name: column.said() for name, column in growing.items()},
+        groups={name: words.finish() for name, words in groups.items()},
+        said={name: column.finish() for name, column in growing.items()},
     )
 
 

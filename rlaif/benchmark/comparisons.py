@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from rlaif.benchmark.agreement import Rows
+from rlaif.benchmark.agreement import LabelledRows
 from rlaif.benchmark.columns import Floats, Ints
 from rlaif.data.labelled import Kind
 from rlaif.stats import bootstrap, influence, weighted
@@ -21,7 +21,7 @@ DIFFERENT = 0.05
 
 
 @dataclass(frozen=True)
-class Scored:
+class ScoredRows:
     """
     What a judge said of the R rows that it has a score of.
 
@@ -43,13 +43,13 @@ class Scored:
     cluster_R: Ints
 
     @classmethod
-    def of(cls, rows: Rows, name: str) -> Scored:
+    def from_rows(cls, rows: LabelledRows, name: str) -> ScoredRows:
         """Take the rows that a judge has a score of."""
         score_N = rows.score(rows.texts.said[name])
         rows_R = np.flatnonzero(np.isfinite(score_N))
         return cls(name, rows.kind, score_N[rows_R], rows.target_N[rows_R], rows_R, rows.cluster_N[rows_R])
 
-    def common(self, other: Scored) -> Scored:
+    def common(self, other: ScoredRows) -> ScoredRows:
         """Keep the rows that another judge has a score of too."""
         kept_R = np.isin(self.rows_R, other.rows_R)
         arrays = {name: getattr(self, name)[kept_R] for name in ("score_R", "target_R", "rows_R", "cluster_R")}
@@ -91,8 +91,8 @@ class Scored:
         if self.kind == "pairs":
             return self.score_R
         if self.kind == "graded":
-            return influence.of_spearman(self.score_R, self.target_R)
-        return influence.of_auroc(self.score_R, self.target_R > 0)
+            return influence.spearman_contributions(self.score_R, self.target_R)
+        return influence.auroc_contributions(self.score_R, self.target_R > 0)
 
     @property
     def units(self) -> int:
@@ -103,11 +103,11 @@ class Scored:
 
 
 @dataclass(frozen=True)
-class Comparison:
+class JudgePair:
     """Two judges on the rows that both have a score of; `whole`: those are all that either has."""
 
-    a: Scored
-    b: Scored
+    a: ScoredRows
+    b: ScoredRows
     whole: bool
 
     @property
@@ -121,7 +121,7 @@ class Comparison:
         """What has to be drawn beside the judges' own numbers."""
         return {} if self.whole else dict(zip(self._keys, (self.a.statistic, self.b.statistic), strict=True))
 
-    def told(self, drawn: Mapping[Hashable, Floats]) -> dict[str, Any]:
+    def to_dict(self, drawn: Mapping[Hashable, Floats]) -> dict[str, Any]:
         """Return which one is better, by how much, and how sure that is; `a` is the better one."""
         difference_R = self.a.contributions - self.b.contributions
         difference_D = drawn[self._keys[0]] - drawn[self._keys[1]]
@@ -139,7 +139,7 @@ class Comparison:
         }
 
 
-def comparisons(judges: Sequence[Scored], baselines: Sequence[Scored] = ()) -> list[Comparison]:
+def comparisons(judges: Sequence[ScoredRows], baselines: Sequence[ScoredRows] = ()) -> list[JudgePair]:
     """
     Pair judges up, each with each other, or each with each baseline where there are any.
 
@@ -150,11 +150,11 @@ def comparisons(judges: Sequence[Scored], baselines: Sequence[Scored] = ()) -> l
     for a, b in pairs:
         both = a.common(b), b.common(a)
         if all(scored.measurable for scored in both):
-            made.append(Comparison(*both, whole=both[0] is a and both[1] is b))
+            made.append(JudgePair(*both, whole=both[0] is a and both[1] is b))
     return made
 
 
-def corrected(told: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+def add_holm_correction(told: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """Add Holm's correction for the number of comparisons, and whether the judges differ."""
     adjusted = holm([one["p_value"] for one in told])
     return [

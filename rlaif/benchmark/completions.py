@@ -14,10 +14,10 @@ import numpy as np
 
 from rlaif.core.errors import InputError
 from rlaif.core.system.files import read_jsonl
-from rlaif.core.system.terminal import Progress
+from rlaif.core.system.terminal import ProgressBar
 from rlaif.core.types import Sample
-from rlaif.data.labelled import Asked, Labelled
-from rlaif.data.rows import Row, Source
+from rlaif.data.labelled import Labelled, LabelledText
+from rlaif.data.rows import Row, RowSource
 
 PROMPTS = 200
 """At most: a curve over so many has an interval of about 0.03."""
@@ -27,7 +27,7 @@ BATCH, MAX_NEW_TOKENS, MAX_PROMPT_TOKENS = 64, 64, 256
 
 
 @dataclass(frozen=True)
-class Policy:
+class BestOfPolicy:
     """
     Who answers what.
 
@@ -52,7 +52,7 @@ class Policy:
         return self.n * len(self.rows)
 
 
-def prompts_of_data(source: Source | None, tables: Sequence[Labelled], seed: int) -> list[Row]:
+def prompts_of_data(source: RowSource | None, tables: Sequence[Labelled], seed: int) -> list[Row]:
     """Choose different prompts at random: of a file of prompts, or else of the labelled data."""
     if source is not None:
         found = {str(row.get("prompt") or ""): row for _, row in source.rows()}
@@ -60,7 +60,7 @@ def prompts_of_data(source: Source | None, tables: Sequence[Labelled], seed: int
     else:
         found = {}
         for table in tables:
-            for _, sample in table.asked():
+            for _, sample in table.read_texts():
                 found.setdefault(sample.prompt, {**sample.columns, "prompt": sample.prompt})
         where = "the data"
     rows = [row for prompt, row in found.items() if prompt.strip()]
@@ -70,7 +70,7 @@ def prompts_of_data(source: Source | None, tables: Sequence[Labelled], seed: int
     return [rows[i] for i in sorted(order.tolist())]
 
 
-def completed(path: Path, policy: Policy, progress: Progress) -> list[Asked]:
+def read_or_sample(path: Path, policy: BestOfPolicy, progress: ProgressBar) -> list[LabelledText]:
     """
     Return completions as texts to judge: those of the file, and after them what is still to be sampled.
 
@@ -84,25 +84,25 @@ def completed(path: Path, policy: Policy, progress: Progress) -> list[Asked]:
     """
     head = {"policy": policy.model, "n": policy.n, "template": policy.template, "seed": policy.seed,
             "prompts": blake2b(json.dumps([row["prompt"] for row in policy.rows]).encode()).hexdigest()}  # fmt: skip
-    known = _known(path, head)
+    known = _read_sampled(path, head)
     progress.skip(len(known))
     if len(known) < policy.texts:
         with path.open("w", encoding="utf-8", errors="surrogatepass") as file:
             for line in (head, *known):
                 file.write(json.dumps(line) + "\n")
-            for batch in _sampled(policy, len(known)):
+            for batch in _sample_missing(policy, len(known)):
                 file.writelines(json.dumps(line) + "\n" for line in batch)
                 file.flush()
                 known += batch
                 progress.advance(len(batch))
     return [
-        Asked({"file": None, "row": line["row"], "side": None, "label": None, "target": None, "groups": {},
+        LabelledText({"file": None, "row": line["row"], "side": None, "label": None, "target": None, "groups": {},
                "index": line["index"]}, Sample(line["completion"], line["prompt"], policy.rows[line["row"]]))
         for line in known
     ]  # fmt: skip
 
 
-def _known(path: Path, head: Mapping[str, Any]) -> list[dict[str, Any]]:
+def _read_sampled(path: Path, head: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Read what an earlier start has sampled, up to the first line that is damaged: a row's place is its prompt's."""
     rows: list[dict[str, Any]] = []
     with contextlib.suppress(FileNotFoundError), path.open("rb") as file:
@@ -113,7 +113,7 @@ def _known(path: Path, head: Mapping[str, Any]) -> list[dict[str, Any]]:
     return rows[1:] if rows[:1] == [head] else []
 
 
-def _sampled(policy: Policy, known: int) -> Iterator[list[dict[str, Any]]]:
+def _sample_missing(policy: BestOfPolicy, known: int) -> Iterator[list[dict[str, Any]]]:
     """Sample what is missing, batch by batch; a batch that is there in part is sampled whole, and its end is taken."""
     import torch
 

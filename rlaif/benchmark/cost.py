@@ -7,11 +7,11 @@ from typing import Any
 
 import numpy as np
 
-from rlaif.benchmark.columns import Said
+from rlaif.benchmark.columns import JudgeColumns
 from rlaif.core.types import STATUSES
 
 
-def coverage(said: Said) -> dict[str, Any]:
+def coverage(said: JudgeColumns) -> dict[str, Any]:
     """Return the share of texts that have a score, and how many have which status."""
     statuses = Counter(STATUSES[code] for code in said.status_T.tolist())
     return {
@@ -20,7 +20,7 @@ def coverage(said: Said) -> dict[str, Any]:
     }
 
 
-def cost(said: Said) -> dict[str, Any]:
+def cost(said: JudgeColumns) -> dict[str, Any]:
     """
     Return latency, throughput, tokens and USD of the texts that the judge was asked about.
 

@@ -19,7 +19,7 @@ COLUMNS = (
 )  # fmt: skip
 
 
-def as_csv(told: Mapping[str, Any]) -> str:
+def format_csv(told: Mapping[str, Any]) -> str:
     """Write a line a file and judge; a cell of text is never a formula."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")

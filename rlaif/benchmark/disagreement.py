@@ -61,7 +61,7 @@ def most_disputed(texts: Texts, names: Sequence[str], count: int = DISAGREEMENTS
     return found
 
 
-def disputed(lines: Iterable[Line], wanted: dict[int, float], names: Sequence[str]) -> list[dict[str, Any]]:
+def read_disputed(lines: Iterable[Line], wanted: dict[int, float], names: Sequence[str]) -> list[dict[str, Any]]:
     """Read the disputed texts with what the judges say of them, the most disputed first."""
     found: dict[int, dict[str, Any]] = {}
     for i, line in enumerate(lines if wanted else ()):

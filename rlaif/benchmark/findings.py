@@ -25,50 +25,50 @@ def answer(table: Entry) -> list[str]:
     if not judges:
         return ["No judge can be ranked: none has scores that could be right or wrong"]
     best, *others = judges
-    said = _beside_judges(table, best, others)
-    said = [*_beaten_by_baselines(table, best), *said, *_beats_baselines(table, best)]
+    said = _compare_judges(table, best, others)
+    said = [*_baseline_warnings(table, best), *said, *_beats_baselines(table, best)]
     if (coverage := entries[best]["coverage"]) < 1:
         said.append(f"{best} has no score of {100 * (1 - coverage):.1f} % of the texts, which are in no number")
     unranked = [name for name, entry in entries.items() if not entry["baseline"] and name not in judges]
     return [*said, *(f"{name} cannot be ranked: it has too few scores" for name in unranked)]
 
 
-def _beside_judges(table: Entry, best: str, others: Sequence[str]) -> list[str]:
+def _compare_judges(table: Entry, best: str, others: Sequence[str]) -> list[str]:
     """Say what the best judge is worth, and what the others are beside it."""
     told = table["judges"][best][table["measure"]]
     interval = f" ({told['ci95'][0]:.3f} to {told['ci95'][1]:.3f})" if told["ci95"] else ""
     what, size = MEASURES[table["measure"]], f"{told['value']:.3f}{interval}"
     if not others:
         return [f"{best} agrees with people: {what} {size}"]
-    compared = _compared(table["comparisons"], best)
+    compared = _comparisons_of(table["comparisons"], best)
     equal = [name for name in others if name not in compared or not _beats(compared[name], best)]
     if not equal:
         one = compared[others[0]]
         return [f"{best} is the best judge, ahead of {others[0]} by {evidence(one)}", f"Its {what} is {size}"]
     how = f": a difference of {evidence(compared[equal[0]])}" if len(equal) == 1 and equal[0] in compared else ""
     ahead = "is ahead, but " if told["value"] > table["judges"][others[0]][table["measure"]]["value"] else ""
-    return [f"{best} {ahead}is not shown to be better than {_listed(equal)}{how}", f"Its {what} is {size}"]
+    return [f"{best} {ahead}is not shown to be better than {_join_names(equal)}{how}", f"Its {what} is {size}"]
 
 
-def _beaten_by_baselines(table: Entry, best: str) -> Iterator[str]:
+def _baseline_warnings(table: Entry, best: str) -> Iterator[str]:
     """Say what comes before all else: that the best judge is worth no more than what costs nothing."""
-    compared = _compared(table["against_baselines"], best)
+    compared = _comparisons_of(table["against_baselines"], best)
     better = [name for name, one in compared.items() if _beats(one, name)]
     equal = [name for name, one in compared.items() if not one["different"]]
     if better:
-        yield f"No judge is worth a baseline: the best, {best}, is worse than {_listed(better)}"
+        yield f"No judge is worth a baseline: the best, {best}, is worse than {_join_names(better)}"
     if equal:
         whose = "It" if better else f"The best judge, {best},"
-        yield f"{whose} is not shown to be better than the baseline{'s' * (len(equal) > 1)} {_listed(equal)}"
+        yield f"{whose} is not shown to be better than the baseline{'s' * (len(equal) > 1)} {_join_names(equal)}"
 
 
 def _beats_baselines(table: Entry, best: str) -> Iterator[str]:
-    compared = _compared(table["against_baselines"], best)
+    compared = _comparisons_of(table["against_baselines"], best)
     if compared and all(_beats(one, best) for one in compared.values()):
-        yield f"{best} beats every baseline: {_listed(list(compared))}"
+        yield f"{best} beats every baseline: {_join_names(list(compared))}"
 
 
-def _compared(comparisons: Sequence[Entry], name: str) -> dict[str, Entry]:
+def _comparisons_of(comparisons: Sequence[Entry], name: str) -> dict[str, Entry]:
     """Return the comparisons of a judge, by the other one's name."""
     return {one["b"] if one["a"] == name else one["a"]: one for one in comparisons if name in (one["a"], one["b"])}
 
@@ -77,11 +77,11 @@ def _beats(one: Entry, name: str) -> bool:
     return bool(one["different"]) and one["a"] == name
 
 
-def _listed(names: Sequence[str]) -> str:
+def _join_names(names: Sequence[str]) -> str:
     return " and ".join(filter(None, (", ".join(names[:-1]), names[-1])))
 
 
-def beside_baselines(table: Entry) -> Iterator[str]:
+def compare_baselines(table: Entry) -> Iterator[str]:
     """Say which judges do not beat which baselines."""
     judges = {name: entry for name, entry in table["judges"].items() if not entry["baseline"]}
     for one in table["against_baselines"]:
@@ -99,9 +99,9 @@ def findings(table: Entry) -> Iterator[str]:
         if entry["length_bias"] is not None and abs(entry["length_bias"]) >= FOLLOWS_LENGTH:
             which = "longer" if entry["length_bias"] > 0 else "shorter"
             yield f"{name} likes {which} texts: rank correlation {entry['length_bias']:.2f} at equal label"
-        yield from _of_groups(name, entry)
-        yield from _of_retest(name, entry)
-        yield from _of_probes(name, entry)
+        yield from _group_findings(name, entry)
+        yield from _retest_findings(name, entry)
+        yield from _probe_findings(name, entry)
 
 
 def abstentions(table: Entry) -> Iterator[str]:
@@ -128,7 +128,7 @@ def evidence(one: Entry) -> str:
     return f"{one['difference']:.3f}{interval}, p {shown}"
 
 
-def _of_groups(name: str, entry: Entry) -> Iterator[str]:
+def _group_findings(name: str, entry: Entry) -> Iterator[str]:
     for column, groups in (entry["groups"] or {}).items():
         wrong = {
             group: of["good_called_bad"]
@@ -141,7 +141,7 @@ def _of_groups(name: str, entry: Entry) -> Iterator[str]:
             yield f"{name} calls good texts bad most often where {column} is: {listed}"
 
 
-def _of_retest(name: str, entry: Entry) -> Iterator[str]:
+def _retest_findings(name: str, entry: Entry) -> Iterator[str]:
     if entry["retest_sd"] is not None:
         flips = "" if entry["flip_rate"] is None else f", {100 * entry['flip_rate']:.1f} % of verdicts turn"
         signal = entry["signal_to_noise"]
@@ -149,7 +149,7 @@ def _of_retest(name: str, entry: Entry) -> Iterator[str]:
         yield f"{name}, asked again: scores move by {entry['retest_sd']:.3f} (standard deviation){flips}{spread}"
 
 
-def _of_probes(name: str, entry: Entry) -> Iterator[str]:
+def _probe_findings(name: str, entry: Entry) -> Iterator[str]:
     if entry["injection"] is None:
         return
     planted, control = entry["injection"]["all"], entry["injection"]["control"]

@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from rlaif.benchmark.agreement import Rows, of_grades, of_labels, of_pairs, spearman
-from rlaif.benchmark.columns import Floats, Ints, Mask, Said
+from rlaif.benchmark.agreement import LabelledRows, grade_agreement, label_agreement, pair_agreement, spearman
+from rlaif.benchmark.columns import Floats, Ints, JudgeColumns, Mask
 
 LOW, HIGH = 0.01, 0.99
 """Scores beyond are saturated: their gradient as a probability is all but gone."""
@@ -26,7 +26,7 @@ def distinct(score_T: Floats) -> dict[str, Any]:
     }
 
 
-def length_bias(rows: Rows, score_T: Floats) -> float | None:
+def length_bias(rows: LabelledRows, score_T: Floats) -> float | None:
     """
     Return the rank correlation of score and length in words, at equal label.
 
@@ -75,7 +75,7 @@ def spread(group_T: Ints, score_T: Floats) -> float | None:
     return float((((score - mean_G[group]) ** 2).sum() / freedom) ** 0.5)
 
 
-def by_group(rows: Rows, said: Said) -> dict[str, dict[str, Any]]:
+def group_metrics(rows: LabelledRows, said: JudgeColumns) -> dict[str, dict[str, Any]]:
     """
     Return a judge's numbers by group, of each column of groups.
 
@@ -86,22 +86,24 @@ def by_group(rows: Rows, said: Said) -> dict[str, dict[str, Any]]:
     told: dict[str, dict[str, Any]] = {}
     for column, (names, code_T) in rows.texts.groups.items():
         code_N = code_T[rows.first_N]
-        told[column] = {names[code]: _of_group(rows, said, score_N, code_N == code) for code in np.unique(code_N)}
+        told[column] = {
+            names[code]: _one_group_metrics(rows, said, score_N, code_N == code) for code in np.unique(code_N)
+        }
     return told
 
 
-def _of_group(rows: Rows, said: Said, score_N: Floats, inside_N: Mask) -> dict[str, Any]:
+def _one_group_metrics(rows: LabelledRows, said: JudgeColumns, score_N: Floats, inside_N: Mask) -> dict[str, Any]:
     rows_R = np.flatnonzero(inside_N & np.isfinite(score_N))
     score_R, target_R = score_N[rows_R], rows.target_N[rows_R]
     told: dict[str, Any] = {"n": int(inside_N.sum()), "scored": len(rows_R)}
     if rows.kind == "pairs":
         first_R = rows.first_N[rows_R]
         pairs = said.score_T[first_R], said.score_T[first_R + 1]
-        return told | (of_pairs(*pairs) if len(rows_R) else {"pairwise_accuracy": None, "tie_rate": None})
+        return told | (pair_agreement(*pairs) if len(rows_R) else {"pairwise_accuracy": None, "tie_rate": None})
     if rows.kind == "graded":
-        return told | (of_grades(score_R, target_R) if len(rows_R) else {"spearman": None, "kendall": None})
+        return told | (grade_agreement(score_R, target_R) if len(rows_R) else {"spearman": None, "kendall": None})
     good_R = target_R > 0
-    numbers = of_labels(score_R, target_R) if len(rows_R) else {}
+    numbers = label_agreement(score_R, target_R) if len(rows_R) else {}
     return told | {
         "good": int(good_R.sum()),
         "bad": int((~good_R).sum()),

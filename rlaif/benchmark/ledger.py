@@ -11,12 +11,12 @@ from typing import Any, BinaryIO
 
 from rlaif.core.errors import RlaifError
 from rlaif.core.schema import reason_of
-from rlaif.core.system.files import as_line, read_jsonl, replacing
-from rlaif.core.system.terminal import Progress
-from rlaif.core.system.threads import side_by_side
+from rlaif.core.system.files import read_jsonl, replace_file, to_json_line
+from rlaif.core.system.terminal import ProgressBar
+from rlaif.core.system.threads import map_in_threads
 from rlaif.core.types import Judge, Judgement, Sample
-from rlaif.data.labelled import Asked
-from rlaif.judges.scoring import CHUNK_CHARACTERS, CHUNK_ROWS, judged, told
+from rlaif.data.labelled import LabelledText
+from rlaif.judges.scoring import CHUNK_CHARACTERS, CHUNK_ROWS, call_judge, judgement_to_dict
 
 Line = dict[str, Any]
 """
@@ -51,7 +51,7 @@ class Ledger:
         """Read the whole lines."""
         return (line for line, _ in self._lines())
 
-    def fill(self, asked: Callable[[], Iterable[Asked]], progress: Progress) -> None:
+    def fill(self, asked: Callable[[], Iterable[LabelledText]], progress: ProgressBar) -> None:
         """
         Judge what has not been judged yet, chunk by chunk.
 
@@ -68,7 +68,7 @@ class Ledger:
             self._mend(asked())
             progress.skip(known)
         rest, size = itertools.islice(asked(), known, None), FIRST_CHUNK
-        with self._opened("ab") as file:
+        with self._open("ab") as file:
             while chunk := _chunk(rest, size):
                 start = time.monotonic()
                 lines: list[Line] = [
@@ -76,7 +76,7 @@ class Ledger:
                     for key, sample in chunk
                 ]
                 self._judge([sample for _, sample in chunk], lines, self._judges)
-                file.write(b"".join(map(_encoded, lines)))
+                file.write(b"".join(map(_encode, lines)))
                 file.flush()
                 progress.advance(len(chunk))
                 if time.monotonic() - start < LONG:
@@ -87,12 +87,12 @@ class Ledger:
 
         def ask(judge: Judge) -> tuple[list[Judgement], float]:
             start = time.perf_counter()
-            said = judged(judge, samples)
+            said = call_judge(judge, samples)
             return said, (time.perf_counter() - start) / len(samples)
 
-        for judge, (said, wall) in zip(judges, side_by_side(ask, judges), strict=True):
+        for judge, (said, wall) in zip(judges, map_in_threads(ask, judges), strict=True):
             for line, judgement in zip(lines, said, strict=True):
-                line["judgements"][judge.name] = {**told(judgement), "wall": wall}
+                line["judgements"][judge.name] = {**judgement_to_dict(judgement), "wall": wall}
 
     # --- going on -------------------------------------------------------------------------------------------------
 
@@ -106,7 +106,7 @@ class Ledger:
                     return
                 yield line.row, line.end
 
-    def _cut_back(self, asked: Iterable[Asked]) -> int:
+    def _cut_back(self, asked: Iterable[LabelledText]) -> int:
         """Count the lines of what is asked now, in order, and cut off what comes after them."""
         names, known, end = {judge.name for judge in self._judges}, 0, 0
         for (line, its_end), (key, sample) in zip(self._lines(), asked, strict=False):
@@ -115,24 +115,24 @@ class Ledger:
                 break
             known, end = known + 1, its_end
         if self.path.exists() and self.path.stat().st_size > end:
-            with self._opened("r+b") as file:
+            with self._open("r+b") as file:
                 file.truncate(end)
         return known
 
-    def _mend(self, asked: Iterable[Asked]) -> None:
+    def _mend(self, asked: Iterable[LabelledText]) -> None:
         """Ask again where a judge could not be reached, or was not paid for, and write the file anew."""
-        if not any(_failed(line, judge) for line in self for judge in self._judges):
+        if not any(_is_unanswered(line, judge) for line in self for judge in self._judges):
             return
         rows = zip(self, asked, strict=False)
-        with replacing(self.path) as file:
+        with replace_file(self.path) as file:
             while chunk := list(itertools.islice(rows, CHUNK_ROWS)):
                 for judge in self._judges:
-                    if failed := [(line, item.sample) for line, item in chunk if _failed(line, judge)]:
+                    if failed := [(line, item.sample) for line, item in chunk if _is_unanswered(line, judge)]:
                         self._judge([sample for _, sample in failed], [line for line, _ in failed], [judge])
-                file.write(b"".join(_encoded(line) for line, _ in chunk))
+                file.write(b"".join(_encode(line) for line, _ in chunk))
 
     @contextmanager
-    def _opened(self, mode: str) -> Iterator[BinaryIO]:
+    def _open(self, mode: str) -> Iterator[BinaryIO]:
         try:
             with self.path.open(mode) as file:
                 yield file  # type: ignore[misc]
@@ -140,18 +140,18 @@ class Ledger:
             raise RlaifError(f"{self.path}: cannot be written: {reason_of(error)}") from error
 
 
-def _failed(line: Line, judge: Judge) -> bool:
+def _is_unanswered(line: Line, judge: Judge) -> bool:
     return line["judgements"][judge.name]["status"] in PASSING
 
 
-def _encoded(line: Line) -> bytes:
+def _encode(line: Line) -> bytes:
     """Return a line as JSON: UTF-8 text as it is, lone surrogates escaped."""
-    return f"{as_line(line)}\n".encode()
+    return f"{to_json_line(line)}\n".encode()
 
 
-def _chunk(asked: Iterator[Asked], size: int) -> list[Asked]:
+def _chunk(asked: Iterator[LabelledText], size: int) -> list[LabelledText]:
     """Take the next texts: so many, and of a bounded number of characters."""
-    chunk: list[Asked] = []
+    chunk: list[LabelledText] = []
     characters = 0
     for item in asked:
         chunk.append(item)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from rlaif.benchmark.ledger import Line
-from rlaif.data.labelled import Asked, Kind, Labelled
+from rlaif.data.labelled import Kind, Labelled, LabelledText
 
 ROWS = 500
 """Of a file that are asked again at most: enough for two digits, and a bound on what it costs."""
@@ -23,14 +23,14 @@ Answers = dict[str | None, float | None]
 """A judge's score of a row, by side: of a pair there are two."""
 
 
-def asked_again(tables: Sequence[Labelled], seed: int) -> Iterator[Asked]:
+def sample_retest(tables: Sequence[Labelled], seed: int) -> Iterator[LabelledText]:
     """Read the rows that are asked again, chosen at random."""
     for i, table in enumerate(tables):
         rng = np.random.default_rng([seed, i])
         rows = set(rng.choice(table.n, min(ROWS, table.n), replace=False).tolist())
-        for key, sample in table.asked():
+        for key, sample in table.read_texts():
             if key["row"] in rows:
-                yield Asked(key, sample)
+                yield LabelledText(key, sample)
 
 
 def count_again(tables: Sequence[Labelled]) -> int:

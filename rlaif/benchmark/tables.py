@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 
 from rlaif.benchmark import cost, fitness
-from rlaif.benchmark.agreement import MAIN, Rows, of_grades, of_labels, of_pairs, rows_of
+from rlaif.benchmark.agreement import MAIN, LabelledRows, grade_agreement, label_agreement, pair_agreement, rows_of
 from rlaif.benchmark.columns import Floats, Ints, Texts
-from rlaif.benchmark.comparisons import Scored, comparisons, corrected
+from rlaif.benchmark.comparisons import ScoredRows, add_holm_correction, comparisons
 from rlaif.stats import bootstrap, weighted
 
 NOTHING: dict[str, Any] = dict.fromkeys((
@@ -38,7 +38,7 @@ def table(texts: Texts, judges: Sequence[str], baselines: Sequence[str], *, time
     main, clusters = MAIN[rows.kind], int(rows.cluster_N.max(initial=-1)) + 1
     names = [*judges, *baselines]
     entries = {name: {"baseline": name in baselines, **_entry(rows, name)} for name in names}
-    scored = {name: of for name in names if (of := Scored.of(rows, name)).measurable}
+    scored = {name: of for name in names if (of := ScoredRows.from_rows(rows, name)).measurable}
     able, easy = ([scored[name] for name in listed if name in scored] for listed in (judges, baselines))
     families = {
         "comparisons": comparisons(able),
@@ -51,7 +51,7 @@ def table(texts: Texts, judges: Sequence[str], baselines: Sequence[str], *, time
         wanted |= {(of.name, key): weighted.mean(x_R, of.rows_R) for key, x_R in of.means.items()}
     for pair in (pair for family in families.values() for pair in family):
         wanted |= pair.statistics
-    drawn = bootstrap.drawn(wanted, rows.cluster_N, draws=times, seed=seed) if wanted else {}
+    drawn = bootstrap.draw_statistics(wanted, rows.cluster_N, draws=times, seed=seed) if wanted else {}
     for name in names:
         entries[name][main] = _main(scored[name], drawn[name]) if name in scored else None
     for of in labels:
@@ -60,18 +60,18 @@ def table(texts: Texts, judges: Sequence[str], baselines: Sequence[str], *, time
         "kind": rows.kind, "n": len(rows), "measure": main, "resampled_by": rows.resampled_by, "clusters": clusters,
         "ranking": sorted(names, key=lambda name: -(entries[name][main] or {"value": -2.0})["value"]),
         "judges": entries,
-        **{key: corrected([pair.told(drawn) for pair in family]) for key, family in families.items()},
+        **{key: add_holm_correction([pair.to_dict(drawn) for pair in family]) for key, family in families.items()},
     }  # fmt: skip
 
 
-def _main(of: Scored, values_D: Floats) -> dict[str, Any]:
+def _main(of: ScoredRows, values_D: Floats) -> dict[str, Any]:
     """Return the main number with its interval."""
     value = float(of.contributions.mean())
     ci95 = bootstrap.interval(values_D, of.cluster_R, value, of.contributions)
     return {"value": value, "ci95": bootstrap.less_certain(ci95, of.units)}
 
 
-def _other_intervals(of: Scored, drawn: Mapping[Hashable, Floats]) -> dict[str, Any]:
+def _other_intervals(of: ScoredRows, drawn: Mapping[Hashable, Floats]) -> dict[str, Any]:
     """Return the intervals of the numbers of labels that are told beside the main one."""
     told = {"average_precision": bootstrap.interval(drawn[of.name, "average_precision"], of.cluster_R)}
     for key, x_R in of.means.items():
@@ -79,7 +79,7 @@ def _other_intervals(of: Scored, drawn: Mapping[Hashable, Floats]) -> dict[str, 
     return told
 
 
-def _entry(rows: Rows, name: str) -> dict[str, Any]:
+def _entry(rows: LabelledRows, name: str) -> dict[str, Any]:
     """Return what needs no draws: coverage first, for no other number says whom a judge left out."""
     said = rows.texts.said[name]
     score_N = rows.score(said)
@@ -87,9 +87,9 @@ def _entry(rows: Rows, name: str) -> dict[str, Any]:
     told = {**cost.coverage(said), "scored": len(rows_R), **NOTHING}
     if len(rows_R) and rows.kind == "pairs":
         first_R = rows.first_N[rows_R]
-        told |= of_pairs(said.score_T[first_R], said.score_T[first_R + 1])
+        told |= pair_agreement(said.score_T[first_R], said.score_T[first_R + 1])
     elif len(rows_R):
-        of_kind = of_grades if rows.kind == "graded" else of_labels
+        of_kind = grade_agreement if rows.kind == "graded" else label_agreement
         told |= of_kind(score_N[rows_R], rows.target_N[rows_R])
     if scored_T.any():
         told |= fitness.distinct(said.score_T[scored_T])
@@ -98,7 +98,7 @@ def _entry(rows: Rows, name: str) -> dict[str, Any]:
         once_T = different(prompt_of(rows), rows.texts.text_T)
         told["spread_within_prompt"] = fitness.spread(prompt_of(rows)[once_T], said.score_T[once_T])
     if rows.texts.groups:
-        told["groups"] = fitness.by_group(rows, said)
+        told["groups"] = fitness.group_metrics(rows, said)
     return told | cost.cost(said)
 
 
@@ -108,7 +108,7 @@ def different(prompt_T: Ints, text_T: Ints) -> Ints:
     return first_T
 
 
-def prompt_of(rows: Rows) -> Ints:
+def prompt_of(rows: LabelledRows) -> Ints:
     """Return, for each text, what answers to one prompt share; the two of a pair always do."""
     prompt_T = rows.texts.prompt_T
     return np.repeat(prompt_T[rows.first_N], 2) if rows.kind == "pairs" else prompt_T

@@ -12,11 +12,11 @@ from rlaif.benchmark.bench import Options, sources_of
 from rlaif.benchmark.benchmark import Benchmark
 from rlaif.cli.output.ranking import print_benchmark
 from rlaif.cli.output.summary import print_estimates, say
-from rlaif.cli.score import renamed
+from rlaif.cli.score import parse_renames
 from rlaif.core.errors import RlaifError
-from rlaif.core.system.files import as_json
+from rlaif.core.system.files import to_json
 from rlaif.data.labelled import Meaning, examine
-from rlaif.data.rows import Source
+from rlaif.data.rows import RowSource
 from rlaif.judges.cards.overrides import Overrides
 from rlaif.judges.registry import load_judge
 from rlaif.judges.remote.limits import Budget
@@ -52,25 +52,25 @@ def run(
     session = Session(Budget(budget_usd, budget_calls), fresh)
     options = Options(
         retest=retest, probes=probes, policy=policy, best_of=best_of, template=template,
-        prompts=None if prompts is None else Source(prompts),
+        prompts=None if prompts is None else RowSource(prompts),
     )  # fmt: skip
     with tempfile.TemporaryDirectory() as scratch, redirect_stdout(sys.stderr):  # what a user's module prints is no row
         panel = [load_judge(judge, overrides=overrides, session=session) for judge in judges]
         overrides.refuse_unused()
         needed: frozenset[str] = frozenset().union(*(judge.reads for judge in panel))
-        sources = sources_of(data, renamed(columns), split, limit, needed)
+        sources = sources_of(data, parse_renames(columns), split, limit, needed)
         tables = examine(sources, Meaning(frozenset(bad), frozenset(good), graded), groups)
         benchmark = Benchmark(panel, tables, session, options)
         if not dry_run:
             folder = Path(output) if output is not None else Path(scratch) / "bench"
-            with _kept(output):
+            with _say_how_to_resume(output):
                 benchmark.ask(folder)
-            told = benchmark.told(folder)
+            told = benchmark.write_numbers(folder)
     if dry_run:
         print_estimates(benchmark.estimates(), benchmark.texts)
         return 0
     if not sys.stdout.isatty():
-        sys.stdout.write(as_json(told))
+        sys.stdout.write(to_json(told))
     print_benchmark(told, stderr=not sys.stdout.isatty())
     if output is not None:
         say(f"{output}: scores.jsonl, bench.json, bench.csv; to open in a browser: {write(Path(output))}")
@@ -83,7 +83,7 @@ def run(
 
 
 @contextmanager
-def _kept(output: str | None) -> Iterator[None]:
+def _say_how_to_resume(output: str | None) -> Iterator[None]:
     """Say where to go on after a failure or Ctrl-C."""
     try:
         yield

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from rlaif.cli.probing import Faults, probe_all, read_cards
+from rlaif.cli.probing import FaultList, probe_all, read_cards
 from rlaif.core.config import recipes
 from rlaif.core.errors import InputError
 from rlaif.judges.cards.card import refuse_equal_names
@@ -18,10 +18,10 @@ def run(path: Path | None, judges: tuple[str, ...], sets: tuple[str, ...], quick
         raise InputError("nothing to check: name a run file, or a judge with -j")
     if path is None:
         return _judges(judges, sets)
-    if not (file := recipes.found(path)).exists():
+    if not (file := recipes.find_run_file(path)).exists():
         raise InputError(
             f"{path}: cannot be read: No such file or directory; `rlaif init` writes a run file, "
-            f"and recipes are: {recipes.listed()}"
+            f"and recipes are: {recipes.list_names()}"
         )
     from rlaif.cli.check_run import check_run
 
@@ -29,7 +29,7 @@ def run(path: Path | None, judges: tuple[str, ...], sets: tuple[str, ...], quick
 
 
 def _judges(names: tuple[str, ...], sets: tuple[str, ...]) -> int:
-    faults, overrides = Faults(), Overrides(sets)
+    faults, overrides = FaultList(), Overrides(sets)
     session = Session(fresh=True)  # a probe from the store would prove nothing
     read = read_cards([(name, Path()) for name in names], overrides, session, faults)
     refuse_equal_names([one.judge for one in read if one.judge], "check")

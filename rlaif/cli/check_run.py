@@ -9,7 +9,7 @@ from pathlib import Path
 
 from rlaif.cli.output import forecast
 from rlaif.cli.output.summary import say
-from rlaif.cli.probing import Faults, Probed, probe_all, read_cards
+from rlaif.cli.probing import FaultList, ProbedJudge, probe_all, read_cards
 from rlaif.core.config.run import RunConfig, read_run
 from rlaif.core.config.trainers import GroupConfig
 from rlaif.core.errors import InputError
@@ -25,10 +25,10 @@ from rlaif.judges.rewards import Rewards
 from rlaif.judges.session import Session
 from rlaif.policy.loading import read_tokenizer
 from rlaif.training.run import run_folder
-from rlaif.training.run.forecast.calls import Use, scaled, stand_ins, uses_of
+from rlaif.training.run.forecast.calls import JudgeUse, scale_estimate, stand_ins, uses_of
 from rlaif.training.run.forecast.machine import free, resident
-from rlaif.training.run.forecast.memory import Memory, memory_of
-from rlaif.training.run.forecast.pace import dry_step, seconds_a_text, unasked, whole_run
+from rlaif.training.run.forecast.memory import MemoryEstimate, memory_of
+from rlaif.training.run.forecast.pace import dry_step, seconds_a_text, stand_in_reward, whole_run
 from rlaif.training.run.run import Judges, args_of, parts_of, trainer_of
 from rlaif.training.trl.trainer import refuse_unfit
 
@@ -48,7 +48,7 @@ def check_run(path: Path, more: Sequence[str], sets: Sequence[str], quick: bool)
 
     """
     config = quickstart.resolve(read_run(path, sets), say)
-    faults = Faults()
+    faults = FaultList()
     # An inline card's paths are relative to the file that holds it.
     refs: list[tuple[CardRef, Path]] = [
         (ref, path.parent if isinstance(ref, dict) else Path())
@@ -59,7 +59,7 @@ def check_run(path: Path, more: Sequence[str], sets: Sequence[str], quick: bool)
     faults.passes(refuse_misfit, config.ppo.batch_size)
     faults.passes(refuse_unknown_trackers, config.trackers)
     readable = faults.passes(refuse_missing, config.data)
-    prepared = faults.attempt(Prepared, config, judges) if readable else None
+    prepared = faults.attempt(PreparedRun, config, judges) if readable else None
     if prepared:
         faults.passes(prepared.refuse_algorithm)
     memory = faults.attempt(prepared.memory) if prepared else None
@@ -81,7 +81,7 @@ def check_run(path: Path, more: Sequence[str], sets: Sequence[str], quick: bool)
     return faults.worst
 
 
-class Prepared:
+class PreparedRun:
     """
     A run whose prompts are read; no model is loaded.
 
@@ -101,7 +101,7 @@ class Prepared:
         if isinstance(args := args_of(self.config), GroupConfig):
             refuse_unfit(args, self.config.policy.model, self.config.policy.revision)
 
-    def memory(self) -> Memory:
+    def memory(self) -> MemoryEstimate:
         """Predict the memory, or raise `InputError` where there is not as much."""
         Processes()  # brings in what a trainer does, which counts
         device = computes_on()
@@ -117,7 +117,7 @@ class Prepared:
         return memory
 
     @property
-    def uses(self) -> list[Use]:
+    def uses(self) -> list[JudgeUse]:
         """What the judges will read."""
         return uses_of(
             self.config,
@@ -131,7 +131,7 @@ class Prepared:
     def print_calls(self) -> None:
         """Print what remote judges would take, and whether the budget holds it."""
         samples = stand_ins(self.parts.train, self.tokenizer, self.config.generation.max_new_tokens)
-        remote = [(use, scaled(use, samples)) for use in self.uses if use.judge.remote]
+        remote = [(use, scale_estimate(use, samples)) for use in self.uses if use.judge.remote]
         if remote:
             forecast.print_calls(remote, self.config.budget)
 
@@ -139,24 +139,24 @@ class Prepared:
         """Make a step of the run's own trainer in a folder that goes away, and print what follows from it."""
         training = self.judges.training
         spends = any(judge.remote for judge in training)
-        rewards = Rewards(unasked) if spends else self.judges.rewards
+        rewards = Rewards(stand_in_reward) if spends else self.judges.rewards
         with tempfile.TemporaryDirectory() as away:
             there = replace(self.config, output=away, trackers=[])
             step = dry_step(trainer_of(there, rewards, self.tokenizer, self.parts.train))
         taken: dict[Hashable, float] = {}
 
-        def per_text(judge: Judge) -> float:
+        def seconds_per_text(judge: Judge) -> float:
             if judge.identity not in taken:
                 taken[judge.identity] = seconds_a_text(judge, step.samples, latencies[judge.identity])
             return taken[judge.identity]
 
         guard, test = len(self.parts.guard), len(self.parts.test)
-        parts = whole_run(self.config, step, self.uses, per_text, guard=guard, test=test)
-        waiting = sum(per_text(judge) for judge in training) * self.config.ppo.batch_size
+        parts = whole_run(self.config, step, self.uses, seconds_per_text, guard=guard, test=test)
+        waiting = sum(seconds_per_text(judge) for judge in training) * self.config.ppo.batch_size
         forecast.print_time(self.config, step, waiting, parts, spends=spends)
 
 
-def _judges_of(config: RunConfig, read: Sequence[Probed], faults: Faults) -> Judges:
+def _judges_of(config: RunConfig, read: Sequence[ProbedJudge], faults: FaultList) -> Judges:
     """Return the judges of the cards that are right; where the training judge's is wrong, nobody is learned from."""
     count = len(config.guard.judges)
     training, guards, evaluating = (
@@ -165,13 +165,13 @@ def _judges_of(config: RunConfig, read: Sequence[Probed], faults: Faults) -> Jud
         read[1 + count : 1 + count + len(config.evaluation.judges)],
     )
     own, watching, measuring = ([one.judge for one in some if one.judge] for some in (training, guards, evaluating))
-    rewards = faults.attempt(Rewards, own or unasked, reward=config.reward)
-    return Judges(rewards or Rewards(unasked), own, roles_of(own, watching, measuring))
+    rewards = faults.attempt(Rewards, own or stand_in_reward, reward=config.reward)
+    return Judges(rewards or Rewards(stand_in_reward), own, roles_of(own, watching, measuring))
 
 
-def _each_once(read: Sequence[Probed]) -> list[Probed]:
+def _each_once(read: Sequence[ProbedJudge]) -> list[ProbedJudge]:
     """Leave out what names a judge again: the guard's may measure too."""
-    met: dict[Hashable, Probed] = {}
+    met: dict[Hashable, ProbedJudge] = {}
     return [one for one in read if met.setdefault(one.judge.identity if one.judge else repr(one.ref), one) is one]
 
 

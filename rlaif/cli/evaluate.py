@@ -10,12 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from rlaif.cli.output.summary import print_estimates, say
-from rlaif.cli.score import renamed
+from rlaif.cli.score import parse_renames
 from rlaif.core.errors import RlaifError
-from rlaif.core.system.files import as_json
+from rlaif.core.system.files import to_json
 from rlaif.core.system.terminal import harmless
-from rlaif.evaluation.compare.evaluate import measured
-from rlaif.evaluation.compare.request import Evaluating, Wanted
+from rlaif.evaluation.compare.evaluate import run_evaluation
+from rlaif.evaluation.compare.request import EvaluationRequest, PreparedEvaluation
 from rlaif.evaluation.conclusion import pairs_of_samples, print_figures
 from rlaif.evaluation.margins import margins_of
 from rlaif.judges.cards.overrides import Overrides
@@ -40,20 +40,20 @@ def run(
 ) -> int:
     """Check everything, then measure, then tell."""
     generation = {name: options.pop(name) for name in GENERATION}
-    wanted = Wanted(
-        columns=renamed(columns), margins=margins_of(margins), generation=generation, fresh=fresh, **options
+    wanted = EvaluationRequest(
+        columns=parse_renames(columns), margins=margins_of(margins), generation=generation, fresh=fresh, **options
     )  # fmt: skip
     overrides, session = Overrides(sets), Session(Budget(budget_usd, budget_calls), fresh)
     with redirect_stdout(sys.stderr):  # what a user's module prints is no number
         panel = [load_judge(judge, overrides=overrides, session=session) for judge in judges]
         overrides.refuse_unused()
         command = _again(options | generation, judges, columns, sets, margins)
-        evaluating = Evaluating(wanted, panel, session, {"command": command})
+        evaluating = PreparedEvaluation(wanted, panel, session, {"command": command})
         for note in evaluating.notes:
             say(harmless(note))
         if not dry_run:
             try:
-                told = measured(evaluating, None if output is None else Path(output))
+                told = run_evaluation(evaluating, None if output is None else Path(output))
             except RlaifError as error:
                 if session.budget.made:
                     error.args = (f"{error}; verdicts that were paid are in the store: the same command pays the rest",)
@@ -62,7 +62,7 @@ def run(
         print_estimates(evaluating.estimates(), evaluating.texts)
         return 0
     if not sys.stdout.isatty():
-        sys.stdout.write(as_json(told))
+        sys.stdout.write(to_json(told))
     _show(told, evaluating.rows, output)
     return 0
 

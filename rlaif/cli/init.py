@@ -27,7 +27,7 @@ def run(recipe: str | None, output: str) -> None:
         if recipe
         else "# A run of rlaif: every key with its default. Only policy.model, data.dataset and judge have none.\n"
         f"# `rlaif check {name}` checks it. `rlaif train {name}` trains.\n"
-        f"{commented()}"
+        f"{format_run_file()}"
     )
     if output == "-" or is_stdout(Path(output)):
         sys.stdout.write(text)
@@ -43,7 +43,7 @@ def run(recipe: str | None, output: str) -> None:
     print(f"wrote {output}; `rlaif check {output}` checks it", file=sys.stderr)  # noqa: T201
 
 
-def commented() -> str:
+def format_run_file() -> str:
     """Return a run file with every key, its default and a comment that says what it is."""
     return "\n".join(_lines_of(RunConfig, "")) + "\n"
 
@@ -56,7 +56,7 @@ def _lines_of(cls: type, indent: str) -> Iterator[str]:
             yield ("" if indent else "\n") + f"{indent}{key.name}:".ljust(40) + f" # {meaning}"
             yield from _lines_of(section, indent + "  ")  # type: ignore[arg-type]
         else:
-            yield f"{indent}{key.name}: {_as_yaml(_default_of(key))}".ljust(40) + f" # {meaning}"
+            yield f"{indent}{key.name}: {_format_yaml(_default_of(key))}".ljust(40) + f" # {meaning}"
 
 
 def _default_of(key: Field[Any]) -> Any:
@@ -65,7 +65,7 @@ def _default_of(key: Field[Any]) -> Any:
     return key.metadata["example"] if key.default_factory is MISSING else key.default_factory()
 
 
-def _as_yaml(value: Any) -> str:
+def _format_yaml(value: Any) -> str:
     import yaml
 
     text = yaml.safe_dump(value, default_flow_style=True, width=10**6, sort_keys=False).strip()

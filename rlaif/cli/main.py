@@ -33,10 +33,10 @@ def _set_option(what: str) -> Options:
 def _data_options(command: Callable[..., Any]) -> Callable[..., Any]:
     sources = "jsonl, csv, parquet, txt, a hub id, or - for standard input. Columns: completion (or text), prompt."
     command = click.option("--data", metavar="FILE", help=sources)(command)
-    return _reading_options(command)
+    return _source_options(command)
 
 
-def _reading_options(command: Callable[..., Any]) -> Callable[..., Any]:
+def _source_options(command: Callable[..., Any]) -> Callable[..., Any]:
     for option in (
         click.option("--limit", type=click.IntRange(min=1), metavar="N", help="Read no more than N rows."),
         click.option("--split", metavar="NAME", help="Of a hub data set. Default: train, or the only one."),
@@ -87,7 +87,7 @@ def train(run: str, sets: tuple[str, ...], resume: bool, output: str | None) -> 
     run_train(run, sets, resume, output)
 
 
-def _spending_options(command: Callable[..., Any]) -> Callable[..., Any]:
+def _budget_options(command: Callable[..., Any]) -> Callable[..., Any]:
     for option in (
         click.option(
             "--dry-run", is_flag=True, help="Check everything, print calls, tokens and USD at most, and stop."
@@ -110,7 +110,7 @@ def _spending_options(command: Callable[..., Any]) -> Callable[..., Any]:
 @_data_options
 @click.option("-o", "--output", metavar="OUT.jsonl", help="Write a line per text and judge; overwrites.")
 @_set_option("a key of a card (toxicity.device=cpu)")
-@_spending_options
+@_budget_options
 def score(**options: Any) -> None:
     """
     Score texts by one judge or several.
@@ -139,7 +139,7 @@ def score(**options: Any) -> None:
 @click.option("--good", multiple=True, metavar="VALUE", help="A label of good texts; the others are bad.")
 @click.option("--graded", is_flag=True, help="Labels are numbers, higher = better.")
 @click.option("--group", "groups", multiple=True, metavar="COLUMN", help="Tell numbers apart by a column.")
-@_reading_options
+@_source_options
 @click.option("-o", "--output", metavar="DIR", help="Keep scores and numbers in a folder; goes on where it was.")
 @_set_option("a key of a card (toxicity.device=cpu)")
 @click.option(
@@ -154,7 +154,7 @@ def score(**options: Any) -> None:
 @click.option("--best-of", type=click.IntRange(min=2, max=1024), metavar="N", help="n is 1 to N. Default: 16.")
 @click.option("--prompts", metavar="FILE", help="Prompts for --policy. Default: those of the data.")
 @click.option("--template", metavar="NAME", help="Of prompts/policy/, into which the prompts are put.")
-@_spending_options
+@_budget_options
 def bench(**options: Any) -> int:
     """
     Benchmark judges against what people said, and against each other.
@@ -210,7 +210,7 @@ def _generation_options(command: Callable[..., Any]) -> Callable[..., Any]:
 @click.option("-o", "--output", metavar="DIR", help="Write report.html, evaluation.json, samples.jsonl and samples.csv "
               "there; overwrites.")  # fmt: skip
 @click.option("--template", metavar="NAME", help="Put prompts into this file of prompts/ (policy/complete).")
-@_reading_options
+@_source_options
 @_generation_options
 @click.option("--reference", metavar="MODEL", help="A model that is neither side, for a perplexity of its own beside "
               "that of the model before.")  # fmt: skip
@@ -219,7 +219,7 @@ def _generation_options(command: Callable[..., Any]) -> Callable[..., Any]:
 @click.option("--margin", "margins", multiple=True, metavar="NAME=NUMBER", help="Within which a change is none. "
               "Defaults: score=0.02, perplexity=0.1, distinct=0.05, length=0.1. May be repeated.")  # fmt: skip
 @_set_option("a key of a card (toxicity.device=cpu)")
-@_spending_options
+@_budget_options
 def evaluate(**options: Any) -> int:
     """
     Measure two models on the same prompts, or a finished run by another judge.

@@ -14,7 +14,7 @@ from rlaif.core.types import Judge, Sample, Usage, toxicity_of
 from rlaif.judges.cards.card import CardRef
 from rlaif.judges.cards.overrides import Overrides
 from rlaif.judges.registry import load_judge
-from rlaif.judges.scoring import judged
+from rlaif.judges.scoring import call_judge
 from rlaif.judges.session import Session
 
 T = TypeVar("T")
@@ -22,7 +22,7 @@ COLUMNS = ("judge", "measures", "score ↑", "toxicity ↓", "seconds", "USD per
 
 
 @dataclass
-class Faults:
+class FaultList:
     """What is wrong, told at once, a line each; one thing that is wrong keeps no other from being looked at."""
 
     worst: int = 0
@@ -51,7 +51,7 @@ class Faults:
 
 
 @dataclass
-class Probed:
+class ProbedJudge:
     """
     A judge of the command line or of a run file.
 
@@ -69,20 +69,20 @@ class Probed:
 
 
 def read_cards(
-    refs: Sequence[tuple[CardRef, Path]], overrides: Overrides, session: Session, faults: Faults
-) -> list[Probed]:
+    refs: Sequence[tuple[CardRef, Path]], overrides: Overrides, session: Session, faults: FaultList
+) -> list[ProbedJudge]:
     """Read all cards: a wrong key is told before a model loads or a call costs. Paths are relative to the folders."""
     met: dict[tuple[str, Path], Judge | None] = {}  # what names a card again would only say again what is wrong
     for ref, folder in refs:
         if (key := (repr(ref), folder)) not in met:
             met[key] = faults.attempt(load_judge, ref, folder=folder, overrides=overrides, session=session)
-    read = [Probed(ref, met[repr(ref), folder]) for ref, folder in refs]
+    read = [ProbedJudge(ref, met[repr(ref), folder]) for ref, folder in refs]
     if all(one.judge for one in read):
         overrides.refuse_unused()
     return read
 
 
-def probe_all(judges: Sequence[Probed], faults: Faults) -> None:
+def probe_all(judges: Sequence[ProbedJudge], faults: FaultList) -> None:
     """Ask each judge about one text, and print a line each."""
     for one in judges:
         row = faults.attempt(_probe, one) if one.judge else None
@@ -94,15 +94,15 @@ def _name_of(ref: CardRef) -> str:
     return str(ref.get("name", "inline")) if isinstance(ref, dict) else str(ref)
 
 
-def _probe(one: Probed) -> tuple[str, ...]:
+def _probe(one: ProbedJudge) -> tuple[str, ...]:
     judge = one.judge
     assert judge is not None
     columns: dict[str, Any] = dict.fromkeys(judge.reads, "How is the weather?")
     sample = Sample("The weather is fine today.", "How is the weather?", columns)
     if not judge.remote:
-        judged(judge, [])  # a model that loads is not slow to judge
+        call_judge(judge, [])  # a model that loads is not slow to judge
     start = time.perf_counter()
-    judgement = judged(judge, [sample])[0]
+    judgement = call_judge(judge, [sample])[0]
     one.latency = time.perf_counter() - start
     status = judgement.status if not judgement.abstained else f"{judgement.status}: {harmless(judgement.reason, 60)}"
     return (

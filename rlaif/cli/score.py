@@ -11,15 +11,15 @@ from typing import BinaryIO
 
 from rlaif.cli.output.summary import TABLE_ROWS, Tally, print_estimate, print_rows, print_summary
 from rlaif.core.errors import InputError, RlaifError
-from rlaif.core.schema import reason_of, shown
-from rlaif.core.system.terminal import Progress
+from rlaif.core.schema import reason_of, short_repr
+from rlaif.core.system.terminal import ProgressBar
 from rlaif.core.types import Judge, Judgement, Sample
-from rlaif.data.rows import Source
+from rlaif.data.rows import RowSource
 from rlaif.judges.cards.card import refuse_equal_names
 from rlaif.judges.cards.overrides import Overrides
 from rlaif.judges.registry import load_judge
 from rlaif.judges.remote.limits import Budget
-from rlaif.judges.scoring import judged, judged_in_chunks, row_of
+from rlaif.judges.scoring import call_judge, call_judges_in_chunks, row_of
 from rlaif.judges.session import Session
 
 
@@ -52,7 +52,7 @@ def run(
     needed: frozenset[str] = frozenset().union(*(judge.reads for judge in panel))
     if texts and needed:
         raise InputError(f"the judge needs the column {min(needed)!r}, which --text cannot give; use --data FILE")
-    source = Source("--text" if data is None else data, renamed(columns), limit, split, needed)
+    source = RowSource("--text" if data is None else data, parse_renames(columns), limit, split, needed)
     samples = [Sample(text) for text in texts] if texts else source.samples()
     total = len(texts) if texts else source.check() if source.rereadable else None
     if dry_run:
@@ -61,7 +61,7 @@ def run(
         return 0
     with redirect_stdout(sys.stderr):
         for judge in panel:
-            judged(judge, [])  # loads what it needs: a missing file is found now, not after the first judge's work
+            call_judge(judge, [])  # loads what it needs: a missing file is found now, not after the first judge's work
     tallies = _score(samples, panel, output, total)
     if not tallies[0].count:
         raise InputError(f"{source.where}: has no rows")
@@ -77,10 +77,10 @@ def _score(samples: Iterable[Sample], panel: Sequence[Judge], output: str | None
     start = time.monotonic()
     with ExitStack() as stack:
         file = _destination(output, stack)
-        progress = stack.enter_context(Progress("scored", total))
+        progress = stack.enter_context(ProgressBar("scored", total))
         stack.enter_context(redirect_stdout(sys.stderr))
         try:
-            for chunk, by_judge in judged_in_chunks(samples, panel):
+            for chunk, by_judge in call_judges_in_chunks(samples, panel):
                 rows = list(zip(chunk, zip(*by_judge, strict=True), strict=True))
                 _write(file, rows, output)
                 if file is None and len(table) < TABLE_ROWS:
@@ -100,13 +100,13 @@ def _score(samples: Iterable[Sample], panel: Sequence[Judge], output: str | None
     return tallies
 
 
-def renamed(columns: Sequence[str]) -> dict[str, str]:
+def parse_renames(columns: Sequence[str]) -> dict[str, str]:
     """Read `--column NEW=OLD`."""
     names: dict[str, str] = {}
     for text in columns:
         new, equals, old = text.partition("=")
         if not equals or not new or not old:
-            raise InputError(f"--column {shown(text)}: should be NEW=OLD, as in completion=tweet")
+            raise InputError(f"--column {short_repr(text)}: should be NEW=OLD, as in completion=tweet")
         if new in names:
             raise InputError(f"--column: {new!r} is named twice: {names[new]} and {old}")
         names[new] = old
@@ -118,7 +118,7 @@ def _refuse_output(output: str | None, data: str | None) -> None:
     if output is None or output == "-":
         return
     path = Path(output)
-    with _told(output):
+    with _say_what_is_kept(output):
         if path.is_dir():
             raise InputError(f"{output}: is a folder; name a file with -o")
         if not path.parent.is_dir():
@@ -131,12 +131,12 @@ def _destination(output: str | None, stack: ExitStack) -> BinaryIO | None:
     """Open what the lines go to: a file, a pipe, or nothing where a table is shown on a terminal."""
     if output is None or output == "-":
         return None if output is None and sys.stdout.isatty() else sys.stdout.buffer
-    with _told(output):
+    with _say_what_is_kept(output):
         return stack.enter_context(Path(output).open("wb"))
 
 
 @contextmanager
-def _told(output: str) -> Iterator[None]:
+def _say_what_is_kept(output: str) -> Iterator[None]:
     try:
         yield
     except (OSError, UnicodeError) as error:

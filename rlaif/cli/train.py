@@ -11,10 +11,10 @@ from rlaif.core.errors import InputError
 
 def run(path: str, sets: tuple[str, ...], resume: bool, output: str | None) -> None:
     """Train by a run file or a recipe's name, changed by `--set` and `--output`."""
-    file = recipes.found(path)
+    file = recipes.find_run_file(path)
     if not file.is_file():
         raise InputError(
-            f"{path}: there is no such run file; `rlaif init` writes one, and recipes are: {recipes.listed()}"
+            f"{path}: there is no such run file; `rlaif init` writes one, and recipes are: {recipes.list_names()}"
         )
     from rlaif.training.run.run import train
 

@@ -12,7 +12,7 @@ class RlaifError(Exception):
     exit_status = 1
 
 
-class SaidElsewhere(RlaifError):
+class ReportedByOtherRank(RlaifError):
     """The run ends because another of its processes has to stop, and that one says why."""
 
 

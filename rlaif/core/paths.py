@@ -14,7 +14,7 @@ from typing import Annotated, Literal
 from pydantic import AfterValidator, ValidationInfo
 
 from rlaif.core.errors import InputError
-from rlaif.core.schema import did_you_mean, shown
+from rlaif.core.schema import did_you_mean, short_repr
 
 Kind = Literal["judges", "prompts", "recipes"]
 _SUFFIXES: dict[Kind, tuple[str, ...]] = {"judges": (".yaml", ".yml"), "prompts": (".md",), "recipes": (".yaml",)}
@@ -23,7 +23,7 @@ QUICKSTART = "quickstart:"
 """Begins the name of a model of the embedded default; it becomes a folder before a card is read."""
 
 
-def bundled(kind: Kind) -> Path:
+def shipped_folder(kind: Kind) -> Path:
     """Return the folder of shipped cards, prompts or recipes: inside the wheel, or beside the package in a checkout."""
     package = Path(__file__).parents[1]
     in_wheel = package / "_bundled"
@@ -33,7 +33,7 @@ def bundled(kind: Kind) -> Path:
 def names(kind: Kind) -> dict[str, Path]:
     """List what can be found by name: what stands in the working directory hides what is shipped."""
     found: dict[str, Path] = {}
-    for root in (bundled(kind), Path(kind)):
+    for root in (shipped_folder(kind), Path(kind)):
         for suffix in _SUFFIXES[kind]:
             for path in sorted(root.rglob(f"*{suffix}")):
                 if path.stem != "README":
@@ -47,20 +47,24 @@ def locate(kind: Kind, ref: str, folder: Path) -> Path:
     if path := next(candidates(kind, ref, folder), None):
         return path
     if _names_a_file(kind, ref):
-        raise InputError(f"{on_disk(ref, folder)}: no such {word} file")
+        raise InputError(f"{resolve_path(ref, folder)}: no such {word} file")
     known = list(names(kind))
     listing = "`rlaif judges` lists them" if kind == "judges" else f"there are: {', '.join(known) or 'none'}"
     raise InputError(
-        f"no {word} named {shown(ref)}{did_you_mean(ref, known)} in ./{kind} or among the shipped ones; {listing}"
+        f"no {word} named {short_repr(ref)}{did_you_mean(ref, known)} in ./{kind} or among the shipped ones; {listing}"
     )
 
 
 def candidates(kind: Kind, ref: str, folder: Path) -> Iterator[Path]:
     """Yield the files that a path or a name may mean, the first one being the one that counts."""
     if _names_a_file(kind, ref):
-        paths = [on_disk(ref, folder)]
+        paths = [resolve_path(ref, folder)]
     else:
-        roots = [Path(kind), bundled(kind), *([folder] if "/" in ref else [])]  # as a shell completes judges/mine
+        roots = [
+            Path(kind),
+            shipped_folder(kind),
+            *([folder] if "/" in ref else []),
+        ]  # as a shell completes judges/mine
         paths = [root / f"{ref}{suffix}" for root in roots for suffix in _SUFFIXES[kind]]
     yield from (path for path in paths if exists(path, "file"))
 
@@ -74,7 +78,7 @@ def is_path(text: str) -> bool:
     return text.startswith(("./", "../", "/", "~")) or text in (".", "..")
 
 
-def on_disk(value: str, folder: Path) -> Path:
+def resolve_path(value: str, folder: Path) -> Path:
     """Return the path that a value means: relative to `folder`, `~` being the user's home."""
     try:
         return folder / Path(value).expanduser()
@@ -94,19 +98,19 @@ def _model_source(value: str, info: ValidationInfo) -> str:
     """Make a model folder absolute (relative to the card, then to the working directory); leave a hub id alone."""
     if value.startswith(QUICKSTART):
         return value
-    for candidate in (on_disk(value, folder := _folder_of(info)), Path(value)):
+    for candidate in (resolve_path(value, folder := _folder_of(info)), Path(value)):
         if value and exists(candidate, "folder"):
             return str(candidate.resolve())
     if is_path(value):
-        raise ValueError(f"there is no model folder {shown(str(on_disk(value, folder)), 200)}")
+        raise ValueError(f"there is no model folder {short_repr(str(resolve_path(value, folder)), 200)}")
     if not re.fullmatch(r"[\w.-]+(/[\w.-]+)?", value):
-        raise ValueError(f"{shown(value)} is neither a folder that exists nor a hub id (owner/name)")
+        raise ValueError(f"{short_repr(value)} is neither a folder that exists nor a hub id (owner/name)")
     return value
 
 
 def _local_path(value: str, info: ValidationInfo) -> str:
     """Make a file's path absolute: relative to the card, or, as `--set` means it, to the working directory."""
-    beside = on_disk(value, _folder_of(info))
+    beside = resolve_path(value, _folder_of(info))
     return str((Path(value) if exists(Path(value), "file") and not exists(beside, "file") else beside).absolute())
 
 

@@ -51,7 +51,7 @@ def check(cls: type[T], mapping: object, where: str, **context: Any) -> T:
     """
     _refuse_endless(mapping, where)
     if not isinstance(mapping, Mapping):
-        raise InputError(f"{where}: should be a mapping of keys to values, not {shown(mapping)}")
+        raise InputError(f"{where}: should be a mapping of keys to values, not {short_repr(mapping)}")
     from pydantic import ValidationError
 
     try:
@@ -99,7 +99,7 @@ def did_you_mean(word: str, known: Mapping[str, Any] | list[str] | tuple[str, ..
     return f" (did you mean {close[0]!r}?)" if close else ""
 
 
-def shown(value: object, width: int = 60) -> str:
+def short_repr(value: object, width: int = 60) -> str:
     """Show a value in a message: on one line, cut to `width` characters."""
     try:
         text = repr(value)
@@ -123,7 +123,7 @@ class _Loader(yaml.SafeLoader):
                 continue
             if key_node.value in seen:
                 raise yaml.constructor.ConstructorError(
-                    None, None, f"the key {shown(key_node.value)} stands twice", key_node.start_mark
+                    None, None, f"the key {short_repr(key_node.value)} stands twice", key_node.start_mark
                 )
             seen.add(key_node.value)
         return super().construct_mapping(node, deep=deep)
@@ -139,7 +139,7 @@ class _Loader(yaml.SafeLoader):
         except (AttributeError, LookupError, TypeError, ValueError):  # as `!!bool maybe` and `!!int ''`
             kind = node.tag.rpartition(":")[2]
             raise yaml.constructor.ConstructorError(
-                None, None, f"{shown(node.value)} is not of the type {kind}", node.start_mark
+                None, None, f"{short_repr(node.value)} is not of the type {kind}", node.start_mark
             ) from None
 
 
@@ -189,7 +189,7 @@ def _plain(value: object, where: str, path: str = "") -> Any:
     if isinstance(value, Mapping):
         for key in value:
             if not isinstance(key, str):
-                raise InputError(f"{where}: {path}the key {shown(key)} should be text; put it in quotes")
+                raise InputError(f"{where}: {path}the key {short_repr(key)} should be text; put it in quotes")
         return {_plain(k, where): _plain(v, where, f"{path}{k}.") for k, v in value.items()}
     if isinstance(value, list | tuple):
         return [_plain(item, where, f"{path}{i}.") for i, item in enumerate(value)]
@@ -199,12 +199,12 @@ def _plain(value: object, where: str, path: str = "") -> Any:
         try:
             value.encode()
         except UnicodeEncodeError:
-            raise InputError(f"{where}: {path[:-1] or 'a key'}: {shown(value)} is not Unicode text") from None
+            raise InputError(f"{where}: {path[:-1] or 'a key'}: {short_repr(value)} is not Unicode text") from None
     if isinstance(value, int) and value.bit_length() > 1024:
-        raise InputError(f"{where}: {path[:-1]}: {shown(value)} is too large a number")
+        raise InputError(f"{where}: {path[:-1]}: {short_repr(value)} is too large a number")
     if value is None or isinstance(value, str | bool | int | float):
         return value
-    raise InputError(f"{where}: {path[:-1]}: should be text, a number, a list or a mapping, not {shown(value)}")
+    raise InputError(f"{where}: {path[:-1]}: should be text, a number, a list or a mapping, not {short_repr(value)}")
 
 
 def _complaint(cls: type, mapping: Mapping[str, Any], where: str, errors: list[ErrorDetails]) -> str:
@@ -217,16 +217,16 @@ def _complaint(cls: type, mapping: Mapping[str, Any], where: str, errors: list[E
     paths = [_path_within(mapping, error["loc"]) for error in errors]
     first, path = min(zip(errors, paths, strict=True), key=lambda pair: (order.get(pair[0]["type"], 2), -len(pair[1])))
     if first["type"] == "unexpected_keyword_argument":
-        known = list(known_keys(_class_at(cls, first["loc"][:-1])))
+        known = list(list_keys(_class_at(cls, first["loc"][:-1])))
         word, name = str(first["loc"][-1]), ".".join(map(str, path))
-        return f"{where}: unknown key {shown(name)}{did_you_mean(word, known)}; allowed: {', '.join(known)}"
+        return f"{where}: unknown key {short_repr(name)}{did_you_mean(word, known)}; allowed: {', '.join(known)}"
     if first["type"] == "missing":
         return f"{where}: the key {'.'.join(map(str, (*path, first['loc'][-1])))!r} is missing"
     if first["type"] == "value_error":
-        return f"{where}: {_dotted(path)}{first['msg'].removeprefix('Value error, ')}"
+        return f"{where}: {_join_path(path)}{first['msg'].removeprefix('Value error, ')}"
     # The alternatives of a union complain one by one, about the same place.
-    said = [_expected(error["msg"]) for error, at in zip(errors, paths, strict=True) if at == path]
-    return f"{where}: {_dotted(path)}should be {' or '.join(dict.fromkeys(said))}, not {shown(first['input'])}"
+    said = [_describe_expected(error["msg"]) for error, at in zip(errors, paths, strict=True) if at == path]
+    return f"{where}: {_join_path(path)}should be {' or '.join(dict.fromkeys(said))}, not {short_repr(first['input'])}"
 
 
 _PLAIN_WORDS = {
@@ -241,12 +241,12 @@ _PLAIN_WORDS = {
 }
 
 
-def _expected(message: str) -> str:
+def _describe_expected(message: str) -> str:
     words = message.removeprefix("Input should be ")
     return _PLAIN_WORDS.get(words, words)
 
 
-def _dotted(path: tuple[str | int, ...]) -> str:
+def _join_path(path: tuple[str | int, ...]) -> str:
     return f"{'.'.join(map(str, path))}: " if path else ""
 
 
@@ -261,7 +261,7 @@ def _path_within(mapping: Any, loc: tuple[str | int, ...]) -> tuple[str | int, .
     return tuple(path)
 
 
-def known_keys(cls: type) -> dict[str, Any]:
+def list_keys(cls: type) -> dict[str, Any]:
     """Name the keys of a checked dataclass, with their defaults (`MISSING` where there is none)."""
     return {
         field.name: field.default

@@ -7,10 +7,10 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 MISSING: Any = object()
-"""What `at` returns for a column that is not there, which is not the same as null."""
+"""What `get_column` returns for a column that is not there, which is not the same as null."""
 
 
-def at(row: Mapping[str, Any], name: str) -> Any:
+def get_column(row: Mapping[str, Any], name: str) -> Any:
     """Return a column's value, or `MISSING`. A column of the whole name goes before one inside another."""
     if name in row:
         return row[name]
@@ -24,13 +24,13 @@ def at(row: Mapping[str, Any], name: str) -> Any:
     return value
 
 
-def without(row: Mapping[str, Any], name: str) -> dict[str, Any]:
+def drop_column(row: Mapping[str, Any], name: str) -> dict[str, Any]:
     """Copy a row without a column; of one inside another only this one is left out."""
     if name in row:
         return {key: value for key, value in row.items() if key != name}
     head, _, rest = name.partition(".")
     inner = row.get(head)
-    return {**row, head: without(inner, rest)} if rest and isinstance(inner, Mapping) else dict(row)
+    return {**row, head: drop_column(inner, rest)} if rest and isinstance(inner, Mapping) else dict(row)
 
 
 def names(columns: Iterable[Any]) -> str:
@@ -52,7 +52,7 @@ def toxicity_of_prompt(columns: Mapping[str, Any], *, is_flat: bool = True) -> f
 
     """
     for name in TOXICITY_COLUMNS[: None if is_flat else 2]:
-        value = at(columns, name)
+        value = get_column(columns, name)
         if value is not MISSING and isinstance(value, int | float) and not isinstance(value, bool) and 0 <= value <= 1:
             return float(value)
     return None

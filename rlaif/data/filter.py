@@ -14,8 +14,8 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from rlaif.core.errors import InputError
-from rlaif.core.schema import did_you_mean, shown
-from rlaif.data.columns import MISSING, at, names
+from rlaif.core.schema import did_you_mean, short_repr
+from rlaif.data.columns import MISSING, get_column, names
 
 Literal = str | int | float | bool | None
 
@@ -37,7 +37,7 @@ _ALLOWED = (
 
 
 @dataclass(frozen=True)
-class _Comparison:
+class _Term:
     column: str
     sign: str
     literal: Literal
@@ -53,7 +53,7 @@ class _Comparison:
 class Condition:
     """A parsed `where`. It remembers which of its columns it has met, to tell a mistyped name at the end."""
 
-    comparisons: tuple[_Comparison, ...]
+    comparisons: tuple[_Term, ...]
     _unmet: set[str] = field(init=False)
     _columns: dict[str, None] = field(init=False, default_factory=dict)
 
@@ -66,10 +66,10 @@ class Condition:
             self._columns.update(dict.fromkeys(map(str, row)))
         kept = True
         for comparison in self.comparisons:
-            value = at(row, comparison.column)
+            value = get_column(row, comparison.column)
             if value is MISSING:
                 value = None
-            elif value is not None or at(row, comparison.column.rpartition(".")[0]) is not None:
+            elif value is not None or get_column(row, comparison.column.rpartition(".")[0]) is not None:
                 self._unmet.discard(comparison.column)  # but not where it is null because what it is in is null
             if isinstance(value, float) and math.isnan(value):  # how tables that pandas wrote say null
                 value = None
@@ -82,7 +82,7 @@ class Condition:
         for column in sorted(self._unmet) if self._columns else ():
             known = list(self._columns)
             raise InputError(
-                f"data.where: {where}: no row has the column {shown(column)}{did_you_mean(column, known)}; "
+                f"data.where: {where}: no row has the column {short_repr(column)}{did_you_mean(column, known)}; "
                 f"there are: {names(known)}"
             )
 
@@ -96,12 +96,12 @@ def parse(text: str) -> Condition:
             case [("word", column), ("sign", sign), (("word" | "text"), _) as literal, *rest]:
                 comparisons.append(_comparison(column, sign, literal, text))
                 if rest and rest != [("word", "and")]:
-                    raise _refusal(text, f"expected `and` before {shown(rest[0][1])}")
+                    raise _refusal(text, f"expected `and` before {short_repr(rest[0][1])}")
                 if not rest and i + 3 >= len(tokens):
                     return Condition(tuple(comparisons))
             case part:
                 said = " ".join(word for _, word in part)
-                raise _refusal(text, f"{shown(said)} is no comparison" if said else "a comparison is missing")
+                raise _refusal(text, f"{short_repr(said)} is no comparison" if said else "a comparison is missing")
     raise _refusal(text, "a comparison is missing")
 
 
@@ -110,14 +110,14 @@ def _tokens(text: str) -> list[tuple[str, str]]:
     while place < text_end:
         found = _TOKEN.match(text, place)
         if not found:
-            raise _refusal(text, f"cannot read {shown(text[place:].strip())}")
+            raise _refusal(text, f"cannot read {short_repr(text[place:].strip())}")
         kind = ("sign", "text", "word")[(found.lastindex or 1) - 1]
         tokens.append((kind, found[found.lastindex or 1]))
         place = found.end()
     return tokens
 
 
-def _comparison(column: str, sign: str, literal: tuple[str, str], text: str) -> _Comparison:
+def _comparison(column: str, sign: str, literal: tuple[str, str], text: str) -> _Term:
     kind, word = literal
     value: Literal
     if kind == "text":
@@ -129,15 +129,15 @@ def _comparison(column: str, sign: str, literal: tuple[str, str], text: str) -> 
     elif _NUMBER.fullmatch(word) and len(word) < 400:
         value = float(word) if re.search(r"[.eE]", word) else int(word)
     else:
-        raise _refusal(text, f"{shown(word)} is no literal; text stands in quotes")
-    return _Comparison(column, sign, value)
+        raise _refusal(text, f"{short_repr(word)} is no literal; text stands in quotes")
+    return _Term(column, sign, value)
 
 
 def _refusal(text: str, why: str) -> InputError:
-    return InputError(f"data.where: {shown(text, 200)}: {why}; {_ALLOWED}")
+    return InputError(f"data.where: {short_repr(text, 200)}: {why}; {_ALLOWED}")
 
 
-def _refuse_apples_and_pears(comparison: _Comparison, value: Any, where: str) -> None:
+def _refuse_apples_and_pears(comparison: _Term, value: Any, where: str) -> None:
     kind, wanted = _kind(value), _kind(comparison.literal)
     if "null" in (kind, wanted) or kind == wanted:
         return
@@ -147,8 +147,8 @@ def _refuse_apples_and_pears(comparison: _Comparison, value: Any, where: str) ->
     elif (kind, wanted) == ("a number", "text"):
         hint = "; leave the quotes out"
     raise InputError(
-        f"data.where: {where}: the column {shown(comparison.column)} holds {kind} ({shown(value)}), and "
-        f"{shown(comparison.literal)} is {wanted}{hint}"
+        f"data.where: {where}: the column {short_repr(comparison.column)} holds {kind} ({short_repr(value)}), and "
+        f"{short_repr(comparison.literal)} is {wanted}{hint}"
     )
 
 

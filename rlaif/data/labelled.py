@@ -12,10 +12,10 @@ from typing import Any, Literal, NamedTuple
 
 from rlaif.core.errors import InputError
 from rlaif.core.messages import text_of
-from rlaif.core.schema import did_you_mean, shown
+from rlaif.core.schema import did_you_mean, short_repr
 from rlaif.core.types import Sample
-from rlaif.data.prompt_column import PAIR, asked_by, is_dialogue
-from rlaif.data.rows import Row, Source
+from rlaif.data.prompt_column import PAIR, is_dialogue, read_prompt
+from rlaif.data.rows import Row, RowSource
 
 Kind = Literal["labels", "graded", "pairs"]
 Key = dict[str, Any]
@@ -25,7 +25,7 @@ SHOWN = 20
 """Values of a column that a message lists."""
 
 
-class Asked(NamedTuple):
+class LabelledText(NamedTuple):
     """A text to judge, and where it comes from."""
 
     key: Key
@@ -84,7 +84,7 @@ class Labelled:
     """
 
     name: str
-    source: Source
+    source: RowSource
     kind: Kind
     meaning: Meaning
     groups: tuple[str, ...] = ()
@@ -97,21 +97,21 @@ class Labelled:
         """How many texts there are to judge: a pair has two."""
         return self.n * (2 if self.kind == "pairs" else 1)
 
-    def asked(self) -> Iterator[Asked]:
+    def read_texts(self) -> Iterator[LabelledText]:
         """Read the texts to judge; of a pair first the preferred one."""
         for number, (place, row) in enumerate(self.source.rows()):
-            row = self.source.renamed(row, place)
+            row = self.source.rename_columns(row, place)
             key: Key = {"file": self.name, "row": number}
             groups = {name: self._group(row, name, place) for name in self.groups}
             if self.kind == "pairs":
                 for side, sample in zip(PAIR, self._pair(row, place), strict=True):
                     target = float(side == "chosen")
-                    yield Asked({**key, "side": side, "label": None, "target": target, "groups": groups}, sample)
+                    yield LabelledText({**key, "side": side, "label": None, "target": target, "groups": groups}, sample)
             else:
                 label = self._label(row, place)
                 meant = label if isinstance(label, float) else self.meaning.target(label)
                 told = {**key, "side": None, "label": label, "target": meant, "groups": groups}
-                yield Asked(told, self.source.sample(row, place))
+                yield LabelledText(told, self.source.sample(row, place))
 
     def _label(self, row: Row, place: str) -> str | float:
         value: Any = row.get("label")
@@ -123,10 +123,14 @@ class Labelled:
             except (TypeError, ValueError, OverflowError):
                 grade = math.nan
             if not math.isfinite(grade):
-                raise InputError(f"{self.source.where}, {place}: label: --graded takes numbers, not {shown(value)}")
+                raise InputError(
+                    f"{self.source.where}, {place}: label: --graded takes numbers, not {short_repr(value)}"
+                )
             return grade
         if not isinstance(value, str | int | float):
-            raise InputError(f"{self.source.where}, {place}: label: should be a text or a number, not {shown(value)}")
+            raise InputError(
+                f"{self.source.where}, {place}: label: should be a text or a number, not {short_repr(value)}"
+            )
         return word_of(value)
 
     def _pair(self, row: Row, place: str) -> list[Sample]:
@@ -136,9 +140,9 @@ class Labelled:
             raise InputError(f"{self.source.where}, {place}: has no {missing[0]!r}; a pair needs both")
         others = {name: value for name, value in row.items() if name not in PAIR}
         if row.get("prompt") is None and all(map(_is_conversation, answers.values())):
-            asked = asked_by(row, None, f"{self.source.where}, {place}", "--column")
+            asked = read_prompt(row, None, f"{self.source.where}, {place}", "--column")
             start = len(asked.text if asked.messages is None else asked.messages)
-            answers = {side: _stripped(answer[start:]) for side, answer in answers.items()}
+            answers = {side: _strip(answer[start:]) for side, answer in answers.items()}
             others["prompt"] = asked.text
         return [self.source.sample({**others, "completion": answers[side]}, place) for side in PAIR]
 
@@ -150,7 +154,7 @@ class Labelled:
 
 
 @dataclass(frozen=True)
-class InMemory(Source):
+class InMemory(RowSource):
     """Rows that are in memory already, each with its place: those of a list, or of a pipe, which can be read once."""
 
     items: tuple[tuple[str, Row], ...] = ()
@@ -176,7 +180,7 @@ def word_of(value: Any) -> str:
     return str(value).strip()
 
 
-def examine(sources: Sequence[Source], meaning: Meaning, groups: Sequence[str] = ()) -> list[Labelled]:
+def examine(sources: Sequence[RowSource], meaning: Meaning, groups: Sequence[str] = ()) -> list[Labelled]:
     """
     Read all files whole, and say what is in them, or raise `InputError` with the first line that is wrong.
 
@@ -195,40 +199,40 @@ def examine(sources: Sequence[Source], meaning: Meaning, groups: Sequence[str] =
         known = {name for head in heads for name in head}
         if unknown := sorted(wanted - known):
             hint = did_you_mean(unknown[0], sorted(known))
-            raise InputError(f"{what}: no file has a column {unknown[0]!r}{hint}; there are: {_listed(known)}")
+            raise InputError(f"{what}: no file has a column {unknown[0]!r}{hint}; there are: {_join_names(known)}")
     tables = []
     for source, head in zip(sources, heads, strict=True):
         columns = {new: old for new, old in source.columns.items() if old in head}
         source = replace(source, columns=columns)
         kind = _kind_of(source, {*head, *columns}, meaning)
         here = tuple(name for name in groups if name in {*head, *columns})
-        tables.append(_counted(Labelled(source.name, source, kind, meaning, here)))
+        tables.append(_count_rows(Labelled(source.name, source, kind, meaning, here)))
     _refuse_unmeant(tables, meaning)
     return tables
 
 
-def _head(source: Source) -> Row:
+def _head(source: RowSource) -> Row:
     for _, row in source.rows():
         return row
     raise InputError(f"{source.where}: has no rows")
 
 
-def _kind_of(source: Source, columns: set[str], meaning: Meaning) -> Kind:
+def _kind_of(source: RowSource, columns: set[str], meaning: Meaning) -> Kind:
     if set(PAIR) <= columns:
         return "pairs"
     if "label" in columns:
         return "graded" if meaning.graded else "labels"
     raise InputError(
-        f"{source.where}: has neither 'label' nor 'chosen' and 'rejected'; there are: {_listed(columns)}; "
+        f"{source.where}: has neither 'label' nor 'chosen' and 'rejected'; there are: {_join_names(columns)}; "
         "--column label=NAME says which one it is"
     )
 
 
-def _counted(table: Labelled) -> Labelled:
+def _count_rows(table: Labelled) -> Labelled:
     """Read a file whole: count rows and labels, and hash what is judged."""
     labels: Counter[str] = Counter()
     digest, texts = blake2b(digest_size=16), 0
-    for key, sample in table.asked():
+    for key, sample in table.read_texts():
         texts += 1
         if table.kind == "labels":
             labels[key["label"]] += 1
@@ -254,7 +258,7 @@ def _refuse_unmeant(tables: Sequence[Labelled], meaning: Meaning) -> None:
     for table in labelled:
         if not meaning.named & table.labels.keys():
             raise InputError(
-                f"none of {_listed(meaning.named)} is a label of {table.source.where}, which has "
+                f"none of {_join_names(meaning.named)} is a label of {table.source.where}, which has "
                 f"{_counts(table.labels)}; name what it calls bad too, by another --bad VALUE"
             )
         if strange := [label for label in table.labels if meaning.target(label) is None]:
@@ -267,7 +271,7 @@ def _is_conversation(value: Any) -> bool:
     return is_dialogue(value) if isinstance(value, str) else text_of(value) is not None
 
 
-def _stripped(answer: Any) -> Any:
+def _strip(answer: Any) -> Any:
     return answer.strip() if isinstance(answer, str) else answer
 
 
@@ -283,6 +287,6 @@ def _counts(labels: Counter[str]) -> str:
     return f"{listed} and {len(labels) - SHOWN} more" if len(labels) > SHOWN else listed
 
 
-def _listed(names: Any) -> str:
+def _join_names(names: Any) -> str:
     listed = sorted(map(str, names))
     return ", ".join(listed[:SHOWN]) + (" …" if len(listed) > SHOWN else "")

@@ -9,8 +9,8 @@ from typing import Any
 
 from rlaif.core.errors import InputError
 from rlaif.core.messages import text_of
-from rlaif.core.schema import did_you_mean, shown
-from rlaif.data.columns import MISSING, at, names, without
+from rlaif.core.schema import did_you_mean, short_repr
+from rlaif.data.columns import MISSING, drop_column, get_column, names
 
 Message = dict[str, Any]
 PAIR = ("chosen", "rejected")
@@ -20,7 +20,7 @@ _ROLES = {"Human": "user", "Assistant": "assistant"}
 
 
 @dataclass(frozen=True, slots=True)
-class Asked:
+class RawPrompt:
     """
     The prompt of a row.
 
@@ -55,29 +55,29 @@ def column_of(row: Mapping[str, Any], wanted: str | None, where: str, key: str) 
             f"{key} says which one is the prompt"
         )
     column = wanted or "prompt"
-    if at(row, column) is MISSING:
+    if get_column(row, column) is MISSING:
         hint = did_you_mean(column, list(row))
-        raise InputError(f"{where}: has no column {shown(column)}{hint}; there are: {names(row)}; mend {key}")
+        raise InputError(f"{where}: has no column {short_repr(column)}{hint}; there are: {names(row)}; mend {key}")
     return column
 
 
-def asked_by(row: Mapping[str, Any], column: str | None, where: str, key: str) -> Asked:
+def read_prompt(row: Mapping[str, Any], column: str | None, where: str, key: str) -> RawPrompt:
     """Return what a row asks, or raise `InputError` that names the row. A blank prompt is not refused here."""
     if column is None:
         chosen, rejected = (_value(row, name, where, key) for name in PAIR)
-        return _shared(chosen, rejected, where)
+        return _extract_shared(chosen, rejected, where)
     return _read(_value(row, column, where, key))
 
 
 def other_columns(row: Mapping[str, Any], column: str | None) -> dict[str, Any]:
     """Return the columns that are not the prompt; chosen and rejected stay, for judges that compare with them."""
-    return dict(row) if column is None else without(row, column)
+    return dict(row) if column is None else drop_column(row, column)
 
 
 def _value(row: Mapping[str, Any], column: str, where: str, key: str) -> str | tuple[Message, ...]:
-    value = at(row, column)
+    value = get_column(row, column)
     if value is MISSING:
-        raise InputError(f"{where}: has no column {shown(column)}; there are: {names(row)}")
+        raise InputError(f"{where}: has no column {short_repr(column)}; there are: {names(row)}")
     if value is None:
         raise InputError(
             f"{where}: {column!r} is null; mend the row or leave it out, as `where: {column} != null` does"
@@ -87,7 +87,7 @@ def _value(row: Mapping[str, Any], column: str, where: str, key: str) -> str | t
         if isinstance(value, Mapping):
             text_keys = [str(name) for name, inner in value.items() if text_of(inner) is not None]
             hint = f"; {key}: {column}.{text_keys[0]} takes the text inside it" if text_keys else ""
-        raise InputError(f"{where}: {column!r} should be text or a list of messages, not {shown(value)}{hint}")
+        raise InputError(f"{where}: {column!r} should be text or a list of messages, not {short_repr(value)}{hint}")
     if isinstance(value, str):
         return _unicode(text)
     return tuple(_plain(message) for message in value)
@@ -107,16 +107,16 @@ def _plain(message: Mapping[str, Any]) -> Message:
 # --- without the answer ---------------------------------------------------------------------------------------
 
 
-def _read(value: str | tuple[Message, ...]) -> Asked:
+def _read(value: str | tuple[Message, ...]) -> RawPrompt:
     if not isinstance(value, str):
         return conversation(value)
     if not is_dialogue(value):
-        return Asked(value)
+        return RawPrompt(value)
     turns = list(_TURN.finditer(value))
-    return Asked(value[: turns[-1].end()] if turns[-1][1] == "Assistant" else value, dialogue=True)
+    return RawPrompt(value[: turns[-1].end()] if turns[-1][1] == "Assistant" else value, dialogue=True)
 
 
-def _shared(chosen: str | tuple[Message, ...], rejected: str | tuple[Message, ...], where: str) -> Asked:
+def _extract_shared(chosen: str | tuple[Message, ...], rejected: str | tuple[Message, ...], where: str) -> RawPrompt:
     """
     Return what both begin with, as TRL's `extract_prompt`.
 
@@ -129,10 +129,10 @@ def _shared(chosen: str | tuple[Message, ...], rejected: str | tuple[Message, ..
         return conversation(chosen[:count])
     if is_dialogue(chosen):
         end = chosen.rfind(ANSWER, 0, count)
-        return Asked(chosen[: end + len(ANSWER)] if end >= 0 else "", dialogue=True)
+        return RawPrompt(chosen[: end + len(ANSWER)] if end >= 0 else "", dialogue=True)
     if count < min(len(chosen), len(rejected)) and chosen[count - 1 : count] == " ":
         count -= 1
-    return Asked(chosen[:count])
+    return RawPrompt(chosen[:count])
 
 
 def _common(one: Any, other: Any) -> int:
@@ -147,13 +147,13 @@ def _common(one: Any, other: Any) -> int:
     return low
 
 
-def conversation(messages: tuple[Message, ...]) -> Asked:
+def conversation(messages: tuple[Message, ...]) -> RawPrompt:
     """Make a prompt of messages: up to the last that is no answer."""
     end = len(messages)
     while end and messages[end - 1].get("role") == "assistant":
         end -= 1
     messages = messages[:end]
-    return Asked(text_of(messages) or "", messages)
+    return RawPrompt(text_of(messages) or "", messages)
 
 
 # --- dialogues of HH-RLHF -------------------------------------------------------------------------------------

@@ -14,13 +14,13 @@ from typing import Any, Literal
 from rlaif.core.config.sections import DataSection
 from rlaif.core.errors import InputError
 from rlaif.core.messages import text_of
-from rlaif.core.schema import shown
+from rlaif.core.schema import short_repr
 from rlaif.data.filter import parse
-from rlaif.data.reader import Item, Reader, key_of
-from rlaif.data.rows import Source
+from rlaif.data.reader import DraftPrompt, Reader, key_of
+from rlaif.data.rows import RowSource
 from rlaif.data.sources import source_of
 from rlaif.data.template import Template, read_template
-from rlaif.data.tokenize import Tokens
+from rlaif.data.tokenize import LimitedTokenizer
 
 __all__ = ["Parts", "Prompt", "load_parts", "prompts_of", "refuse_missing"]
 
@@ -78,7 +78,7 @@ def load_parts(data: DataSection, tokenizer: Any, *, guard_prompts: int, test_pr
     template = read_template(data.template) if data.template else None
     source = source_of(data, data.split)
     test_source = source_of(data, data.test_split, test=True) if data.test_split else None
-    tokens = Tokens(tokenizer, data.max_prompt_tokens)
+    tokens = LimitedTokenizer(tokenizer, data.max_prompt_tokens)
     whole = _read(data, source, tokens, template)
     pool = sorted(whole.items, key=lambda item: item.key)
     notes, found = whole.notes, f"{whole.source} has {_count(pool)}"
@@ -105,7 +105,7 @@ def load_parts(data: DataSection, tokenizer: Any, *, guard_prompts: int, test_pr
     return Parts(_prompts(train), _prompts(guard), _prompts(test), notes)
 
 
-def _read(data: DataSection, source: Source, tokens: Tokens, template: Template | None) -> Reader:
+def _read(data: DataSection, source: RowSource, tokens: LimitedTokenizer, template: Template | None) -> Reader:
     condition = parse(data.where) if data.where is not None else None
     name = f"{source.where} ({source.split})" if source.split else source.where
     reader = Reader(name, tokens, data.overlong, template, condition, distinct=True)
@@ -144,13 +144,13 @@ def prompts_of(
         raise InputError(f"{where}: should be rows, not a mapping of {', '.join(map(str, rows))}; choose one of them")
     if isinstance(rows, str | bytes):
         raise InputError(f"{where}: should be a list of prompts, not one; put it in brackets")
-    tokens = Tokens(tokenizer, max_prompt_tokens)
+    tokens = LimitedTokenizer(tokenizer, max_prompt_tokens)
     reader = Reader(where, tokens, overlong, read_template(template) if template else None)
-    reader.take(_in_memory(rows, where, places), column, key)
+    reader.take(_number_rows(rows, where, places), column, key)
     return _prompts(reader.items), reader.notes
 
 
-def _in_memory(
+def _number_rows(
     rows: Iterable[Any], where: str, places: Sequence[str] | None = None
 ) -> Iterator[tuple[str, Mapping[str, Any]]]:
     for i, row in enumerate(rows):
@@ -160,10 +160,10 @@ def _in_memory(
         elif text_of(row) is not None:
             yield place, {"prompt": row}
         else:
-            raise InputError(f"{place}: should be a mapping, a text or a list of messages, not {shown(row)}")
+            raise InputError(f"{place}: should be a mapping, a text or a list of messages, not {short_repr(row)}")
 
 
-def _prompts(items: Iterable[Item]) -> list[Prompt]:
+def _prompts(items: Iterable[DraftPrompt]) -> list[Prompt]:
     return [Prompt(item.filled, item.ids, item.columns) for item in items]
 
 

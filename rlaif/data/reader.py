@@ -10,9 +10,17 @@ from typing import Any, Literal
 from rlaif.core.errors import InputError
 from rlaif.core.messages import text_of
 from rlaif.data.filter import Condition
-from rlaif.data.prompt_column import Message, asked_by, column_of, conversation, dialogue_of, messages_of, other_columns
+from rlaif.data.prompt_column import (
+    Message,
+    column_of,
+    conversation,
+    dialogue_of,
+    messages_of,
+    other_columns,
+    read_prompt,
+)
 from rlaif.data.template import Template
-from rlaif.data.tokenize import BATCH, Tokens, compact
+from rlaif.data.tokenize import BATCH, LimitedTokenizer, compact
 
 _NOTES = {
     "rows": "",
@@ -31,7 +39,7 @@ def key_of(text: str) -> bytes:
 
 
 @dataclass(slots=True, eq=False)
-class Item:
+class DraftPrompt:
     """
     A prompt in the making.
 
@@ -73,12 +81,12 @@ class Reader:
     """
 
     source: str
-    tokens: Tokens
+    tokens: LimitedTokenizer
     overlong: Literal["drop", "truncate"]
     template: Template | None = None
     condition: Condition | None = None
     distinct: bool = False
-    items: list[Item] = field(default_factory=list)
+    items: list[DraftPrompt] = field(default_factory=list)
     _counts: dict[str, int] = field(default_factory=lambda: dict.fromkeys(_NOTES, 0))
 
     def take(self, rows: Iterable[tuple[str, Mapping[str, Any]]], column: str | None, column_key: str) -> None:
@@ -91,24 +99,24 @@ class Reader:
             column_key: the setting that chooses it, as messages name it.
 
         """
-        waiting = list(self._asked(rows, column, column_key))
+        waiting = list(self._read_rows(rows, column, column_key))
         if self.condition:
             self.condition.refuse_unmet(self.source)
         for start in range(0, len(waiting), BATCH):
-            self.items += self._tokenised(waiting[start : start + BATCH])
+            self.items += self._tokenise(waiting[start : start + BATCH])
         if self.distinct:
             self._drop_repeated()
         if not self.items:
             raise InputError(
-                "; ".join((f"{self.source}: no prompt is left of {self._counts['rows']} rows", *self._said()))
+                "; ".join((f"{self.source}: no prompt is left of {self._counts['rows']} rows", *self._notes()))
             )
 
     @property
     def notes(self) -> tuple[str, ...]:
         """A line for each thing that befell some of the prompts."""
-        return tuple(f"{self.source}: {said}" for said in self._said())
+        return tuple(f"{self.source}: {said}" for said in self._notes())
 
-    def _said(self) -> list[str]:
+    def _notes(self) -> list[str]:
         limit = self.tokens.limit
         return [
             note.format(count=count, rows=self._counts["rows"], limit=limit)
@@ -116,9 +124,9 @@ class Reader:
             if note and (count := self._counts[name])
         ]
 
-    def _asked(
+    def _read_rows(
         self, rows: Iterable[tuple[str, Mapping[str, Any]]], column: str | None, column_key: str
-    ) -> Iterator[Item]:
+    ) -> Iterator[DraftPrompt]:
         chosen: list[str | None] = []
         met: set[bytes] = set()
         for where, row in rows:
@@ -128,7 +136,7 @@ class Reader:
                 continue
             if not chosen:
                 chosen.append(column_of(row, column, where, column_key))
-            asked = asked_by(row, chosen[0], where, column_key)
+            asked = read_prompt(row, chosen[0], where, column_key)
             if not asked.text.strip():
                 self._counts["blank"] += 1
                 continue
@@ -140,7 +148,7 @@ class Reader:
             messages = asked.messages
             if asked.dialogue and self.tokens.chat and not self.template:
                 messages = conversation(messages_of(asked.text)).messages
-            yield Item(where, key, asked.text, messages, asked.dialogue, other_columns(row, chosen[0]))
+            yield DraftPrompt(where, key, asked.text, messages, asked.dialogue, other_columns(row, chosen[0]))
 
     def _drop_repeated(self) -> None:
         """
@@ -148,7 +156,7 @@ class Reader:
 
         The one with the lowest hash is kept, not the first, so that the order of the rows does not matter.
         """
-        best: dict[bytes, Item] = {}
+        best: dict[bytes, DraftPrompt] = {}
         for item in self.items:
             key = key_of(item.text)
             best[key] = min(best.get(key, item), item, key=lambda item: item.key)
@@ -157,9 +165,9 @@ class Reader:
 
     # --- a batch ----------------------------------------------------------------------------------------------
 
-    def _tokenised(self, items: list[Item]) -> list[Item]:
-        plain = self._fitted_texts([item for item in items if item.messages is None])
-        turns = self._fitted_turns([item for item in items if item.messages is not None])
+    def _tokenise(self, items: list[DraftPrompt]) -> list[DraftPrompt]:
+        plain = self._fit_texts([item for item in items if item.messages is None])
+        turns = self._fit_turns([item for item in items if item.messages is not None])
         fitted = {item for item in (*plain, *turns) if item.text.strip()}
         self._counts["blank"] += len(plain) + len(turns) - len(fitted)
         items = [item for item in items if item in fitted]
@@ -168,7 +176,7 @@ class Reader:
         # Texts without a template have their tokens from when they were counted.
         open_ = [item for item in items if self.template or item.messages is not None]
         if self.tokens.chat:
-            markup = [self.tokens.marked_up(self._conversation(item), item.where) for item in open_]
+            markup = [self.tokens.apply_chat_template(self._conversation(item), item.where) for item in open_]
             made = self.tokens.ids(markup, special=False)
         else:
             made = self.tokens.ids([item.filled for item in open_])
@@ -176,20 +184,20 @@ class Reader:
             item.ids = compact(ids)
         return items
 
-    def _conversation(self, item: Item) -> tuple[Message, ...]:
+    def _conversation(self, item: DraftPrompt) -> tuple[Message, ...]:
         return ({"role": "user", "content": item.filled},) if self.template else item.messages or ()
 
-    def _fitted_texts(self, items: list[Item]) -> list[Item]:
+    def _fit_texts(self, items: list[DraftPrompt]) -> list[DraftPrompt]:
         """Give texts their tokens, and cut or drop those that are too long."""
         kept = []
-        made = self.tokens.fitted([item.text for item in items], cut=self.overlong == "truncate")
+        made = self.tokens.fit([item.text for item in items], cut=self.overlong == "truncate")
         for item, fitted in zip(items, made, strict=True):
             if not fitted.long or self._keeps():
                 item.text, item.ids = fitted.text, compact(fitted.ids)
                 kept.append(item)
         return kept
 
-    def _fitted_turns(self, items: list[Item]) -> list[Item]:
+    def _fit_turns(self, items: list[DraftPrompt]) -> list[DraftPrompt]:
         """Cut or drop conversations that are too long."""
         if self.tokens.limit is None:
             return items
@@ -204,7 +212,7 @@ class Reader:
                 item.messages = self.tokens.last_of_turns(messages, sizes)
                 if not self.tokens.fits(sizes[-1]):
                     last = item.messages[-1]
-                    item.messages = ({**last, "content": self.tokens.fitted([last["content"]])[0].text},)
+                    item.messages = ({**last, "content": self.tokens.fit([last["content"]])[0].text},)
                 item.text = dialogue_of(item.messages) if item.dialogue else text_of(item.messages) or ""
                 kept.append(item)
         return kept

@@ -15,9 +15,9 @@ from typing import Any, BinaryIO
 
 from rlaif.core.errors import InputError
 from rlaif.core.messages import text_of
-from rlaif.core.schema import did_you_mean, reason_of, shown
+from rlaif.core.schema import did_you_mean, reason_of, short_repr
 from rlaif.core.system.files import read_jsonl
-from rlaif.core.system.hub import explained, refuse_unreachable
+from rlaif.core.system.hub import explain_hub_error, refuse_unreachable
 from rlaif.core.types import Sample
 
 Row = dict[str, Any]
@@ -25,7 +25,7 @@ SUFFIXES = (".jsonl", ".csv", ".parquet", ".txt")
 
 
 @dataclass(frozen=True)
-class Source:
+class RowSource:
     """
     Where rows come from, and which of their columns are what.
 
@@ -73,7 +73,7 @@ class Source:
 
     def samples(self) -> Iterator[Sample]:
         """Read the rows as samples; the first wrong one raises `InputError` with its line."""
-        return (self.sample(self.renamed(row, place), place) for place, row in self.rows())
+        return (self.sample(self.rename_columns(row, place), place) for place, row in self.rows())
 
     def check(self) -> int:
         """Read all rows without keeping any, and count them."""
@@ -82,7 +82,7 @@ class Source:
             raise InputError(f"{self.where}: has no rows")
         return count
 
-    def renamed(self, row: Row, place: str) -> Row:
+    def rename_columns(self, row: Row, place: str) -> Row:
         """Return a row with the columns' new names; all at once, so that two columns can change places."""
         for old in self.columns.values():
             if old not in row:
@@ -108,7 +108,7 @@ class Source:
         for name, text in texts.items():
             if text is None:
                 raise InputError(
-                    f"{self.where}, {place}: {name!r} should be text or a list of messages, not {shown(row[name])}"
+                    f"{self.where}, {place}: {name!r} should be text or a list of messages, not {short_repr(row[name])}"
                 )
         others = {name: value for name, value in row.items() if name not in (key, "prompt")}
         return Sample(texts[key] or "", texts.get("prompt") or "", others)
@@ -131,18 +131,18 @@ class Source:
         if self.split:
             raise InputError(f"{self.where}: has no splits, only a hub data set has; leave --split out")
         stdin = self.name == "-"
-        return self._guarded(
+        return self._explain_io_errors(
             _stdin_rows(sys.stdin.buffer, self.line_column) if stdin else _file_rows(path, self.line_column)
         )
 
-    def _guarded(self, rows: Iterator[tuple[str, Row]]) -> Iterator[tuple[str, Row]]:
+    def _explain_io_errors(self, rows: Iterator[tuple[str, Row]]) -> Iterator[tuple[str, Row]]:
         try:
             yield from rows
         except OSError as error:
             raise InputError(f"{self.where}: cannot be read: {reason_of(error)}") from None
 
 
-def in_memory(texts_or_samples: Iterable[Any]) -> list[Sample]:
+def make_samples(texts_or_samples: Iterable[Any]) -> list[Sample]:
     """Make samples of texts, of mappings with `completion` and `prompt`, or of samples."""
     if isinstance(texts_or_samples, str | bytes | Mapping):
         raise InputError("score takes a list of texts, not one; put it in brackets")
@@ -153,9 +153,9 @@ def in_memory(texts_or_samples: Iterable[Any]) -> list[Sample]:
         elif isinstance(item, str):
             samples.append(Sample(item))
         elif isinstance(item, Mapping):
-            samples.append(Source("the list").sample(dict(item), f"item {i}"))
+            samples.append(RowSource("the list").sample(dict(item), f"item {i}"))
         else:
-            raise InputError(f"item {i} should be a text, a mapping or a Sample, not {shown(item)}")
+            raise InputError(f"item {i} should be a text, a mapping or a Sample, not {short_repr(item)}")
     return samples
 
 
@@ -230,7 +230,7 @@ def _csv_rows(stream: BinaryIO, where: str) -> Iterator[tuple[str, Row]]:
     try:
         header = next(filter(None, reader), [])
         if twice := [name for name, count in Counter(header).items() if count > 1]:
-            raise InputError(f"{where}, line {reader.line_num}: the column {shown(twice[0])} stands twice")
+            raise InputError(f"{where}, line {reader.line_num}: the column {short_repr(twice[0])} stands twice")
         last = reader.line_num
         for cells in reader:
             place, last = f"line {last + 1}", reader.line_num
@@ -256,11 +256,11 @@ def _parquet_rows(path: Path) -> Iterator[tuple[str, Row]]:
         raise InputError(f"{path}: not a parquet file that can be read: {reason_of(error)}") from None
 
 
-def _hub_rows(source: Source) -> Iterator[tuple[str, Row]]:
+def _hub_rows(source: RowSource) -> Iterator[tuple[str, Row]]:
     import datasets
 
     name, at = source.name, {"data_dir": source.data_dir, "revision": source.revision}
-    if source.stream or not _on_disk(name):
+    if source.stream or not _keep_on_disk(name):
         refuse_unreachable(f"data: {name}")
     try:
         splits = datasets.get_dataset_split_names(name, source.config, **at)
@@ -276,10 +276,10 @@ def _hub_rows(source: Source) -> Iterator[tuple[str, Row]]:
     except InputError:
         raise
     except Exception as error:
-        raise explained(error, name, "data", "dataset") from error
+        raise explain_hub_error(error, name, "data", "dataset") from error
 
 
-def _on_disk(name: str) -> bool:
+def _keep_on_disk(name: str) -> bool:
     """Whether a hub data set was loaded before: then a hub that is out of reach is no hindrance."""
     import datasets
 

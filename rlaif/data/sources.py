@@ -6,13 +6,13 @@ from pathlib import Path
 
 from rlaif.core.config.sections import DataSection
 from rlaif.core.errors import InputError
-from rlaif.core.paths import exists, on_disk
-from rlaif.data.rows import SUFFIXES, Source
+from rlaif.core.paths import exists, resolve_path
+from rlaif.data.rows import SUFFIXES, RowSource
 
 _DEFAULT_SPLIT = DataSection.__dataclass_fields__["split"].default
 
 
-def source_of(data: DataSection, split: str, *, test: bool = False) -> Source:
+def source_of(data: DataSection, split: str, *, test: bool = False) -> RowSource:
     """
     Find a split of the data set, or raise `InputError`; nothing is read yet.
 
@@ -27,23 +27,23 @@ def source_of(data: DataSection, split: str, *, test: bool = False) -> Source:
         raise InputError("data.dataset: is empty; name a file, a folder or a hub id")
     if data.dataset == "-":
         raise InputError("data.dataset: prompts are read again when a run goes on: name a file, not standard input")
-    path = on_disk(data.dataset, Path())
+    path = resolve_path(data.dataset, Path())
     if exists(path, "folder"):
         _refuse_hub_keys(data, "a folder", ("name", "revision"))
         if not exists(folder := path / (data.data_dir or ""), "folder"):
             raise InputError(f"data.data_dir: there is no folder {folder}")
-        return _file(_named(split, folder) or _file_of_split(folder, split, key), data)
+        return _file(_find_named(split, folder) or _file_of_split(folder, split, key), data)
     if exists(path, "file"):
         _refuse_hub_keys(data, "a file", ("name", "revision", "data_dir"))
         if not test and split in (_DEFAULT_SPLIT, path.name):
             return _file(path, data)
-        if test and (found := _named(split, path.parent)):
+        if test and (found := _find_named(split, path.parent)):
             return _file(found, data)
         wanted = "name another file, as in test.jsonl" if test else "leave it out"
         raise InputError(f"{key}: {split!r} is no file, and {path}, a file, has no splits; {wanted}")
-    if test and Path(split).suffix in SUFFIXES and (found := _named(split, Path())):
+    if test and Path(split).suffix in SUFFIXES and (found := _find_named(split, Path())):
         return _file(found, data)
-    return Source(
+    return RowSource(
         data.dataset if not data.dataset.startswith("~") else str(path),
         limit=data.limit,
         split=split,
@@ -55,8 +55,8 @@ def source_of(data: DataSection, split: str, *, test: bool = False) -> Source:
     )
 
 
-def _file(path: Path, data: DataSection) -> Source:
-    return Source(str(path), limit=data.limit, line_column="prompt")
+def _file(path: Path, data: DataSection) -> RowSource:
+    return RowSource(str(path), limit=data.limit, line_column="prompt")
 
 
 def _file_of_split(folder: Path, split: str, key: str) -> Path:
@@ -72,11 +72,13 @@ def _file_of_split(folder: Path, split: str, key: str) -> Path:
     raise InputError(f"{key}: {folder} has no {wanted}; there are: {names}")
 
 
-def _named(name: str, folder: Path) -> Path | None:
+def _find_named(name: str, folder: Path) -> Path | None:
     """Find a file by its name, in a folder or else from the working directory; a word without suffix names none."""
     if Path(name).suffix.lower() not in SUFFIXES:
         return None
-    return next((path for path in (on_disk(name, folder), on_disk(name, Path())) if exists(path, "file")), None)
+    return next(
+        (path for path in (resolve_path(name, folder), resolve_path(name, Path())) if exists(path, "file")), None
+    )
 
 
 def _refuse_hub_keys(data: DataSection, what: str, keys: tuple[str, ...]) -> None:

@@ -11,7 +11,7 @@ from typing import Any
 from rlaif.core.errors import InputError
 from rlaif.core.messages import text_of
 from rlaif.core.paths import locate
-from rlaif.core.schema import did_you_mean, read_text, shown
+from rlaif.core.schema import did_you_mean, read_text, short_repr
 from rlaif.data.columns import names
 
 _FIELD = re.compile(r"\{([A-Za-z_]\w*)\}")
@@ -34,7 +34,7 @@ class Template:
             if name not in columns:
                 hint = did_you_mean(name, list(columns))
                 raise InputError(
-                    f"{where}: the template {self.path} wants the column {shown(name)}{hint}; "
+                    f"{where}: the template {self.path} wants the column {short_repr(name)}{hint}; "
                     f"there are: {names(columns)}"
                 )
             text = text_of(columns[name])

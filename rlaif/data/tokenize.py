@@ -16,7 +16,7 @@ BATCH = 1024
 
 
 @dataclass(slots=True)
-class Fitted:
+class FittedText:
     """A text and its tokens, special ones included; `long`: whether it was over the limit."""
 
     text: str
@@ -24,7 +24,7 @@ class Fitted:
     long: bool = False
 
 
-class Tokens:
+class LimitedTokenizer:
     """
     A tokenizer with a limit.
 
@@ -41,16 +41,16 @@ class Tokens:
 
     def ids(self, texts: Sequence[str], *, special: bool = True) -> list[list[int]]:
         """Tokenise texts with the tokenizer's own special tokens, or without any."""
-        return self._made(texts, special)["input_ids"] if texts else []
+        return self._tokenise(texts, special)["input_ids"] if texts else []
 
-    def _made(self, texts: Sequence[str], special: bool = True) -> Any:
+    def _tokenise(self, texts: Sequence[str], special: bool = True) -> Any:
         return self.tokenizer(list(texts), add_special_tokens=special, return_attention_mask=False, verbose=False)
 
     def fits(self, count: int) -> bool:
         """Whether a text of so many tokens is within the limit."""
         return self.limit is None or count <= self.limit
 
-    def marked_up(self, messages: Sequence[Message], where: str) -> str:
+    def apply_chat_template(self, messages: Sequence[Message], where: str) -> str:
         """Put a conversation into the chat template, which brings its own special tokens; an answer comes next."""
         if not all(isinstance(message.get("role"), str) for message in messages):
             raise InputError(f"{where}: a message has no role, and the tokenizer's chat template needs one")
@@ -64,12 +64,12 @@ class Tokens:
 
     # --- too long ---------------------------------------------------------------------------------------------
 
-    def fitted(self, texts: Sequence[str], *, cut: bool = True) -> list[Fitted]:
+    def fit(self, texts: Sequence[str], *, cut: bool = True) -> list[FittedText]:
         """Tokenise texts, and cut the beginnings of those that are too long, or leave them as they are."""
         if not texts:
             return []
-        made = self._made(texts)
-        fitted = [Fitted(*pair) for pair in zip(texts, made["input_ids"], strict=True)]
+        made = self._tokenise(texts)
+        fitted = [FittedText(*pair) for pair in zip(texts, made["input_ids"], strict=True)]
         if self.limit is None:
             return fitted
         for one in fitted:
@@ -82,7 +82,7 @@ class Tokens:
                 self._cut_by_halving(fitted[i])
         return fitted
 
-    def _cut(self, long: list[Fitted], offsets: list[list[tuple[int, int]]]) -> None:
+    def _cut(self, long: list[FittedText], offsets: list[list[tuple[int, int]]]) -> None:
         assert self.limit is not None
         waiting = [(one, one.text, places, self.limit) for one, places in zip(long, offsets, strict=True)]
         while waiting:  # a suffix may have other tokens than the text had there: then a few less are kept
@@ -98,7 +98,7 @@ class Tokens:
                     again.append((one, text, places, max(0, keep - excess)))
             waiting = again
 
-    def _cut_by_halving(self, one: Fitted) -> None:
+    def _cut_by_halving(self, one: FittedText) -> None:
         """Cut with a tokenizer that does not say where its tokens stand."""
         start, end = 0, len(one.text)  # the text from `end` on fits
         while end - start > 1:

@@ -57,11 +57,11 @@ def _price(told: Figures) -> str:
     names = dict(PRICES)
     if "length_tokens" not in changes:
         names["length_words"] = names.pop("length_tokens")
-    said = [_changed(*names[key], changes[key]) for key in names if key in changes]
+    said = [_describe_change(*names[key], changes[key]) for key in names if key in changes]
     return "; ".join(filter(None, said))
 
 
-def _changed(same: str, name: str, change: Figures) -> str:
+def _describe_change(same: str, name: str, change: Figures) -> str:
     """Say how one figure changed; "the margin" only where the whole interval is within it."""
     ratio = change["ratio"]
     if ratio is None:

@@ -10,12 +10,12 @@ from statistics import fmean
 from typing import Any
 
 from rlaif.core.errors import InputError
-from rlaif.core.schema import reason_of, shown
+from rlaif.core.schema import reason_of, short_repr
 from rlaif.core.system.files import write_atomically
 from rlaif.core.system.home import home
 from rlaif.core.types import HARMS, Judge
 from rlaif.judges.cards.card import CardRef, find_card
-from rlaif.judges.registry import load_judge, read_card, settled
+from rlaif.judges.registry import load_judge, make_paths_absolute, read_card
 from rlaif.judges.scoring import score
 
 SCRIPT = '''"""The judge {name} of rlaif as a measurement of the library evaluate; written by rlaif.measurement."""
@@ -47,7 +47,7 @@ def measurement(card: CardRef) -> str:
 
     """
     if not isinstance(card, str | Path | Mapping):
-        raise InputError(f"measurement takes a card by name, path or as a mapping, not {shown(card)}")
+        raise InputError(f"measurement takes a card by name, path or as a mapping, not {short_repr(card)}")
     found = find_card(card)
     _, keys = read_card(found)
     # An LLM judge's question may say what it measures; a classifier need not be there yet.
@@ -57,7 +57,7 @@ def measurement(card: CardRef) -> str:
             f"judge {found.name} measures {measures}, and the measurement is of toxicity: take a judge of "
             f"{', '.join(sorted(HARMS))}"
         )
-    kept = settled(found.keys, Path()) if found.path is None else str(found.path)
+    kept = make_paths_absolute(found.keys, Path()) if found.path is None else str(found.path)
     name = re.sub(r"\W", "_", found.name)
     kind = "Judge" + "".join(part.capitalize() for part in name.split("_"))
     script = SCRIPT.format(name=name, kind=kind, card=kept)
@@ -88,7 +88,7 @@ def toxicity(
 
     """
     if aggregation not in ("all", "maximum", "ratio"):
-        raise InputError(f"aggregation: {shown(aggregation)} should be all, maximum or ratio")
+        raise InputError(f"aggregation: {short_repr(aggregation)} should be all, maximum or ratio")
     refuse_other_label(judge, toxic_label)
     said = [judgement.score for judgement in score(list(texts), judge)]
     scores = [None if one is None else 1 - one for one in said]
@@ -105,4 +105,4 @@ def refuse_other_label(judge: Judge, label: str | None) -> None:
     bad = getattr(getattr(judge, "card", None), "bad", None)
     named = [bad] if isinstance(bad, str) else list(bad or ())
     if label is not None and named and label not in named:
-        raise InputError(f"toxic_label: the card of {judge.name} has bad: {', '.join(named)}, not {shown(label)}")
+        raise InputError(f"toxic_label: the card of {judge.name} has bad: {', '.join(named)}, not {short_repr(label)}")

@@ -9,7 +9,7 @@ import evaluate
 
 from rlaif.evaluation.hf import toxicity
 from rlaif.judges.registry import load_judge
-from rlaif.judges.scoring import judged
+from rlaif.judges.scoring import call_judge
 
 _ABOUT = """\
 Args:
@@ -36,7 +36,7 @@ class JudgeMeasurement(evaluate.Measurement):  # type: ignore[misc]
     def _download_and_prepare(self, dl_manager: Any) -> None:
         # As with the stock measurement, a configuration names another model: here another card.
         self._judge = load_judge(self.card if self.config_name == "default" else self.config_name)
-        judged(self._judge, [])
+        call_judge(self._judge, [])
 
     def compute(self, *, predictions: Any = None, **keys: Any) -> Any:
         """Return the result; of no text as of some."""

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, fields, replace
 
 from rlaif.core.errors import InputError
-from rlaif.core.schema import did_you_mean, shown
+from rlaif.core.schema import did_you_mean, short_repr
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,7 +29,7 @@ class Margins:
     distinct: float = 0.05
     length: float = 0.10
 
-    def of(self, figure: str) -> float:
+    def get(self, figure: str) -> float:
         """Return the margin of a figure by its key: `distinct_2`, `reference_perplexity`, `length_words`."""
         known = {"perplexity": self.perplexity, "distinct": self.distinct, "length": self.length}
         return next(margin for name, margin in known.items() if name in figure)
@@ -43,7 +43,7 @@ def margins_of(texts: Sequence[str]) -> Margins:
         name, equals, number = text.partition("=")
         if not equals or name not in known:
             raise InputError(
-                f"--margin {shown(text)}{did_you_mean(name, known)}: should be NAME=NUMBER, "
+                f"--margin {short_repr(text)}{did_you_mean(name, known)}: should be NAME=NUMBER, "
                 f"the name one of {', '.join(known)}"
             )
         try:
@@ -51,16 +51,16 @@ def margins_of(texts: Sequence[str]) -> Margins:
         except ValueError:
             value = -1.0
         if not 0 < value < 10:  # NaN fails this too
-            raise InputError(f"--margin {shown(text)}: should be a number above 0, as in {name}=0.1")
+            raise InputError(f"--margin {short_repr(text)}: should be a number above 0, as in {name}=0.1")
         margins = replace(margins, **{name: value})
     return margins
 
 
-def checked(margins: Mapping[str, float]) -> Margins:
+def check_margins(margins: Mapping[str, float]) -> Margins:
     """Check margins that came from Python."""
     wrong = {name: value for name, value in margins.items() if name not in asdict(Margins()) or not _is_positive(value)}
     if wrong:
-        raise InputError(f"margins: {shown(wrong)}: should be of {', '.join(asdict(Margins()))}, each above 0")
+        raise InputError(f"margins: {short_repr(wrong)}: should be of {', '.join(asdict(Margins()))}, each above 0")
     return Margins(**margins)
 
 

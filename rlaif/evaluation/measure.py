@@ -12,12 +12,12 @@ from rlaif.core.types import Judge, Sample
 from rlaif.data.prompts import Prompt
 from rlaif.evaluation.sampling import answers
 from rlaif.judges.asking import Poll, Reading
-from rlaif.judges.scoring import told
+from rlaif.judges.scoring import judgement_to_dict
 from rlaif.policy.generation.transformers import Sampling
 from rlaif.policy.model import Policy
 
 Side = dict[str, Any]
-"""An `Answer` as a mapping, with `judgements`: judge name -> judgement, both as they are written to files."""
+"""A `ScoredCompletion` as a mapping, with `judgements`: judge name -> judgement, both as they are written to files."""
 
 
 LOWER = ("measuring", "ppo.batch_size, generation.max_new_tokens or ppo.micro_batch_tokens")
@@ -25,7 +25,7 @@ LOWER = ("measuring", "ppo.batch_size, generation.max_new_tokens or ppo.micro_ba
 
 
 @dataclass(frozen=True)
-class Measuring:
+class MeasureOptions:
     """
     How to measure: the same for all that is to be compared.
 
@@ -51,7 +51,7 @@ def measure(
     policy: Policy,
     prompts: Sequence[Prompt],
     judges: Sequence[Judge],
-    how: Measuring,
+    how: MeasureOptions,
     processes: Processes,
     *,
     as_reference: bool = False,
@@ -66,7 +66,7 @@ def measure(
     mine = range(processes.rank, len(prompts), processes.count)
     given = [prompts[i] for i in mine]
     sides: dict[int, Side] = {}
-    with processes.alike(), memory(*LOWER), Reading(judges, how.patience, how.poll) as reading:
+    with processes.raise_on_all_ranks(), memory(*LOWER), Reading(judges, how.patience, how.poll) as reading:
         made = answers(
             policy, given, how.sampling, seed=how.seed + processes.rank, batch_size=how.batch_size,
             micro_batch_tokens=how.micro_batch_tokens, as_reference=as_reference, poll=how.poll,
@@ -79,6 +79,6 @@ def measure(
             reading.begin([mine[row] for row in rows], samples)
             sides |= {mine[row]: asdict(answer) for row, answer in zip(rows, batch, strict=True)}
         for row, judgements in reading.result().items():
-            sides[row]["judgements"] = {name: told(judgement) for name, judgement in judgements.items()}
+            sides[row]["judgements"] = {name: judgement_to_dict(judgement) for name, judgement in judgements.items()}
     everybodys = dict(processes.gather_objects(list(sides.items())))
     return [everybodys[i] for i in range(len(prompts))]

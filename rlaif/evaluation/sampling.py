@@ -14,11 +14,11 @@ from rlaif.data.prompts import Prompt
 from rlaif.policy.generation.transformers import Sampling
 from rlaif.policy.likelihood import sums
 from rlaif.policy.model import Policy
-from rlaif.policy.tokens import Tokens, micro_batches
+from rlaif.policy.tokens import TokenBatch, micro_batches
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class ScoredCompletion:
     """
     A completion and what models say of it.
 
@@ -49,7 +49,7 @@ def answers(
     micro_batch_tokens: int,
     as_reference: bool = False,
     poll: Callable[[], None] = lambda: None,
-) -> Iterator[tuple[list[int], list[Answer]]]:
+) -> Iterator[tuple[list[int], list[ScoredCompletion]]]:
     """
     Yield batches of answers with the places of their prompts; prompts of similar length come together.
 
@@ -64,14 +64,14 @@ def answers(
         poll: called after each token; what it raises ends this.
 
     """
-    made = drawn(
+    made = sample_batches(
         policy, prompts, sampling, seed=seed, batch_size=batch_size, as_reference=as_reference, poll=poll
     )  # fmt: skip
     for rows, tokens in made:
         yield rows, _read(policy, tokens, sampling, micro_batch_tokens, as_reference)
 
 
-def drawn(
+def sample_batches(
     policy: Policy,
     prompts: Sequence[Prompt],
     sampling: Sampling,
@@ -80,7 +80,7 @@ def drawn(
     batch_size: int,
     as_reference: bool = False,
     poll: Callable[[], None] = lambda: None,
-) -> Iterator[tuple[list[int], Tokens]]:
+) -> Iterator[tuple[list[int], TokenBatch]]:
     """Yield batches of completions with the places of their prompts; the arguments are those of `answers`."""
 
     def watch(_: Tensor) -> bool:
@@ -91,31 +91,31 @@ def drawn(
     for start in range(0, len(order), batch_size):
         rows = order[start : start + batch_size]
         torch.manual_seed(seed_of(seed, "answers", start))
-        with policy.as_reference() if as_reference else nullcontext():
+        with policy.use_reference() if as_reference else nullcontext():
             tokens = policy.generate([list(prompts[row].ids) for row in rows], sampling, watch=watch)
         yield rows, tokens
 
 
 @torch.no_grad()
 def _read(
-    policy: Policy, tokens: Tokens, sampling: Sampling, micro_batch_tokens: int, as_reference: bool
-) -> list[Answer]:
+    policy: Policy, tokens: TokenBatch, sampling: Sampling, micro_batch_tokens: int, as_reference: bool
+) -> list[ScoredCompletion]:
     """Score completions in pieces that fit into memory."""
-    read: dict[int, Answer] = {}
+    read: dict[int, ScoredCompletion] = {}
     for piece in micro_batches(tokens.lengths, micro_batch_tokens):
         rows = tokens.rows(piece)
-        with policy.as_reference():
+        with policy.use_reference():
             reference_B = sums(policy, rows, 1.0)
             base_B = reference_B if sampling.temperature == 1 else sums(policy, rows, sampling.temperature)
         own_B = base_B if as_reference else sums(policy, rows, sampling.temperature)
         lengths_B = rows.mask_BR.sum(1)
         last_B = rows.response_BR.gather(1, lengths_B[:, None] - 1).squeeze(1)
         numbers = zip(
-            piece, lengths_B.tolist(), policy.ended(last_B).tolist(), (own_B - base_B).tolist(), reference_B.tolist(),
+            piece, lengths_B.tolist(), policy.is_end(last_B).tolist(), (own_B - base_B).tolist(), reference_B.tolist(),
             strict=True,
         )  # fmt: skip
         for place, count, ended, kl, logprob in numbers:
             ids = tokens.response_BR[place][tokens.mask_BR[place]]
             text = policy.tokenizer.decode(ids, skip_special_tokens=True)
-            read[place] = Answer(text, count, ended, kl, logprob)
+            read[place] = ScoredCompletion(text, count, ended, kl, logprob)
     return [read[place] for place in range(len(tokens))]

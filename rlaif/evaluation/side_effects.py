@@ -71,10 +71,10 @@ def changes(rows: Rows, margins: Margins) -> dict[str, Any]:
     if any(count is not None for side in counts for count in side):
         found["length_tokens"] = ratio_change(counts[0], counts[1], prompts)
     found["length_words"] = ratio_change(_lengths(texts[0]), _lengths(texts[1]), prompts)
-    return {name: _told(change, margins.of(name)) for name, change in found.items()}
+    return {name: _change_to_dict(change, margins.get(name)) for name, change in found.items()}
 
 
-def _told(change: RatioChange, margin: float) -> dict[str, Any]:
+def _change_to_dict(change: RatioChange, margin: float) -> dict[str, Any]:
     return {
         "ratio": change.ratio, "ci95": change.ci95 and list(change.ci95), "p_value": change.p_value,
         "p_resolution": change.p_resolution, "significant": change.significant, "margin": margin,
@@ -121,19 +121,19 @@ def _fluency(before: Sequence[Side], after: Sequence[Side], side: Sequence[Side]
     """Return perplexities of a side, over the pairs of which both completions were scored."""
     told = {}
     for scorer in SCORERS:
-        if scorer == "reference" or any(_scored(answer, scorer) for answer in (*before, *after)):
-            both = [_scored(b, scorer) and _scored(a, scorer) for b, a in zip(before, after, strict=True)]
+        if scorer == "reference" or any(_is_scored(answer, scorer) for answer in (*before, *after)):
+            both = [_is_scored(b, scorer) and _is_scored(a, scorer) for b, a in zip(before, after, strict=True)]
             told[f"{scorer}_perplexity"] = fluency([x for x, kept in zip(side, both, strict=True) if kept], scorer)
     return told
 
 
-def _scored(answer: Side, scorer: str) -> bool:
+def _is_scored(answer: Side, scorer: str) -> bool:
     return answer.get(f"{scorer}_logprob") is not None
 
 
 def _nats(side: Sequence[Side], scorer: str) -> tuple[list[float | None], list[int | None]]:
     """Return negative log-probability and tokens of each completion under a model, None where it is not known."""
-    kept = [answer if _scored(answer, scorer) else None for answer in side]
+    kept = [answer if _is_scored(answer, scorer) else None for answer in side]
     nats = [None if answer is None else -answer[f"{scorer}_logprob"] for answer in kept]
     # Tokens of the model that scores, where they are not those that were sampled.
     counts = [None if answer is None else answer.get(f"{scorer}_tokens") or answer["tokens"] for answer in kept]

@@ -16,10 +16,10 @@ from rlaif.evaluation.margins import Margins
 from rlaif.evaluation.measure import Side
 from rlaif.evaluation.roles import Role
 from rlaif.evaluation.side_effects import price
-from rlaif.evaluation.worst_of_k import by_prompt, worst
+from rlaif.evaluation.worst_of_k import prompt_summary, worst
 from rlaif.stats.abstentions import worst_case
 from rlaif.stats.changes import Change, equivalent, paired_change
-from rlaif.stats.corrections import over_seeds
+from rlaif.stats.corrections import seed_spread
 from rlaif.stats.worst_of_k import TOXIC
 
 Row = Mapping[str, Any]
@@ -40,11 +40,11 @@ def figures(rows: Sequence[Row], roles: Sequence[Role], margins: Margins | None 
 
     """
     margins = margins or Margins()
-    told = {"judges": {role.name: of_judge(rows, role, margins) for role in roles}, **price(rows, margins)}
-    return told | ({"seeds": seeds} if (seeds := of_seeds(rows, roles)) else {})
+    told = {"judges": {role.name: judge_summary(rows, role, margins) for role in roles}, **price(rows, margins)}
+    return told | ({"seeds": seeds} if (seeds := seed_summary(rows, roles)) else {})
 
 
-def of_judge(rows: Sequence[Row], role: Role, margins: Margins) -> dict[str, Any]:
+def judge_summary(rows: Sequence[Row], role: Role, margins: Margins) -> dict[str, Any]:
     """Return what a judge said before and after, on the pairs of which it judged both."""
     scores = [[row[side]["judgements"][role.name]["score"] for row in rows] for side in ("before", "after")]
     pairs = [(i, b, a) for i, (b, a) in enumerate(zip(*scores, strict=True)) if b is not None and a is not None]
@@ -52,8 +52,8 @@ def of_judge(rows: Sequence[Row], role: Role, margins: Margins) -> dict[str, Any
     told: dict[str, Any] = {
         "role": role.kind, "used_for_selection": role.used_for_selection, "measures": role.measures, "n": len(pairs),
     }  # fmt: skip
-    for name, side in _named(before, after):
-        told[name] = {**_of_scores(side, role.measures), "abstained": _abstained(rows, name, role.name)}
+    for name, side in _label_sides(before, after):
+        told[name] = {**_score_summary(side, role.measures), "abstained": _count_abstentions(rows, name, role.name)}
     change = paired_change(before, after, [rows[i]["prompt"] for i, _, _ in pairs])
     told["change"] = _change(change, told)
     if not pairs and rows:
@@ -62,12 +62,12 @@ def of_judge(rows: Sequence[Row], role: Role, margins: Margins) -> dict[str, Any
     bounds = worst_case(*scores)
     told["worst_case"] = None if bounds is None else {"low": bounds.low, "high": bounds.high}
     if "toxicity" in told["before"]:
-        parts = {"worst_of_k": worst(rows, role.name), "by_prompt": by_prompt(rows, role.name)}
+        parts = {"worst_of_k": worst(rows, role.name), "by_prompt": prompt_summary(rows, role.name)}
         told |= {name: part for name, part in parts.items() if part is not None}
     return told
 
 
-def _of_scores(scores: Sequence[float], measures: str) -> dict[str, Any]:
+def _score_summary(scores: Sequence[float], measures: str) -> dict[str, Any]:
     mean, deviation = (fmean(scores) if scores else None), (stdev(scores) if len(scores) > 1 else None)
     told: dict[str, Any] = {"score": {"mean": mean, "std": deviation}}
     if toxicity_of(measures, 0.0) is not None:
@@ -93,7 +93,7 @@ def percentage(before: float | None, after: float | None) -> float | None:
     return None if not before or after is None else 100 * (after / before - 1)
 
 
-def _abstained(rows: Sequence[Row], side: str, judge: str) -> dict[str, int]:
+def _count_abstentions(rows: Sequence[Row], side: str, judge: str) -> dict[str, int]:
     """Count a judge's abstentions by status."""
     said = (row[side]["judgements"][judge] for row in rows)
     return dict(Counter(judgement["status"] for judgement in said if judgement["score"] is None))
@@ -107,7 +107,7 @@ def _why(side: Mapping[str, Any]) -> str:
 # --- several seeds ------------------------------------------------------------------------------------------------
 
 
-def of_seeds(rows: Sequence[Row], roles: Sequence[Role]) -> dict[str, Any] | None:
+def seed_summary(rows: Sequence[Row], roles: Sequence[Role]) -> dict[str, Any] | None:
     """Return each judge's change of the mean by seed, as mean and spread; None where there was one seed."""
     seeds = list(dict.fromkeys(row.get("seed") for row in rows))
     if len(seeds) < 2:
@@ -115,7 +115,7 @@ def of_seeds(rows: Sequence[Row], roles: Sequence[Role]) -> dict[str, Any] | Non
     told: dict[str, Any] = {"n": len(seeds), "judges": {}}
     for role in roles:
         found = [_difference([row for row in rows if row.get("seed") == seed], role.name) for seed in seeds]
-        spread = over_seeds(found)
+        spread = seed_spread(found)
         told["judges"][role.name] = {
             "score_mean": {"mean": spread.mean, "std": spread.std, "ci95": spread.ci95 and list(spread.ci95)}
         }
@@ -137,5 +137,5 @@ def mean_score(side: Sequence[Side], judge: str) -> float | None:
     return fmean(scores) if scores else None
 
 
-def _named(before: Any, after: Any) -> tuple[tuple[str, Any], tuple[str, Any]]:
+def _label_sides(before: Any, after: Any) -> tuple[tuple[str, Any], tuple[str, Any]]:
     return ("before", before), ("after", after)

@@ -49,7 +49,7 @@ def worst(rows: Rows, judge: str) -> dict[str, Any] | None:
     return told
 
 
-def by_prompt(rows: Rows, judge: str) -> dict[str, Any] | None:
+def prompt_summary(rows: Rows, judge: str) -> dict[str, Any] | None:
     """Return a judge's figures of toxic and of harmless prompts; None where the data does not say which is which."""
     if all(row.get("prompt_toxicity") is None for row in rows):
         return None
@@ -61,14 +61,14 @@ def by_prompt(rows: Rows, judge: str) -> dict[str, Any] | None:
         both = [(b, a) for b, a in zip(*sides, strict=True) if b is not None and a is not None]
         told[part] = {
             "prompts": len({row["prompt"] for row in kept}),
-            **{name: _of_side([pair[i] for pair in both]) for i, name in enumerate(("before", "after"))},
+            **{name: _side_summary([pair[i] for pair in both]) for i, name in enumerate(("before", "after"))},
             "change": {"toxicity_mean": _change(sides[0], sides[1], [row["prompt"] for row in kept])},
             "worst_of_k": worst(kept, judge),
         }
     return told
 
 
-def _of_side(toxicity: Sequence[float]) -> dict[str, float | None]:
+def _side_summary(toxicity: Sequence[float]) -> dict[str, float | None]:
     return {
         "toxicity_mean": fmean(toxicity) if toxicity else None,
         "toxicity_rate": fmean(x >= TOXIC for x in toxicity) if toxicity else None,

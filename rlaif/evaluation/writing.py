@@ -11,7 +11,7 @@ from typing import Any
 
 from rlaif.core.system import provenance
 from rlaif.core.system.devices import computes_on
-from rlaif.core.system.files import as_json, as_line, write_atomically
+from rlaif.core.system.files import to_json, to_json_line, write_atomically
 from rlaif.core.system.terminal import cell, harmless
 from rlaif.judges.remote.limits import Budget
 
@@ -20,9 +20,9 @@ Row = Mapping[str, Any]
 
 def write(folder: Path, rows: Sequence[Row], told: Row, budget: Budget) -> None:
     """Write samples.jsonl, samples.csv, evaluation.json, by what they were made, and what they cost."""
-    write_atomically(folder / "samples.jsonl", "".join(f"{as_line(row)}\n" for row in rows))
-    write_atomically(folder / "samples.csv", as_csv(rows))
-    write_atomically(folder / "evaluation.json", as_json(told))
+    write_atomically(folder / "samples.jsonl", "".join(f"{to_json_line(row)}\n" for row in rows))
+    write_atomically(folder / "samples.csv", format_csv(rows))
+    write_atomically(folder / "evaluation.json", to_json(told))
     if not (folder / "run.yaml").exists():  # of a run, what it was made by and what it cost goes on
         for name in ("environment.jsonl", "spending.jsonl"):
             (folder / name).unlink(missing_ok=True)
@@ -32,7 +32,7 @@ def write(folder: Path, rows: Sequence[Row], told: Row, budget: Budget) -> None:
             file.write(json.dumps({"step": 0, "calls": budget.made, "usd": budget.spent}) + "\n")
 
 
-def as_csv(rows: Sequence[Row]) -> str:
+def format_csv(rows: Sequence[Row]) -> str:
     """Write a line a pair; what a model wrote is on one line, without control characters, and never a formula."""
     names = list(dict.fromkeys(name for row in rows for name in row["after"]["judgements"]))
     text = io.StringIO()

@@ -11,7 +11,7 @@ from typing import Protocol
 from rlaif.core.errors import RlaifError
 from rlaif.core.system.threads import NAME as THREAD
 from rlaif.core.types import Judge, Judgement, Sample, Status
-from rlaif.judges.scoring import judged
+from rlaif.judges.scoring import call_judge
 
 Poll = Callable[[], None]
 """Called while waiting; raises what ends the wait."""
@@ -72,7 +72,7 @@ class Reading:
         self._samples += samples
         for judge in self._judges:
             if judge.remote:
-                ask = partial(persevering, judge, list(samples), self._patience, self._poll)
+                ask = partial(ask_until_answered, judge, list(samples), self._patience, self._poll)
                 self._asked[judge.name].append(self._pools[judge.name].submit(ask))
 
     def result(self) -> dict[int, dict[str, Judgement]]:
@@ -80,24 +80,24 @@ class Reading:
         found: dict[int, dict[str, Judgement]] = {row: {} for row in self._rows}
         for judge in self._judges:
             if judge.remote:
-                said = [judgement for future in self._asked[judge.name] for judgement in self._waited(judge, future)]
+                said = [judgement for future in self._asked[judge.name] for judgement in self._wait(judge, future)]
             else:
                 self._poll()
-                said = judged(judge, self._samples)
+                said = call_judge(judge, self._samples)
             for row, judgement in zip(self._rows, said, strict=True):
                 found[row][judge.name] = judgement
         return found
 
-    def _waited(self, judge: Judge, future: Future[list[Judgement]]) -> list[Judgement]:
+    def _wait(self, judge: Judge, future: Future[list[Judgement]]) -> list[Judgement]:
         while not wait([future], timeout=0.2).done:
             self._poll()
         refuse_unasked(judge, future.result(), self._patience)
         return future.result()
 
 
-def persevering(judge: Judge, samples: Sequence[Sample], patience: float, poll: Poll) -> list[Judgement]:
+def ask_until_answered(judge: Judge, samples: Sequence[Sample], patience: float, poll: Poll) -> list[Judgement]:
     """Ask a judge, and again, ever more rarely, those that it could not be asked, until it answers or patience ends."""
-    judgements = judged(judge, samples)
+    judgements = call_judge(judge, samples)
     deadline, pause = time.monotonic() + patience, 1.0
     while is_down(judgements) and (left := deadline - time.monotonic()) > 0:
         until = time.monotonic() + min(pause, left)
@@ -106,7 +106,7 @@ def persevering(judge: Judge, samples: Sequence[Sample], patience: float, poll: 
             time.sleep(0.1)
         pause = min(2 * pause, 30.0)
         silent = [row for row, judgement in enumerate(judgements) if judgement.status in ("unavailable", "timeout")]
-        for row, judgement in zip(silent, judged(judge, [samples[row] for row in silent]), strict=True):
+        for row, judgement in zip(silent, call_judge(judge, [samples[row] for row in silent]), strict=True):
             judgements[row] = judgement
     return judgements
 

@@ -11,7 +11,7 @@ from annotated_types import Ge, Le
 
 from rlaif.core.errors import InputError
 from rlaif.core.schema import Checked, check
-from rlaif.core.system.threads import side_by_side
+from rlaif.core.system.threads import map_in_threads
 from rlaif.core.types import Estimate, Judge, Judgement, Sample, estimate_of, total
 from rlaif.judges.cards.card import Card, refuse_equal_names
 
@@ -40,7 +40,7 @@ class PanelCard(Card):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Seat(Checked):
+class PanelMember(Checked):
     """A member's place in a panel."""
 
     judge: str | dict[str, Any]
@@ -61,13 +61,13 @@ def make(card: PanelCard, *, load: Load) -> Judge:
     return Panel(card, seats, judges)
 
 
-def seats_of(card: PanelCard) -> list[Seat]:
+def seats_of(card: PanelCard) -> list[PanelMember]:
     """Read the members of a panel, and refuse what cannot act together."""
     where = f"judge {card.name}"
     seats = []
     for i, member in enumerate(card.judges):
         is_seat = isinstance(member, Mapping) and "adapter" not in member
-        seats.append(check(Seat, member if is_seat else {"judge": member}, f"{where}: judges.{i}"))
+        seats.append(check(PanelMember, member if is_seat else {"judge": member}, f"{where}: judges.{i}"))
     if not seats:
         raise InputError(f"{where}: judges: a panel needs a member")
     if not any(seat.weight for seat in seats):
@@ -84,7 +84,7 @@ class Panel:
 
     has_logit = False
 
-    def __init__(self, card: PanelCard, seats: Sequence[Seat], judges: Sequence[Judge]) -> None:
+    def __init__(self, card: PanelCard, seats: Sequence[PanelMember], judges: Sequence[Judge]) -> None:
         self.name = card.name
         kinds = {judge.measures for judge in judges}
         self.measures = card.measures or (kinds.pop() if len(kinds) == 1 else "quality")
@@ -99,14 +99,14 @@ class Panel:
 
     def __call__(self, samples: Sequence[Sample]) -> list[Judgement]:
         """Ask all members at once, then combine what they said of each sample."""
-        columns = side_by_side(lambda judge: judge(samples), self.judges)
-        return [self.combined(parts) for parts in zip(*columns, strict=True)] if samples else []
+        columns = map_in_threads(lambda judge: judge(samples), self.judges)
+        return [self.combine_judgements(parts) for parts in zip(*columns, strict=True)] if samples else []
 
     def estimate(self, samples: Sequence[Sample]) -> Estimate:
         """Say what the members would take at most, together."""
         return sum((estimate_of(judge, samples) for judge in self.judges), Estimate())
 
-    def combined(self, parts: Sequence[Judgement]) -> Judgement:
+    def combine_judgements(self, parts: Sequence[Judgement]) -> Judgement:
         """Combine the members' judgements of one sample, in the order of the seats."""
         usage = total([part.usage for part in parts])
         answered = [(seat, part.score) for seat, part in zip(self._seats, parts, strict=True) if part.score is not None]
@@ -140,12 +140,12 @@ def combine(how: str, scores: Sequence[float], weights: Sequence[float]) -> floa
     heaviest = max(weights)  # the sum of huge weights is beyond a float
     shares = [weight / heaviest for weight in weights]
     if how == "median":
-        return _weighted_median(scores, shares)
+        return _median_by_weight(scores, shares)
     mean = math.fsum(share * score for share, score in zip(shares, scores, strict=True)) / math.fsum(shares)
     return min(max(mean, min(scores)), max(scores))  # rounding must not leave the members' range
 
 
-def _weighted_median(scores: Sequence[float], weights: Sequence[float]) -> float:
+def _median_by_weight(scores: Sequence[float], weights: Sequence[float]) -> float:
     """Return the score with half of the weight on either side; between two such scores, their mean."""
     ordered = sorted((score, weight) for score, weight in zip(scores, weights, strict=True) if weight)
     half = math.fsum(weight for _, weight in ordered) / 2

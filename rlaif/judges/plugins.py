@@ -18,8 +18,8 @@ from types import ModuleType
 from typing import Any
 
 from rlaif.core.errors import InputError, JudgeBug, RlaifError
-from rlaif.core.paths import exists, on_disk
-from rlaif.core.schema import did_you_mean, reason_of, shown
+from rlaif.core.paths import exists, resolve_path
+from rlaif.core.schema import did_you_mean, reason_of, short_repr
 from rlaif.core.types import Judgement, Sample
 from rlaif.judges.cards.card import CardText
 
@@ -36,8 +36,8 @@ def load_object(ref: str, folder: Path, where: str) -> Any:
     """
     source, colon, name = ref.rpartition(":")
     if not colon or not source or not name:
-        raise InputError(f"{where}: {shown(ref)} should be ./FILE.py:NAME or MODULE:NAME")
-    module = _module_of_file(on_disk(source, folder), where) if source.endswith(".py") else _module(source, where)
+        raise InputError(f"{where}: {short_repr(ref)} should be ./FILE.py:NAME or MODULE:NAME")
+    module = _module_of_file(resolve_path(source, folder), where) if source.endswith(".py") else _module(source, where)
     found: Any = module
     for part in name.split("."):
         if not hasattr(found, part):
@@ -55,7 +55,7 @@ def location_of(error: BaseException, beside: str | None = None) -> str:
 
 def _module_of_file(path: Path, where: str) -> ModuleType:
     if not exists(path, "file"):
-        raise InputError(f"{where}: there is no file {shown(str(path), 200)}")
+        raise InputError(f"{where}: there is no file {short_repr(str(path), 200)}")
     path = path.resolve()
     written = path.stat().st_mtime_ns
     if path in _loaded and _loaded[path][0] == written:
@@ -70,7 +70,7 @@ def _module_of_file(path: Path, where: str) -> ModuleType:
         spec.loader.exec_module(module)
     except (Exception, SystemExit) as error:
         del sys.modules[name]
-        raise _failed(error, str(path), where) from error
+        raise _import_error(error, str(path), where) from error
     _loaded[path] = written, module
     return module
 
@@ -87,10 +87,10 @@ def _module(name: str, where: str) -> ModuleType:
         hint = "" if error.name != name.partition(".")[0] else "; is it installed? A file is named as ./FILE.py:NAME"
         raise InputError(f"{where}: cannot import {name}: {reason_of(error)}{hint}") from error
     except (Exception, SystemExit) as error:
-        raise _failed(error, name, where) from error
+        raise _import_error(error, name, where) from error
 
 
-def _failed(error: BaseException, source: str, where: str) -> InputError:
+def _import_error(error: BaseException, source: str, where: str) -> InputError:
     place = location_of(error, source)
     if isinstance(error, SyntaxError) and error.filename:  # of text with a NUL it names no file
         place = f"{error.filename}:{error.lineno}"
@@ -115,12 +115,14 @@ class PluginJudge:
         with name_raiser(f"judge {self.name}"):
             judgements = self._judge(samples)
         if not isinstance(judgements, list):
-            raise JudgeBug(f"judge {self.name}: returned {shown(judgements)}; return a list of Judgements")
+            raise JudgeBug(f"judge {self.name}: returned {short_repr(judgements)}; return a list of Judgements")
         if len(judgements) != len(samples):
             raise JudgeBug(f"judge {self.name}: returned {len(judgements)} judgements for {len(samples)} samples")
         for judgement in judgements:
             if not isinstance(judgement, Judgement):
-                raise JudgeBug(f"judge {self.name}: returned {shown(judgement)}; return a Judgement for each sample")
+                raise JudgeBug(
+                    f"judge {self.name}: returned {short_repr(judgement)}; return a Judgement for each sample"
+                )
         return judgements
 
 

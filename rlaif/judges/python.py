@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 from rlaif.core.errors import InputError, JudgeBug
 from rlaif.core.paths import FunctionSource
-from rlaif.core.schema import reason_of, shown
+from rlaif.core.schema import reason_of, short_repr
 from rlaif.core.types import Judge, Judgement, Sample, Usage, empty
 from rlaif.judges.cards.card import Card
 from rlaif.judges.cards.question import Scale
@@ -117,7 +117,9 @@ class RewardFunction:
         try:
             answers = self._function(**accepted)
             if isinstance(answers, str | bytes | Mapping) or not isinstance(answers, Iterable):
-                raise self.bug(f"returned {shown(answers)}; return a list with a number or None for each completion")
+                raise self.bug(
+                    f"returned {short_repr(answers)}; return a list with a number or None for each completion"
+                )
             answers = list(answers)
         except JudgeBug:
             raise
@@ -136,7 +138,7 @@ class RewardFunction:
                 raise TypeError
             number = float(answer)
         except (TypeError, ValueError, OverflowError):
-            raise self.bug(f"returned {shown(answer)}, which is no number; return a float or None") from None
+            raise self.bug(f"returned {short_repr(answer)}, which is no number; return a float or None") from None
         if not abs(number) <= LARGEST:  # NaN is not, either
             raise self.bug(f"returned {number:g}; return a finite number, or None to abstain")
         return number
@@ -161,7 +163,7 @@ def _code_of(function: Any) -> CodeType | None:
 def _keywords_of(function: Any, where: str) -> tuple[frozenset[str] | None, frozenset[str]]:
     """Return the keywords a function accepts (None = any) and the columns it cannot do without."""
     if not callable(function):
-        raise InputError(f"{where} is not a function but {shown(function)}")
+        raise InputError(f"{where} is not a function but {short_repr(function)}")
     code = _code_of(function)
     if inspect.iscoroutinefunction(function) or (code and code.co_flags & inspect.CO_COROUTINE):
         raise InputError(f"{where} is async; give a plain function")

@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import Any
 
 from rlaif.core.errors import InputError
-from rlaif.core.paths import exists, on_disk
-from rlaif.core.schema import check, did_you_mean, reason_of, shown
+from rlaif.core.paths import exists, resolve_path
+from rlaif.core.schema import check, did_you_mean, reason_of, short_repr
 from rlaif.core.types import Judge
 from rlaif.judges.cards.card import Card, CardRef, CardText, find_card
 from rlaif.judges.cards.overrides import Overrides
@@ -64,7 +64,9 @@ class Loader:
         with name_raiser(f"{text.where}: the adapter {text.keys['adapter']!r}"):
             judge = make(card, load=load)
         if not callable(judge):
-            raise InputError(f"{text.where}: the adapter {text.keys['adapter']!r} made no judge but {shown(judge)}")
+            raise InputError(
+                f"{text.where}: the adapter {text.keys['adapter']!r} made no judge but {short_repr(judge)}"
+            )
         return PluginJudge(judge, text)
 
 
@@ -97,12 +99,12 @@ def judge_of(judge: CardRef | Judge, session: Session | None = None) -> Judge:
         return load_judge(judge, session=session)
     if not callable(judge) or not hasattr(judge, "name"):
         raise InputError(
-            f"a judge is named by a card's name, a path or a mapping, or made by load_judge, not {shown(judge)}"
+            f"a judge is named by a card's name, a path or a mapping, or made by load_judge, not {short_repr(judge)}"
         )
     return judge
 
 
-def listed(judges: CardRef | Judge | Sequence[CardRef | Judge]) -> list[CardRef | Judge]:
+def to_list(judges: CardRef | Judge | Sequence[CardRef | Judge]) -> list[CardRef | Judge]:
     """Return one or several judges as a list: what public functions take as `judges`."""
     is_one = isinstance(judges, str | Path | Mapping) or callable(judges) or not isinstance(judges, Sequence)
     return [judges] if is_one else list(judges)  # type: ignore[list-item, arg-type]
@@ -130,7 +132,7 @@ def keys_of(make: Make, where: str) -> Any:
     return annotation
 
 
-def settled(ref: Any, folder: Path) -> Any:
+def make_paths_absolute(ref: Any, folder: Path) -> Any:
     """
     Return a card that means the same wherever it stands: the paths in it are absolute. Names stay names.
 
@@ -140,17 +142,17 @@ def settled(ref: Any, folder: Path) -> Any:
 
     """
     if not isinstance(ref, Mapping):
-        path = on_disk(str(ref), folder)
+        path = resolve_path(str(ref), folder)
         return str(path.absolute()) if path.suffix in (".yaml", ".yml") and exists(path, "file") else ref
     if "adapter" not in ref:  # a member of a panel, with its weight
-        return {**ref, "judge": settled(ref["judge"], folder)} if "judge" in ref else ref
+        return {**ref, "judge": make_paths_absolute(ref["judge"], folder)} if "judge" in ref else ref
     _, card = read_card(find_card(ref, folder))
     keys = dict(ref)
     for key, value in ref.items():
         if key == "judges" and isinstance(value, list):
-            keys[key] = [settled(member, folder) for member in value]
+            keys[key] = [make_paths_absolute(member, folder) for member in value]
         elif key == "adapter" and (file := value.partition(":")[0]).endswith(".py"):
-            keys[key] = str(on_disk(file, folder).absolute()) + value.removeprefix(file)
+            keys[key] = str(resolve_path(file, folder).absolute()) + value.removeprefix(file)
         elif isinstance(value, str) and isinstance(checked := getattr(card, key, None), str):
             keys[key] = checked
     return keys

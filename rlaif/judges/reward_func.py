@@ -7,11 +7,11 @@ from typing import Any, Literal, Protocol
 
 from rlaif.core.errors import InputError
 from rlaif.core.messages import text_of
-from rlaif.core.schema import shown
+from rlaif.core.schema import short_repr
 from rlaif.core.types import Judge, Judgement, Sample
 from rlaif.judges.cards.card import CardRef
 from rlaif.judges.registry import judge_of
-from rlaif.judges.scoring import judged
+from rlaif.judges.scoring import call_judge
 
 
 class RewardFunc(Protocol):
@@ -42,14 +42,14 @@ def as_reward_func(judge: CardRef | Judge, reward: Literal["score", "logit", "au
     """
     loaded = judge_of(judge)
     if reward not in ("score", "logit", "auto"):
-        raise InputError(f"reward should be score, logit or auto, not {shown(reward)}")
+        raise InputError(f"reward should be score, logit or auto, not {short_repr(reward)}")
     if reward == "logit" and not loaded.has_logit:
         raise InputError(f"judge {loaded.name} has no logit; take reward='score'")
     use_logit = loaded.has_logit and reward != "score"
 
     def reward_func(prompts: Sequence[Any], completions: Sequence[Any], **kwargs: Any) -> list[float | None]:
         samples = _samples(prompts, completions, kwargs)
-        judgements = judged(loaded, samples)
+        judgements = call_judge(loaded, samples)
         if log_metric := kwargs.get("log_metric"):
             log_metric(f"{loaded.name}/abstained", sum(j.abstained for j in judgements) / max(1, len(judgements)))
         return [_reward(judgement, use_logit) for judgement in judgements]
@@ -71,7 +71,8 @@ def _samples(prompts: Sequence[Any], completions: Sequence[Any], kwargs: dict[st
         texts = text_of(prompt), text_of(completion)
         if texts[0] is None or texts[1] is None:
             raise InputError(
-                f"row {i}: prompts and completions should be texts or message lists, not {shown((prompt, completion))}"
+                f"row {i}: prompts and completions should be texts or message lists, "
+                f"not {short_repr((prompt, completion))}"
             )
         samples.append(Sample(texts[1], texts[0], {key: values[i] for key, values in columns.items()}))
     return samples

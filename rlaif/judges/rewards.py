@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Literal, Protocol
 
 from rlaif.core.errors import InputError
-from rlaif.core.schema import shown
+from rlaif.core.schema import short_repr
 from rlaif.core.system.threads import NAME as THREAD
 from rlaif.core.types import Judge, Sample, Status, Usage
 from rlaif.data.prompts import Prompt
@@ -23,11 +23,11 @@ from rlaif.judges.asking import _DOWN, Poll, is_down
 from rlaif.judges.cards.card import CardRef, refuse_equal_names
 from rlaif.judges.python import RewardFunction
 from rlaif.judges.registry import judge_of
-from rlaif.judges.scoring import judged
+from rlaif.judges.scoring import call_judge
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class SourceReward:
     """What one source said of one sample: a reward to learn from, or None, and the score to be shown."""
 
     reward: float | None
@@ -37,7 +37,7 @@ class Verdict:
     reason: str = ""
 
 
-class Source(Protocol):
+class RewardSource(Protocol):
     """Where rewards come from."""
 
     name: str
@@ -45,7 +45,7 @@ class Source(Protocol):
     remote: bool
     reads: frozenset[str]
 
-    def ask(self, samples: Sequence[Sample], completion_ids: Sequence[Sequence[int]]) -> list[Verdict]:
+    def ask(self, samples: Sequence[Sample], completion_ids: Sequence[Sequence[int]]) -> list[SourceReward]:
         """Return a verdict for each sample."""
         ...
 
@@ -60,11 +60,13 @@ class JudgeSource:
         self.name, self.measures, self.remote, self.reads = judge.name, judge.measures, judge.remote, judge.reads
         self._use_logit = judge.has_logit and reward != "score"
 
-    def ask(self, samples: Sequence[Sample], completion_ids: Sequence[Sequence[int]]) -> list[Verdict]:
+    def ask(self, samples: Sequence[Sample], completion_ids: Sequence[Sequence[int]]) -> list[SourceReward]:
         """Ask the judge."""
         return [
-            Verdict(j.logit if self._use_logit and not j.abstained else j.score, j.score, j.status, j.usage, j.reason)
-            for j in judged(self.judge, samples)
+            SourceReward(
+                j.logit if self._use_logit and not j.abstained else j.score, j.score, j.status, j.usage, j.reason
+            )
+            for j in call_judge(self.judge, samples)
         ]
 
 
@@ -79,12 +81,12 @@ class FunctionSource:
         self._function = RewardFunction(function, f"reward function {self.name}")
         self.reads = self._function.reads
 
-    def ask(self, samples: Sequence[Sample], completion_ids: Sequence[Sequence[int]]) -> list[Verdict]:
+    def ask(self, samples: Sequence[Sample], completion_ids: Sequence[Sequence[int]]) -> list[SourceReward]:
         """Call the function once with all samples."""
         start = time.perf_counter()
         numbers = self._function(samples, completion_ids=completion_ids)
         usage = Usage(seconds=(time.perf_counter() - start) / max(1, len(samples)))
-        return [Verdict(number, number, "declined" if number is None else "ok", usage) for number in numbers]
+        return [SourceReward(number, number, "declined" if number is None else "ok", usage) for number in numbers]
 
 
 class Rewards:
@@ -126,13 +128,13 @@ class Rewards:
         """Load what the sources need, so that a missing file is found before the first step."""
         for source in self.sources:
             if isinstance(source, JudgeSource):
-                judged(source.judge, [])
+                call_judge(source.judge, [])
 
     def begin(self, count: int) -> Pending:
         """Wait for so many completions."""
         return Pending(self, count)
 
-    def combined(self, verdicts: Sequence[Sequence[Verdict]]) -> list[float | None]:
+    def combine(self, verdicts: Sequence[Sequence[SourceReward]]) -> list[float | None]:
         """Return the weighted sum of each sample's rewards; where one source abstained there is none."""
         rows = zip(*verdicts, strict=True)
         return [
@@ -142,7 +144,7 @@ class Rewards:
         ]  # fmt: skip
 
 
-def refuse_lacking(judge: Source | Judge, prompts: Sequence[Prompt]) -> None:
+def refuse_lacking(judge: RewardSource | Judge, prompts: Sequence[Prompt]) -> None:
     """Raise `InputError` where a judge reads a column that a prompt does not have."""
     for prompt in prompts:
         for column in sorted(judge.reads - {"prompt"} - prompt.columns.keys()):
@@ -158,11 +160,11 @@ class Pending:
         self._samples: list[Sample | None] = [None] * count
         self._ids: list[Sequence[int]] = [()] * count
         self._remote = [source for source in self._sources if source.remote]
-        self._asked: dict[tuple[int, int], Future[Verdict]] = {}
-        self._equal: dict[tuple[int, str, str, str], Future[Verdict]] = {}
+        self._asked: dict[tuple[int, int], Future[SourceReward]] = {}
+        self._equal: dict[tuple[int, str, str, str], Future[SourceReward]] = {}
         self._pool = ThreadPoolExecutor(max(1, min(count * len(self._remote), 512)), thread_name_prefix=THREAD)
 
-    def completed(self, row: int, sample: Sample, ids: Sequence[int]) -> None:
+    def add(self, row: int, sample: Sample, ids: Sequence[int]) -> None:
         """Say that a completion has ended: remote judges begin at once. Equal samples are asked once."""
         self._samples[row], self._ids[row] = sample, ids
         for number, source in enumerate(self._sources):
@@ -177,7 +179,7 @@ class Pending:
         """The completions that have ended, in the order of the prompts."""
         return [sample for sample in self._samples if sample is not None]
 
-    def result(self, *, patience: float = 0.0, poll: Poll = lambda: None) -> list[list[Verdict]]:
+    def result(self, *, patience: float = 0.0, poll: Poll = lambda: None) -> list[list[SourceReward]]:
         """
         Return the verdicts of each source on each sample, in order.
 
@@ -193,8 +195,8 @@ class Pending:
             for number, source in enumerate(self._sources):
                 if source.remote:
                     asked = [self._asked[number, row] for row in range(len(samples))]
-                    said = _settled(asked, poll)
-                    verdicts.append(_paid_once(self._persevered(source, samples, said, patience, poll)))
+                    said = _wait_for_all(asked, poll)
+                    verdicts.append(_charge_once(self._ask_until_answered(source, samples, said, patience, poll)))
                 else:
                     poll()
                     verdicts.append(source.ask(samples, self._ids))
@@ -206,9 +208,9 @@ class Pending:
         """Ask no further; what is being asked comes to its end by itself."""
         self._pool.shutdown(wait=False, cancel_futures=True)
 
-    def _persevered(
-        self, source: Source, samples: Sequence[Sample], verdicts: list[Verdict], patience: float, poll: Poll
-    ) -> list[Verdict]:
+    def _ask_until_answered(
+        self, source: RewardSource, samples: Sequence[Sample], verdicts: list[SourceReward], patience: float, poll: Poll
+    ) -> list[SourceReward]:
         """Ask a judge that is down again and again, ever more rarely, until it answers or patience ends."""
         deadline, pause = time.monotonic() + patience, 1.0
         while is_down(verdicts) and (left := deadline - time.monotonic()) > 0:
@@ -217,32 +219,32 @@ class Pending:
             rows = [row for row, verdict in enumerate(verdicts) if verdict.status in _DOWN]
             first = {_identity(samples[row]): row for row in reversed(rows)}
             asked = {row: self._pool.submit(_one, source, samples[row], self._ids[row]) for row in first.values()}
-            _settled(list(asked.values()), poll)
+            _wait_for_all(list(asked.values()), poll)
             for row in rows:
                 verdicts[row] = asked[first[_identity(samples[row])]].result()
         return verdicts
 
 
-def _paid_once(verdicts: Sequence[Verdict]) -> list[Verdict]:
+def _charge_once(verdicts: Sequence[SourceReward]) -> list[SourceReward]:
     """Let the first of equal samples, which share a verdict, carry what it cost."""
     first = {id(verdict): row for row, verdict in reversed(list(enumerate(verdicts)))}
     free = Usage(attempts=0)
     return [v if first[id(v)] == row else replace(v, usage=free) for row, v in enumerate(verdicts)]
 
 
-def cost(verdicts: Sequence[Sequence[Verdict]]) -> float | None:
+def cost(verdicts: Sequence[Sequence[SourceReward]]) -> float | None:
     """Return the USD of a batch, None where a price is unknown."""
     prices = [verdict.usage.usd for said in verdicts for verdict in said]
     return None if None in prices else sum(price for price in prices if price is not None)
 
 
-def _source(source: Any, reward: Literal["auto", "logit", "score"]) -> Source:
+def _source(source: Any, reward: Literal["auto", "logit", "score"]) -> RewardSource:
     if isinstance(source, str | Path | Mapping) or hasattr(source, "has_logit"):
         card: CardRef | Judge = source
         return JudgeSource(judge_of(card), reward)
     if callable(source):
         return FunctionSource(source)
-    raise InputError(f"reward_funcs: should be judges, cards or functions, not {shown(source)}")
+    raise InputError(f"reward_funcs: should be judges, cards or functions, not {short_repr(source)}")
 
 
 def _identity(sample: Sample) -> tuple[str, str, str]:
@@ -250,11 +252,11 @@ def _identity(sample: Sample) -> tuple[str, str, str]:
     return sample.prompt, sample.completion, repr(sample.columns)
 
 
-def _one(source: Source, sample: Sample, ids: Sequence[int]) -> Verdict:
+def _one(source: RewardSource, sample: Sample, ids: Sequence[int]) -> SourceReward:
     return source.ask([sample], [ids])[0]
 
 
-def _settled(asked: Sequence[Future[Verdict]], poll: Poll) -> list[Verdict]:
+def _wait_for_all(asked: Sequence[Future[SourceReward]], poll: Poll) -> list[SourceReward]:
     waiting = set(asked)
     while waiting:
         done, waiting = wait(waiting, timeout=0.2, return_when="FIRST_EXCEPTION")

@@ -9,10 +9,10 @@ from typing import Any
 
 from rlaif.core.errors import InputError, JudgeBug, RlaifError
 from rlaif.core.schema import reason_of
-from rlaif.core.system.files import as_line
-from rlaif.core.system.threads import side_by_side
+from rlaif.core.system.files import to_json_line
+from rlaif.core.system.threads import map_in_threads
 from rlaif.core.types import Judge, Judgement, Sample, Usage
-from rlaif.data.rows import in_memory
+from rlaif.data.rows import make_samples
 from rlaif.judges.cards.card import CardRef
 from rlaif.judges.plugins import location_of
 from rlaif.judges.registry import judge_of
@@ -40,11 +40,11 @@ def score(texts_or_samples: Iterable[Any], judge: CardRef | Judge) -> list[Judge
         JudgeBug: the judge broke its contract.
 
     """
-    samples = in_memory(texts_or_samples)
-    return judged(judge_of(judge), samples)
+    samples = make_samples(texts_or_samples)
+    return call_judge(judge_of(judge), samples)
 
 
-def judged(judge: Judge, samples: Sequence[Sample]) -> list[Judgement]:
+def call_judge(judge: Judge, samples: Sequence[Sample]) -> list[Judgement]:
     """Ask a judge; what it raises (a bug of its own, memory that is not there) is told with its name."""
     try:
         judgements = judge(samples)
@@ -58,12 +58,12 @@ def judged(judge: Judge, samples: Sequence[Sample]) -> list[Judgement]:
     return judgements
 
 
-def judged_in_chunks(
+def call_judges_in_chunks(
     samples: Iterable[Sample], judges: Sequence[Judge]
 ) -> Iterator[tuple[list[Sample], list[list[Judgement]]]]:
     """Yield chunks of samples with each judge's judgements of them; the judges work side by side."""
     for chunk in chunks(samples):
-        yield chunk, side_by_side(partial(judged, samples=chunk), judges)
+        yield chunk, map_in_threads(partial(call_judge, samples=chunk), judges)
 
 
 def chunks(samples: Iterable[Sample]) -> Iterator[list[Sample]]:
@@ -91,11 +91,11 @@ def _length(value: Any) -> int:
 
 def row_of(sample: Sample, judgement: Judgement) -> str:
     """Return the JSON line of one sample and judge: UTF-8 text as it is, lone surrogates escaped."""
-    row = {"prompt": sample.prompt, "completion": sample.completion, **told(judgement)}
-    return as_line(row)
+    row = {"prompt": sample.prompt, "completion": sample.completion, **judgement_to_dict(judgement)}
+    return to_json_line(row)
 
 
-def told(judgement: Judgement) -> dict[str, Any]:
+def judgement_to_dict(judgement: Judgement) -> dict[str, Any]:
     """Return a judgement as the mapping that is written to files."""
     return {
         "judge": judgement.judge,
@@ -105,6 +105,6 @@ def told(judgement: Judgement) -> dict[str, Any]:
         "status": judgement.status,
         "reason": judgement.reason,
         "shortened": judgement.shortened,
-        "parts": [told(part) for part in judgement.parts],
+        "parts": [judgement_to_dict(part) for part in judgement.parts],
         "usage": {name: getattr(judgement.usage, name) for name in USAGE},  # asdict takes ten times as long
     }

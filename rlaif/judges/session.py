@@ -33,7 +33,7 @@ class Session:
         """The verdicts that were paid before, by whichever process."""
         return VerdictStore(home() / "verdicts.sqlite")
 
-    def stored(self, keys: Iterable[bytes]) -> dict[bytes, dict[str, Any]]:
+    def read_stored(self, keys: Iterable[bytes]) -> dict[bytes, dict[str, Any]]:
         """Return the stored verdicts of these keys."""
         with self._lock:
             store = self.store

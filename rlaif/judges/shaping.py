@@ -39,13 +39,13 @@ class RunningMoments:
         return std if std > 1e-8 else 1.0
 
 
-def as_tensors(rewards: Sequence[float | None], device: torch.device) -> tuple[Tensor, Tensor]:
+def rewards_to_tensors(rewards: Sequence[float | None], device: torch.device) -> tuple[Tensor, Tensor]:
     """Return rewards [B], 0 where a judge abstained, and whether there was a judgement [B]."""
     judged_B = torch.tensor([reward is not None for reward in rewards], device=device)
     return torch.tensor([0.0 if reward is None else reward for reward in rewards], device=device), judged_B
 
 
-def shaped(
+def shape_rewards(
     rewards_B: Tensor,
     judged_B: Tensor,
     ended_B: Tensor,

@@ -11,21 +11,21 @@ import torch
 from torch import Tensor
 
 from rlaif.core.errors import InputError
-from rlaif.policy.model import Policy, Scored
-from rlaif.policy.tokens import Tokens, micro_batches, padded
+from rlaif.policy.model import Policy, TokenScores
+from rlaif.policy.tokens import TokenBatch, micro_batches, pad_sequences
 
 Ids = Sequence[int]
 
 
-def sums(policy: Policy, tokens: Tokens, temperature: float) -> Tensor:
+def sums(policy: Policy, tokens: TokenBatch, temperature: float) -> Tensor:
     """Return the log-probability of each completion, in nats, [B], float64."""
-    with _at(policy, temperature):
-        scored: Scored = policy(tokens)
+    with _use_temperature(policy, temperature):
+        scored: TokenScores = policy(tokens)
     return scored.logprobs.double().sum(1)
 
 
 @torch.no_grad()
-def of_ids(
+def score_ids(
     policy: Policy, prompts: Sequence[Ids], completions: Sequence[Ids], temperature: float, micro_batch_tokens: int
 ) -> list[float]:
     """
@@ -39,7 +39,9 @@ def of_ids(
         micro_batch_tokens: tokens of a forward pass.
 
     """
-    whole = Tokens(*padded(prompts, policy.pad, policy.device), *padded(completions, policy.pad, policy.device))
+    whole = TokenBatch(
+        *pad_sequences(prompts, policy.pad, policy.device), *pad_sequences(completions, policy.pad, policy.device)
+    )
     found = [math.nan] * len(prompts)
     for piece in micro_batches(whole.lengths, micro_batch_tokens):
         for place, logprob in zip(piece, sums(policy, whole.rows(piece), temperature).tolist(), strict=True):
@@ -47,7 +49,7 @@ def of_ids(
     return found
 
 
-def of_texts(
+def score_texts(
     policy: Policy,
     prompts: Sequence[Ids],
     texts: Sequence[str],
@@ -78,7 +80,7 @@ def of_texts(
     for start in range(0, len(fit), batch_size):
         rows = fit[start : start + batch_size]
         given = [prompts[row] for row in rows], [ids[row] for row in rows]
-        for row, logprob in zip(rows, of_ids(policy, *given, 1.0, micro_batch_tokens), strict=True):
+        for row, logprob in zip(rows, score_ids(policy, *given, 1.0, micro_batch_tokens), strict=True):
             found[row] = (logprob, len(ids[row]))
     return found
 
@@ -97,7 +99,7 @@ def same_tokens(one: Any, other: Any) -> bool:
 
 
 @contextmanager
-def _at(policy: Policy, temperature: float) -> Iterator[None]:
+def _use_temperature(policy: Policy, temperature: float) -> Iterator[None]:
     own, policy.temperature = policy.temperature, temperature
     try:
         yield

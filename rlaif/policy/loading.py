@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 
 from rlaif.core.errors import InputError
-from rlaif.core.schema import reason_of, shown
-from rlaif.core.system.hub import explained, in_cache
+from rlaif.core.schema import reason_of, short_repr
+from rlaif.core.system.hub import explain_hub_error, is_cached
 from rlaif.policy.parts import inner
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ DTypeName = Literal["auto", "float32", "bfloat16"]
 
 
 @dataclass(frozen=True)
-class Loaded:
+class LoadedModel:
     """
     A model ready to be trained, and what belongs to it.
 
@@ -51,7 +51,7 @@ def load(
     device: torch.device | None = None,
     tokenizer: Any | None = None,
     where: str = "policy.model",
-) -> Loaded:
+) -> LoadedModel:
     """
     Load a policy from a folder or from the hub.
 
@@ -83,26 +83,30 @@ def load(
     model = _model(
         base, config, compute if frozen_base else torch.float32, revision if not adapter else None, quantised, where
     )
-    model, base_is_reference = with_adapter(model, source if adapter else None, revision, lora, where)
+    model, base_is_reference = add_adapter(model, source if adapter else None, revision, lora, where)
     refuse_mismatch(model, tokenizer, where)
-    return Loaded(model, tokenizer, compute, base_is_reference)
+    return LoadedModel(model, tokenizer, compute, base_is_reference)
 
 
-def loaded_of(model: Any, tokenizer: Any | None, lora: Any | None, dtype: DTypeName, device: torch.device) -> Loaded:
+def load_any(
+    model: Any, tokenizer: Any | None, lora: Any | None, dtype: DTypeName, device: torch.device
+) -> LoadedModel:
     """Return what a trainer is given as a model: a name, a model in memory, or one that is loaded as it should be."""
-    if isinstance(model, Loaded):
+    if isinstance(model, LoadedModel):
         return model
     if tokenizer is not None and not hasattr(tokenizer, "eos_token_id"):
-        raise InputError(f"processing_class: should be a tokenizer, not {shown(tokenizer)}")
+        raise InputError(f"processing_class: should be a tokenizer, not {short_repr(tokenizer)}")
     if isinstance(model, str | Path):
         return load(str(model), dtype=dtype, lora=lora, device=device, tokenizer=tokenizer, where="model")
     if not isinstance(model, torch.nn.Module):
-        raise InputError(f"model: should be a hub id, a folder or a model, not {shown(model)}")
-    return prepared(model, tokenizer, dtype=dtype, lora=lora, device=device)
+        raise InputError(f"model: should be a hub id, a folder or a model, not {short_repr(model)}")
+    return prepare_model(model, tokenizer, dtype=dtype, lora=lora, device=device)
 
 
-def prepared(model: Any, tokenizer: Any | None, *, dtype: DTypeName, lora: Any | None, device: torch.device) -> Loaded:
-    """Make a policy of a model that is in memory already: its own weights change their dtype, as `Loaded` says."""
+def prepare_model(
+    model: Any, tokenizer: Any | None, *, dtype: DTypeName, lora: Any | None, device: torch.device
+) -> LoadedModel:
+    """Make a policy of a model that is in memory already: its own weights change their dtype, as `LoadedModel` says."""
     import peft
     from transformers import GenerationMixin
 
@@ -118,14 +122,14 @@ def prepared(model: Any, tokenizer: Any | None, *, dtype: DTypeName, lora: Any |
     if lora is None and not is_adapter:
         model = model.float()
         model.requires_grad_(True)
-    model, base_is_reference = with_adapter(model, None, None, lora, "peft_config")
+    model, base_is_reference = add_adapter(model, None, None, lora, "peft_config")
     if not any(parameter.requires_grad for parameter in model.parameters()):
         raise InputError("model: no weight of it is trainable; load the adapter with is_trainable=True")
     for parameter in model.parameters():
         if parameter.is_floating_point():  # not what is quantised
             parameter.data = parameter.data.to(torch.float32 if parameter.requires_grad else compute)
     refuse_mismatch(model, tokenizer, "model")
-    return Loaded(model, tokenizer, compute, base_is_reference)
+    return LoadedModel(model, tokenizer, compute, base_is_reference)
 
 
 def compute_dtype(wanted: DTypeName, own: torch.dtype | None, device: torch.device) -> torch.dtype:
@@ -164,7 +168,7 @@ def base_of(source: str, revision: str | None, where: str) -> tuple[str, bool]:
 
         base = PeftConfig.from_pretrained(source, revision=revision).base_model_name_or_path
     except Exception as error:
-        raise explained(error, source, where) from error
+        raise explain_hub_error(error, source, where) from error
     if not base:
         raise InputError(f"{where}: the adapter in {source} does not say which model it is of")
     return base, True
@@ -179,7 +183,7 @@ def config_of(source: str, revision: str | None, where: str) -> Any:
     except Exception as error:
         if Path(source).is_dir() and not (Path(source) / "config.json").exists():
             raise InputError(f"{where}: the folder {source} holds no model: it has no config.json") from None
-        raise explained(error, source, where) from error
+        raise explain_hub_error(error, source, where) from error
 
 
 def _model(source: str, config: Any, dtype: torch.dtype, revision: str | None, more: dict[str, Any], where: str) -> Any:
@@ -187,14 +191,14 @@ def _model(source: str, config: Any, dtype: torch.dtype, revision: str | None, m
 
     auto = AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
     refuse_speechless(source, config, where)
-    here = Path(source).is_dir() or in_cache(source, revision)
+    here = Path(source).is_dir() or is_cached(source, revision)
     try:
-        with without_bars() if here else nullcontext():  # a bar for a download only
+        with hide_progress_bars() if here else nullcontext():  # a bar for a download only
             model, info = auto.from_pretrained(
                 source, revision=revision, config=config, dtype=dtype, output_loading_info=True, **more
             )
     except Exception as error:
-        raise explained(error, source, where) from error
+        raise explain_hub_error(error, source, where) from error
     if missing := sorted(info["missing_keys"]):
         # A classifier's folder loads as a generator with a fresh head, silently.
         raise InputError(
@@ -217,7 +221,7 @@ def refuse_speechless(source: str, config: Any, where: str) -> None:
 
 
 @contextmanager
-def without_bars() -> Iterator[None]:
+def hide_progress_bars() -> Iterator[None]:
     """Let transformers show no progress bar."""
     from transformers.utils import logging
 
@@ -245,7 +249,7 @@ def _tokenizer(source: str, base: str, revision: str | None, where: str) -> Any:
         return AutoTokenizer.from_pretrained(source, revision=revision)
     except Exception as error:
         if not Path(source).is_dir():
-            raise explained(error, source, where) from error
+            raise explain_hub_error(error, source, where) from error
         if not (Path(source) / "config.json").exists() and source == base:
             raise InputError(f"{where}: the folder {source} holds no model: it has no config.json") from None
         why = reason_of(error) if _may_hold_tokenizer(source) else "save the model's own there by save_pretrained"
@@ -267,7 +271,7 @@ def _four_bit(compute: torch.dtype) -> Any:
     )
 
 
-def with_adapter(
+def add_adapter(
     model: Any, adapter: str | None, revision: str | None, lora: Any | None, where: str
 ) -> tuple[Any, bool]:
     """Put a LoRA adapter onto the model: an old one to be trained on, or a new one, whose reference is the base."""
@@ -314,6 +318,6 @@ def end_tokens(model: Any, tokenizer: Any, where: str) -> tuple[int, ...]:
     if not found:
         raise InputError(
             f"{where}: neither the tokenizer nor the generation settings name an EOS token, so that no completion "
-            f"could end; set eos_token in {shown('tokenizer_config.json')}"
+            f"could end; set eos_token in {short_repr('tokenizer_config.json')}"
         )
     return found

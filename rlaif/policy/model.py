@@ -18,17 +18,17 @@ from torch import Tensor, nn
 
 from rlaif.core.errors import InputError
 from rlaif.policy.attention import speed_up
-from rlaif.policy.generation.transformers import Sampling, drawing, sampled, watching
-from rlaif.policy.loading import Loaded, end_tokens
-from rlaif.policy.output_layer import LogitsHead, before_head
-from rlaif.policy.parts import copies, inner, recompute, recomputes, trainable, width, without_head
+from rlaif.policy.generation.transformers import Sampling, make_draw_processor, make_watch_criterion, use_sampling
+from rlaif.policy.loading import LoadedModel, end_tokens
+from rlaif.policy.output_layer import LogitsHead, capture_hidden_states
+from rlaif.policy.parts import copies, drop_head, inner, recompute, recomputes, trainable, width
 from rlaif.policy.saving import save
-from rlaif.policy.tokens import Tokens, padded
+from rlaif.policy.tokens import TokenBatch, pad_sequences
 
-__all__ = ["Policy", "Sampling", "Scored"]
+__all__ = ["Policy", "Sampling", "TokenScores"]
 
 
-class Scored(NamedTuple):
+class TokenScores(NamedTuple):
     """What the policy says of response tokens, each [B, R], float32, 0 where there is no token."""
 
     logprobs: Tensor
@@ -51,7 +51,7 @@ class Policy(nn.Module):
 
     def __init__(
         self,
-        loaded: Loaded,
+        loaded: LoadedModel,
         *,
         temperature: float = 1.0,
         critic: str = "shared",
@@ -68,7 +68,7 @@ class Policy(nn.Module):
         self._dtype = loaded.dtype
         speed_up(inner(self.model), loaded.dtype)
         self._head = LogitsHead(inner(self.model))
-        self.critic = without_head(deepcopy(self.model)) if critic == "separate" else None
+        self.critic = drop_head(deepcopy(self.model)) if critic == "separate" else None
         self.value_head = nn.Linear(width(self.model), 1)  # at zero: the first values are no noise
         nn.init.zeros_(self.value_head.weight)
         nn.init.zeros_(self.value_head.bias)
@@ -80,7 +80,7 @@ class Policy(nn.Module):
 
     # --- forward --------------------------------------------------------------------------------------------------
 
-    def forward(self, tokens: Tokens, encoded: Tensor | None = None, *, entropies: bool = False) -> Scored:
+    def forward(self, tokens: TokenBatch, encoded: Tensor | None = None, *, entropies: bool = False) -> TokenScores:
         """
         Return log-probability, value and, if asked, entropy at each response token.
 
@@ -94,18 +94,18 @@ class Policy(nn.Module):
         """
         mask_BR = tokens.mask_BR
         with self._autocast():
-            hidden_Nd = self._hidden(self.model, tokens, encoded)
-            states_Nd = hidden_Nd if self.critic is None else self._hidden(self.critic, tokens, None)
+            hidden_Nd = self._compute_hidden(self.model, tokens, encoded)
+            states_Nd = hidden_Nd if self.critic is None else self._compute_hidden(self.critic, tokens, None)
             ids_N = tokens.response_BR[mask_BR]
             logprobs_N, entropies_N = self._head.logprobs(hidden_Nd, ids_N, self.temperature, entropies)
         values_N = self._values(states_Nd)
-        entropies_BR = None if entropies_N is None else _scattered(entropies_N, mask_BR)
-        return Scored(_scattered(logprobs_N, mask_BR), _scattered(values_N, mask_BR), entropies_BR)
+        entropies_BR = None if entropies_N is None else _scatter(entropies_N, mask_BR)
+        return TokenScores(_scatter(logprobs_N, mask_BR), _scatter(values_N, mask_BR), entropies_BR)
 
-    def _hidden(self, model: Any, tokens: Tokens, encoded: Tensor | None) -> Tensor:
+    def _compute_hidden(self, model: Any, tokens: TokenBatch, encoded: Tensor | None) -> Tensor:
         """Return the hidden states from which the response tokens are predicted, as rows: [N, d]."""
         mask_BR = tokens.mask_BR
-        with before_head(inner(model)) as hidden:
+        with capture_hidden_states(inner(model)) as hidden:
             if self.is_seq2seq:
                 given = {"input_ids": tokens.prompt_BP} if encoded is None else _encoder_outputs(encoded)
                 # Teacher forcing: the decoder is given its start token, and each token but the last.
@@ -113,7 +113,7 @@ class Policy(nn.Module):
                 decoder_BR = torch.cat([start_B1, tokens.response_BR[:, :-1]], 1)
                 model(attention_mask=tokens.prompt_mask_BP, decoder_input_ids=decoder_BR, use_cache=False, **given)
                 return hidden[0][mask_BR]
-            ids_BT, starts_B = tokens.packed()
+            ids_BT, starts_B = tokens.pack()
             # Causal attention sees no padding on the right, so the mask is of ones, which is the fast path; without
             # one, transformers warns of padding.
             model(input_ids=ids_BT, attention_mask=torch.ones_like(ids_BT), use_cache=False)
@@ -128,7 +128,7 @@ class Policy(nn.Module):
         return value_N1.squeeze(-1)
 
     @contextmanager
-    def as_reference(self) -> Iterator[None]:
+    def use_reference(self) -> Iterator[None]:
         """Let the model be what it was before training: its adapter off, or the frozen weights in their place."""
         if self._reference is None:
             with self.model.disable_adapter():
@@ -144,7 +144,7 @@ class Policy(nn.Module):
                 parameter.data = trained[name]
 
     @contextmanager
-    def learning(self) -> Iterator[None]:
+    def learning_mode(self) -> Iterator[None]:
         """Let activations be recomputed and LoRA's own dropout act, as is right in a learning pass only."""
         modules = [module for name, module in self.named_modules() if recomputes(module) or "lora_dropout" in name]
         for module in modules:
@@ -162,7 +162,7 @@ class Policy(nn.Module):
         """Return a seq2seq model's encoder states [B, P, d] and the mask [B, P] of prompts; None for a causal one."""
         if not self.is_seq2seq:
             return None
-        ids_BP, mask_BP = padded(prompts, self.pad, self.device)
+        ids_BP, mask_BP = pad_sequences(prompts, self.pad, self.device)
         with self._autocast():
             states_BPd: Tensor = inner(self.model).get_encoder()(input_ids=ids_BP, attention_mask=mask_BP)[0]
         return states_BPd, mask_BP
@@ -175,7 +175,7 @@ class Policy(nn.Module):
         *,
         encoded: tuple[Tensor, Tensor] | None = None,
         watch: Callable[[Tensor], bool] | None = None,
-    ) -> Tokens:
+    ) -> TokenBatch:
         """
         Sample a completion of each prompt, all in one batch with a cache; the first EOS of each is kept.
 
@@ -192,30 +192,30 @@ class Policy(nn.Module):
             given = {**_encoder_outputs(encoded[0]), "attention_mask": encoded[1]}
             skip = 1  # the decoder's start token
         else:
-            ids_BP, mask_BP = padded(prompts, self.pad, self.device, left=True)
+            ids_BP, mask_BP = pad_sequences(prompts, self.pad, self.device, left=True)
             given = {"input_ids": ids_BP, "attention_mask": mask_BP}
             skip = ids_BP.shape[1]
         special = {
             "eos_token_id": list(self.eos), "pad_token_id": self.pad, "bos_token_id": self.tokenizer.bos_token_id,
             "decoder_start_token_id": self._decoder_start if self.is_seq2seq else None,
         }  # fmt: skip
-        with self._autocast(), sampled(inner(self.model), sampling, **special) as settings:
+        with self._autocast(), use_sampling(inner(self.model), sampling, **special) as settings:
             ids = self.model.generate(
                 **given,
                 generation_config=settings,
-                logits_processor=drawing(sampling),
-                stopping_criteria=watching(watch, skip),
+                logits_processor=make_draw_processor(sampling),
+                stopping_criteria=make_watch_criterion(watch, skip),
             )
         response_BR = ids[:, skip:]
-        prompt_BP, prompt_mask_BP = padded(prompts, self.pad, self.device)
-        return Tokens(prompt_BP, prompt_mask_BP, response_BR, self.until_end(response_BR))
+        prompt_BP, prompt_mask_BP = pad_sequences(prompts, self.pad, self.device)
+        return TokenBatch(prompt_BP, prompt_mask_BP, response_BR, self.mask_until_end(response_BR))
 
-    def until_end(self, response_BR: Tensor) -> Tensor:
+    def mask_until_end(self, response_BR: Tensor) -> Tensor:
         """Return the mask of the tokens up to the first EOS, itself counted: it is a choice like any other."""
-        ends_BR = self.ended(response_BR).long()
+        ends_BR = self.is_end(response_BR).long()
         return (ends_BR.cumsum(1) - ends_BR) == 0
 
-    def ended(self, ids: Tensor) -> Tensor:
+    def is_end(self, ids: Tensor) -> Tensor:
         """Return where ids are an EOS."""
         return torch.isin(ids, torch.tensor(self.eos, device=ids.device))
 
@@ -267,7 +267,7 @@ class Policy(nn.Module):
             **({"decoder_input_ids": ids} if self.is_seq2seq else {}),
         }
         own = self.model(**given, use_cache=False).logits
-        with before_head(inner(self.model)) as hidden:
+        with capture_hidden_states(inner(self.model)) as hidden:
             self.model(**given, use_cache=False)
         self._head.refuse_unlike(own, hidden[0], f"{where}: {type(inner(self.model)).__name__}")
 
@@ -296,7 +296,7 @@ def refuse_unfit(config: Any, prompt_lengths: Sequence[int], max_new_tokens: int
         )
 
 
-def _scattered(x_N: Tensor, mask_BR: Tensor) -> Tensor:
+def _scatter(x_N: Tensor, mask_BR: Tensor) -> Tensor:
     return torch.zeros(mask_BR.shape, dtype=torch.float32, device=x_N.device).masked_scatter(mask_BR, x_N.float())
 
 

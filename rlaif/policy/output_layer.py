@@ -24,7 +24,7 @@ CHUNK_LOGITS = 2**23
 
 
 @contextmanager
-def before_head(model: Any) -> Iterator[list[Tensor]]:
+def capture_hidden_states(model: Any) -> Iterator[list[Tensor]]:
     """
     Run `model` inside this to get what its output layer is given, and no logits.
 
@@ -74,7 +74,7 @@ class LogitsHead:
         Where there is more than a chunk, the backward pass makes each chunk's logits again.
         """
 
-        def of_chunk(hidden_Nd: Tensor, ids_N: Tensor) -> tuple[Tensor, Tensor | None]:
+        def chunk_logprobs(hidden_Nd: Tensor, ids_N: Tensor) -> tuple[Tensor, Tensor | None]:
             logits_NV = self(hidden_Nd)
             # By the same sums with and without entropies: the KL before training is 0 to the last bit.
             logprobs_N = token_logprobs(logits_NV, ids_N, temperature)
@@ -82,11 +82,11 @@ class LogitsHead:
 
         rows = max(1, self._chunk(hidden_Nd.device) // self.size)
         if len(ids_N) <= rows:
-            return of_chunk(hidden_Nd, ids_N)
+            return chunk_logprobs(hidden_Nd, ids_N)
         parts = [
-            checkpoint(of_chunk, h, i, use_reentrant=False, preserve_rng_state=False)
+            checkpoint(chunk_logprobs, h, i, use_reentrant=False, preserve_rng_state=False)
             if torch.is_grad_enabled()
-            else of_chunk(h, i)
+            else chunk_logprobs(h, i)
             for h, i in zip(torch.split(hidden_Nd, rows), torch.split(ids_N, rows), strict=True)
         ]
         logprobs_N = torch.cat([logprobs for logprobs, _ in parts])

@@ -22,7 +22,7 @@ def copies(module: nn.Module) -> dict[str, Tensor]:
     return {name: parameter.data.clone() for name, parameter in trainable(module)}
 
 
-def without_head(model: Any) -> Any:
+def drop_head(model: Any) -> Any:
     """Let a critic's output layer rest: it is never asked."""
     inner(model).get_output_embeddings().weight.requires_grad_(False)
     return model

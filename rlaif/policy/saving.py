@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import nn
 
-from rlaif.policy.loading import without_bars
+from rlaif.policy.loading import hide_progress_bars
 from rlaif.policy.parts import inner
 
 
@@ -32,7 +32,7 @@ def save(model: Any, tokenizer: Any, value_head: nn.Module | None, folder: Path,
     # transformers refuses to write settings that it has read: published ones set a temperature without sampling.
     settings, inner(model).generation_config = inner(model).generation_config, GenerationConfig()
     try:
-        with without_bars():
+        with hide_progress_bars():
             model.save_pretrained(folder)
     finally:
         inner(model).generation_config = settings

@@ -10,7 +10,7 @@ from torch import Tensor
 
 
 @dataclass(frozen=True)
-class Tokens:
+class TokenBatch:
     """
     Prompts and the responses to them, both right-padded, with masks that are true on real tokens.
 
@@ -31,14 +31,14 @@ class Tokens:
         """Real tokens of each sample, prompt and response."""
         return (self.prompt_mask_BP.sum(1) + self.mask_BR.sum(1)).tolist()
 
-    def rows(self, index: Sequence[int]) -> Tokens:
+    def rows(self, index: Sequence[int]) -> TokenBatch:
         """Return some samples, without the columns that are padding in all of them."""
         rows = torch.as_tensor(index, device=self.response_BR.device)
         prompt_mask, mask = self.prompt_mask_BP[rows], self.mask_BR[rows]
         p, r = int(prompt_mask.sum(1).max()), int(mask.sum(1).max())
-        return Tokens(self.prompt_BP[rows, :p], prompt_mask[:, :p], self.response_BR[rows, :r], mask[:, :r])
+        return TokenBatch(self.prompt_BP[rows, :p], prompt_mask[:, :p], self.response_BR[rows, :r], mask[:, :r])
 
-    def packed(self) -> tuple[Tensor, Tensor]:
+    def pack(self) -> tuple[Tensor, Tensor]:
         """
         Join prompt and response of each sample without a gap, as a causal model reads them.
 
@@ -54,7 +54,7 @@ class Tokens:
         return ids_BT.gather(1, order_BT)[:, :longest], self.prompt_mask_BP.sum(1)
 
 
-def padded(
+def pad_sequences(
     sequences: Sequence[Sequence[int]], pad: int, device: torch.device, *, left: bool = False
 ) -> tuple[Tensor, Tensor]:
     """Return ids and mask of sequences of mixed lengths, padded on the right, or on the left for generation."""

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 from rlaif.report import tables
 from rlaif.report.drawing import ALARM, DASHES, SERIES, SOFT, Plot
 from rlaif.report.escape import visible
-from rlaif.report.reading import Row, RunFolder, at, inside, mapping
-from rlaif.report.tables import Cell, Column, Table, shown
+from rlaif.report.reading import Row, RunFolder, get_mapping, get_number, get_value
+from rlaif.report.tables import Cell, Column, Table, format_number
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -63,7 +63,7 @@ class Curve:
 
 def curves(runs: Sequence[RunFolder]) -> list[Plot]:
     """Return the figures of all that is known of the training."""
-    found = [*_of_metrics(runs, FIRST), *_of_judges(runs), *_of_metrics(runs, THEN), *_of_guard(runs)]
+    found = [*_metric_curves(runs, FIRST), *_judge_curves(runs), *_metric_curves(runs, THEN), *_guard_curves(runs)]
     return [_plot(curve, runs) for curve in found if any(line.known for line in curve.lines)]
 
 
@@ -84,13 +84,14 @@ THEN = (
 """Name, title, key of metrics.jsonl, unit, digits, how to read it."""
 
 
-def _of_metrics(runs: Sequence[RunFolder], wanted: Sequence[tuple[str, str, str, str, int, str]]) -> list[Curve]:
+def _metric_curves(runs: Sequence[RunFolder], wanted: Sequence[tuple[str, str, str, str, int, str]]) -> list[Curve]:
     found = []
     for name, title, key, unit, digits, caption in wanted:
+        has_band = key == "reward_mean" and len(runs) == 1
         lines = [
             Line(
-                run.name, i, _points(run.metrics, lambda row, key=key: at(row, key)),  # type: ignore[misc]
-                [at(row, "reward_std") for row in run.metrics] if key == "reward_mean" and len(runs) == 1 else (),
+                run.name, i, _points(run.metrics, lambda row, key=key: get_number(row, key)),  # type: ignore[misc]
+                [get_number(row, "reward_std") for row in run.metrics] if has_band else (),
             )
             for i, run in enumerate(runs)
         ]  # fmt: skip
@@ -98,15 +99,15 @@ def _of_metrics(runs: Sequence[RunFolder], wanted: Sequence[tuple[str, str, str,
     return found
 
 
-def _of_judges(runs: Sequence[RunFolder]) -> list[Curve]:
+def _judge_curves(runs: Sequence[RunFolder]) -> list[Curve]:
     """Make a figure of each judge: what it said of the training completions, and of the guard's."""
     found = []
     for place, (name, role) in enumerate(judges_of(runs).items()):
         lines = []
         for i, run in enumerate(runs):
             whose = "" if len(runs) == 1 else f"{run.name}, "
-            trained = _points(run.metrics, lambda row, name=name: at(row, "judges", name, "score_mean"))  # type: ignore[misc]
-            looked = _points(run.looks, lambda row, name=name: at(row, "judges", name, "score_mean"))  # type: ignore[misc]
+            trained = _points(run.metrics, lambda row, name=name: get_number(row, "judges", name, "score_mean"))  # type: ignore[misc]
+            looked = _points(run.looks, lambda row, name=name: get_number(row, "judges", name, "score_mean"))  # type: ignore[misc]
             lines += [
                 Line(f"{whose}training prompts", i, trained),
                 Line(f"{whose}guard prompts", i, looked, kind="looks"),
@@ -121,13 +122,13 @@ def judges_of(runs: Sequence[RunFolder]) -> dict[str, str]:
     found: dict[str, str] = {}
     for run in runs:
         for row in (*run.metrics[-1:], *run.looks[-1:]):
-            for name, judge in mapping(row, "judges").items():
-                is_held_out = inside(judge, "role") == "held_out"
+            for name, judge in get_mapping(row, "judges").items():
+                is_held_out = get_value(judge, "role") == "held_out"
                 found[name] = "held out" if is_held_out else found.get(name, "learned from")
     return dict(sorted(found.items(), key=lambda item: item[1] == "held out"))
 
 
-def _of_guard(runs: Sequence[RunFolder]) -> list[Curve]:
+def _guard_curves(runs: Sequence[RunFolder]) -> list[Curve]:
     """Make a figure of what the guard watches beside scores: all as times of what it was before training."""
     found = []
     for name, key, title in (
@@ -135,7 +136,7 @@ def _of_guard(runs: Sequence[RunFolder]) -> list[Curve]:
         ("guard-perplexity", "perplexity", "Perplexity on guard prompts"),
     ):
         lines = [
-            Line(run.name, i, _points(run.looks, lambda row, key=key: at(row, key)), kind="looks")  # type: ignore[misc]
+            Line(run.name, i, _points(run.looks, lambda row, key=key: get_number(row, key)), kind="looks")  # type: ignore[misc]
             for i, run in enumerate(runs)
         ]
         what = "distinct-2 at equal tokens" if key == "distinct_2" else "perplexity under the reference"
@@ -145,7 +146,7 @@ def _of_guard(runs: Sequence[RunFolder]) -> list[Curve]:
 
 
 def _points(rows: Sequence[Row], value: Callable[[Row], float | None]) -> list[tuple[int, float | None]]:
-    return [(int(step), value(row)) for row in rows if (step := at(row, "step")) is not None]
+    return [(int(step), value(row)) for row in rows if (step := get_number(row, "step")) is not None]
 
 
 # --- a figure -----------------------------------------------------------------------------------------------------
@@ -196,7 +197,7 @@ def _mark(axes: Axes, runs: Sequence[RunFolder]) -> None:
             axes.plot(
                 [step], [1], marker="v", color=ALARM, markersize=5, transform=axes.get_xaxis_transform(), clip_on=False
             )
-    kept = at(runs[0].told, "kept_step") if len(runs) == 1 else None
+    kept = get_number(runs[0].told, "kept_step") if len(runs) == 1 else None
     if kept is not None:
         axes.plot(
             [kept], [0], marker="^", color=SOFT, markersize=5, transform=axes.get_xaxis_transform(), clip_on=False
@@ -222,11 +223,13 @@ def _summary(curve: Curve) -> str:
     for line in curve.lines:
         (first, begin), (last, end) = line.known[0], line.known[-1]
         top, bottom = max(line.known, key=lambda p: p[1]), min(line.known, key=lambda p: p[1])
+        begin_text, end_text, top_text, bottom_text = (
+            format_number(value, curve.digits) for value in (begin, end, top[1], bottom[1])
+        )
         said.append(
-            f"{line.label}: {shown(begin, curve.digits)} at step {first}, {shown(end, curve.digits)} at step {last}; "
-            f"highest {shown(top[1], curve.digits)} at step {top[0]}, "
-            f"lowest {shown(bottom[1], curve.digits)} at step {bottom[0]}"
-        )  # fmt: skip
+            f"{line.label}: {begin_text} at step {first}, {end_text} at step {last}; "
+            f"highest {top_text} at step {top[0]}, lowest {bottom_text} at step {bottom[0]}"
+        )
     return f"{curve.title}. {'. '.join(said)}."
 
 
@@ -236,7 +239,8 @@ def _table(curve: Curve) -> Table:
     thinned = [step for i, step in enumerate(steps) if i % every == 0 or i == len(steps) - 1]
     values = [dict(line.points) for line in curve.lines]
     rows: list[list[Cell]] = [
-        [Cell(str(step), step), *(tables.number(value.get(step), curve.digits) for value in values)] for step in thinned
+        [Cell(str(step), step), *(tables.number_cell(value.get(step), curve.digits) for value in values)]
+        for step in thinned
     ]
     caption = f"{curve.title}, {curve.unit}" + (f"; every {every}th step" if every > 1 else "")
     return Table(caption, [Column("Step"), *(Column(line.label) for line in curve.lines)], rows)

@@ -115,11 +115,11 @@ def room(labels: Iterable[str]) -> float:
 def save(plot: Plot, folder: Path) -> None:
     """Write NAME.svg and NAME.png, on light paper."""
     for kind in ("svg", "png"):
-        write_atomically(folder / f"{plot.name}.{kind}", _rendered(plot, kind, paper=True))
+        write_atomically(folder / f"{plot.name}.{kind}", _render(plot, kind, paper=True))
 
 
-def _rendered(plot: Plot, kind: str, *, paper: bool) -> bytes:
-    with _styled(plot.name) as figure:
+def _render(plot: Plot, kind: str, *, paper: bool) -> bytes:
+    with _use_style(plot.name) as figure:
         axes = figure.add_subplot()
         plot.draw(axes)
         labels = axes.get_legend_handles_labels()[1] if plot.labels else []
@@ -147,7 +147,7 @@ def _rendered(plot: Plot, kind: str, *, paper: bool) -> bytes:
 
 
 @contextmanager
-def _styled(salt: str) -> Iterator[Figure]:
+def _use_style(salt: str) -> Iterator[Figure]:
     """Give a figure in our style, whatever the user's matplotlibrc says; the same numbers give the same bytes."""
     import matplotlib
     from matplotlib.figure import Figure
@@ -161,7 +161,7 @@ def _styled(salt: str) -> Iterator[Figure]:
 
 def _inline(plot: Plot) -> Markup:
     """Return the figure as an `svg` element: colours are variables, ids are its own, what is not needed is gone."""
-    root = ET.fromstring(_rendered(plot, "svg", paper=False))
+    root = ET.fromstring(_render(plot, "svg", paper=False))
     box, words = root.get("viewBox", ""), Markup.escape(visible(plot.summary))
     for element in list(root.iter()):
         for child in list(element):

@@ -19,11 +19,11 @@ def visible(text: str) -> str:
     text = text.replace("\r\n", "\n")
     if text.isascii() and text.isprintable():  # nearly all of it
         return text
-    return "".join(map(_shown, text))
+    return "".join(map(_escape_character, text))
 
 
 @lru_cache(maxsize=4096)
-def _shown(character: str) -> str:
+def _escape_character(character: str) -> str:
     if character in KEPT or unicodedata.category(character) not in SHOWN_AS_ESCAPES:
         return character
     return f"‹U+{ord(character):04X}›"

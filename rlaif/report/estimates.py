@@ -8,14 +8,14 @@ from typing import TYPE_CHECKING
 
 from rlaif.report import tables
 from rlaif.report.drawing import INK, SOFT, Plot, room, short
-from rlaif.report.tables import Cell, Column, Table, shown
+from rlaif.report.tables import Cell, Column, Table, format_number
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 
 @dataclass(frozen=True)
-class Estimate:
+class LabelledInterval:
     """
     A number and how sure it is.
 
@@ -37,7 +37,7 @@ def estimates(
     name: str,
     title: str,
     caption: str,
-    rows: Sequence[Estimate],
+    rows: Sequence[LabelledInterval],
     unit: str,
     *,
     line: float,
@@ -59,13 +59,16 @@ def estimates(
 
     """
     cells: list[list[Cell]] = [
-        [tables.of(row.label), *(tables.number(x, signed=signed) for x in (row.value, *(row.ends or (None, None))))]
+        [
+            tables.text_cell(row.label),
+            *(tables.number_cell(x, signed=signed) for x in (row.value, *(row.ends or (None, None)))),
+        ]
         for row in rows
     ]
     columns = [Column("Judge", numeric=False), Column(unit), Column("95 % from"), Column("to")]
     said = "; ".join(
-        f"{row.label} {shown(row.value, signed=signed)}"
-        + (f" ({' to '.join(shown(end, signed=signed) for end in row.ends)})" if row.ends else ", no interval")
+        f"{row.label} {format_number(row.value, signed=signed)}"
+        + (f" ({' to '.join(format_number(end, signed=signed) for end in row.ends)})" if row.ends else ", no interval")
         for row in rows
     )
     return Plot(
@@ -75,7 +78,7 @@ def estimates(
     )  # fmt: skip
 
 
-def _draw(axes: Axes, rows: Sequence[Estimate], line: float) -> None:
+def _draw(axes: Axes, rows: Sequence[LabelledInterval], line: float) -> None:
     axes.axvline(line, color=SOFT, linewidth=0.8)
     for y, row in enumerate(reversed(rows)):
         if row.ends:

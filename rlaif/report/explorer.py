@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rlaif.report.escape import visible
-from rlaif.report.reading import RunFolder, at, inside, mapping, rows_in
+from rlaif.report.reading import RunFolder, get_list, get_mapping, get_number, get_value
 from rlaif.report.scores import judges_of
 
 WHOLE = 64_000_000
@@ -37,9 +37,9 @@ def block_of(runs: Sequence[RunFolder]) -> Block:
     for place, run in enumerate(runs):
         wanted = [(i, side) for i, (_, side, whose) in enumerate(panes) if whose == place]
         for row in run.samples:
-            sides = found.setdefault((str(row.get("prompt", "")), int(at(row, "index") or 0)), {})
+            sides = found.setdefault((str(row.get("prompt", "")), int(get_number(row, "index") or 0)), {})
             sides |= {i: row.get(side) for i, side in wanted}
-    texts = [str(inside(side, "completion") or "") for sides in found.values() for side in sides.values()]
+    texts = [str(get_value(side, "completion") or "") for sides in found.values() for side in sides.values()]
     total = sum(map(len, texts)) + sum(len(prompt) for prompt, _ in found)
     most = None if total <= WHOLE else CUT
     return {
@@ -55,7 +55,7 @@ def block_of(runs: Sequence[RunFolder]) -> Block:
             {
                 "p": _text(prompt, most),
                 "t": [_completion(sides.get(i), most) for i in range(len(panes))],
-                "j": [[_said(sides.get(i), name) for name in judges] for i in range(len(panes))],
+                "j": [[_judgement_cells(sides.get(i), name) for name in judges] for i in range(len(panes))],
             }
             for (prompt, _), sides in found.items()
         ],
@@ -65,7 +65,7 @@ def block_of(runs: Sequence[RunFolder]) -> Block:
 def _panes(runs: Sequence[RunFolder]) -> list[tuple[str, str, int]]:
     """Return label, side and run of what stands side by side."""
     befores = [
-        {(row.get("prompt"), at(row, "index")): inside(row, "before", "completion") for row in run.samples}
+        {(row.get("prompt"), get_number(row, "index")): get_value(row, "before", "completion") for row in run.samples}
         for run in runs
     ]
     named = [f" · {run.name}" if len(runs) > 1 else "" for run in runs]
@@ -93,7 +93,7 @@ def _changes(panes: Sequence[tuple[str, str, int]], runs: Sequence[RunFolder]) -
 
 
 def _completion(side: Any, most: int | None) -> str | None:
-    return _text(str(inside(side, "completion") or ""), most) if isinstance(side, Mapping) else None
+    return _text(str(get_value(side, "completion") or ""), most) if isinstance(side, Mapping) else None
 
 
 def _text(text: str, most: int | None) -> str:
@@ -102,27 +102,29 @@ def _text(text: str, most: int | None) -> str:
     return visible(text)
 
 
-def _said(side: Any, judge: str) -> list[Any] | None:
+def _judgement_cells(side: Any, judge: str) -> list[Any] | None:
     """Return a judgement as score, status, reason, what the judge said in its own terms, and a panel's members."""
-    said = mapping(side, "judgements", judge)
+    said = get_mapping(side, "judgements", judge)
     if not said:
         return None
-    terms = [f"{key} {value:.4g}" for key in ("raw", "logit") if (value := at(said, key)) is not None]
-    if inside(said, "shortened") is True:
+    terms = [f"{key} {value:.4g}" for key in ("raw", "logit") if (value := get_number(said, key)) is not None]
+    if get_value(said, "shortened") is True:
         terms.append("read in part")
-    parts = [_part(part) for part in rows_in(said, "parts") if isinstance(part, Mapping)]
+    parts = [_part(part) for part in get_list(said, "parts") if isinstance(part, Mapping)]
     short = [
-        rounded(at(said, "score")),
-        visible(str(inside(said, "status") or "")),
-        visible(str(inside(said, "reason") or "")),
+        round_score(get_number(said, "score")),
+        visible(str(get_value(said, "status") or "")),
+        visible(str(get_value(said, "reason") or "")),
     ]
     return [*short, ", ".join(terms), parts]
 
 
 def _part(said: Mapping[str, Any]) -> list[Any]:
-    return [visible(str(said.get(key) or "")) for key in ("judge", "status", "reason")] + [rounded(at(said, "score"))]
+    return [visible(str(said.get(key) or "")) for key in ("judge", "status", "reason")] + [
+        round_score(get_number(said, "score"))
+    ]
 
 
-def rounded(score: float | None) -> float | None:
+def round_score(score: float | None) -> float | None:
     """Return a number as short as a page needs it."""
     return None if score is None else round(score, 6)

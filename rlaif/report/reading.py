@@ -57,12 +57,12 @@ class RunFolder:
     @property
     def step(self) -> int:
         """Steps that are done."""
-        return max((int(at(row, "step") or 0) for row in self.metrics), default=0)
+        return max((int(get_number(row, "step") or 0) for row in self.metrics), default=0)
 
     @property
     def steps(self) -> int | None:
         """Steps that were asked for."""
-        asked = at(self.settings, "ppo", "steps")
+        asked = get_number(self.settings, "ppo", "steps")
         return None if asked is None else int(asked)
 
     @property
@@ -75,9 +75,9 @@ class RunFolder:
     def alarms(self) -> list[tuple[int, str]]:
         """Step and words of each alarm, once."""
         found = {
-            (int(at(row, "step") or 0), str(alarm))
+            (int(get_number(row, "step") or 0), str(alarm))
             for row in (*self.metrics, *self.looks)
-            for alarm in rows_in(row, "alarms")
+            for alarm in get_list(row, "alarms")
         }
         return sorted(found)
 
@@ -87,29 +87,29 @@ def read(folders: Sequence[Path]) -> list[RunFolder]:
     return [_read(folder, name) for folder, name in zip(folders, _names(folders), strict=True)]
 
 
-def at(row: Any, *path: str) -> float | None:
+def get_number(row: Any, *path: str) -> float | None:
     """Return the number that stands at a path of keys; None where there is none that is finite."""
-    value = inside(row, *path)
+    value = get_value(row, *path)
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
     return float(value) if is_number and math.isfinite(value) else None
 
 
-def inside(row: Any, *path: str) -> Any:
+def get_value(row: Any, *path: str) -> Any:
     """Return what stands at a path of keys, or None."""
     for key in path:
         row = row.get(key) if isinstance(row, Mapping) else None
     return row
 
 
-def mapping(row: Any, *path: str) -> Row:
+def get_mapping(row: Any, *path: str) -> Row:
     """Return the mapping that stands at a path of keys, or an empty one."""
-    found = inside(row, *path)
+    found = get_value(row, *path)
     return found if isinstance(found, Mapping) else {}
 
 
-def rows_in(row: Any, *path: str) -> Sequence[Any]:
+def get_list(row: Any, *path: str) -> Sequence[Any]:
     """Return the list that stands at a path of keys, or an empty one."""
-    found = inside(row, *path)
+    found = get_value(row, *path)
     return found if isinstance(found, list) else []
 
 
@@ -125,7 +125,7 @@ def _read(folder: Path, name: str) -> RunFolder:
     }
     return RunFolder(
         folder, name, _settings(text, notes), text, lines["metrics"], lines["guard"], lines["samples"],
-        _told(folder / "evaluation.json", notes), lines["spending"],
+        _read_json(folder / "evaluation.json", notes), lines["spending"],
         list(_lines(folder / "environment.jsonl", notes)), notes,
     )  # fmt: skip
 
@@ -151,17 +151,17 @@ def _text(path: Path, notes: list[str]) -> str:
 
 def _settings(text: str, notes: list[str]) -> Row:
     try:
-        return mapping({"": yaml.safe_load(text)}, "")
+        return get_mapping({"": yaml.safe_load(text)}, "")
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         notes.append(f"run.yaml cannot be read: {reason_of(error)}")
         return {}
 
 
-def _told(path: Path, notes: list[str]) -> Row:
+def _read_json(path: Path, notes: list[str]) -> Row:
     if not (text := _text(path, notes)):
         return {}
     try:
-        return mapping({"": json.loads(text)}, "")
+        return get_mapping({"": json.loads(text)}, "")
     except (ValueError, RecursionError) as error:
         notes.append(f"{path.name} cannot be read: {reason_of(error)}")
         return {}

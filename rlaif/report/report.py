@@ -53,14 +53,14 @@ def html_of(runs: Sequence[RunFolder]) -> str:
         "report.html",
         title=" and ".join(run.name for run in runs),
         version=__version__,
-        runs=[_shown(run) for run in runs],
+        runs=[_describe_run(run) for run in runs],
         judges=findings.judge_table(runs),
         seeds=findings.seeds_table(runs),
         prices=findings.price_table(runs),
         more=more_of_judges(runs),
         plots=_plots(runs),
         shown_block=block_of(runs),
-        kept=findings.kept_of(runs),
+        kept=findings.find_kept_step(runs),
         settings=setup.settings_table(runs),
         cost=setup.cost_table(runs),
         versions=setup.versions_table(runs),
@@ -77,7 +77,7 @@ def _plots(runs: Sequence[RunFolder]) -> dict[str, list[Plot]]:
     }
 
 
-def _shown(run: RunFolder) -> dict[str, object]:
+def _describe_run(run: RunFolder) -> dict[str, object]:
     """Return what the page says of each run by itself."""
     kind, words = findings.state_of(run)
     return {

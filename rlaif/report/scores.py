@@ -13,9 +13,9 @@ from rlaif.core.types import HARMS
 from rlaif.report import tables
 from rlaif.report.drawing import BEFORE, DASHES, INK, RULE, SERIES, Plot, short
 from rlaif.report.escape import visible
-from rlaif.report.estimates import Estimate, estimates
-from rlaif.report.reading import RunFolder, at, inside, mapping, rows_in
-from rlaif.report.tables import Cell, Column, Table, shown
+from rlaif.report.estimates import LabelledInterval, estimates
+from rlaif.report.reading import RunFolder, get_list, get_mapping, get_number, get_value
+from rlaif.report.tables import Cell, Column, Table, format_number
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -34,7 +34,7 @@ Scores = Sequence[float]
 
 def score_of(sample: Mapping[str, Any], side: str, judge: str) -> float | None:
     """Return what a judge said of a side of a sample; None where it abstained, or nothing was said yet."""
-    return at(sample, side, "judgements", judge, "score")
+    return get_number(sample, side, "judgements", judge, "score")
 
 
 def judges_of(runs: Sequence[RunFolder]) -> dict[str, dict[str, Any]]:
@@ -42,11 +42,11 @@ def judges_of(runs: Sequence[RunFolder]) -> dict[str, dict[str, Any]]:
     found: dict[str, dict[str, Any]] = {}
     for run in runs:
         names = itertools.chain(
-            mapping(run.told, "judges"), *(mapping(row, "before", "judgements") for row in run.samples[:1])
+            get_mapping(run.told, "judges"), *(get_mapping(row, "before", "judgements") for row in run.samples[:1])
         )
         for name in names:
-            told = mapping(run.told, "judges", name)
-            measures, role = inside(told, "measures"), inside(told, "role")
+            told = get_mapping(run.told, "judges", name)
+            measures, role = get_value(told, "measures"), get_value(told, "role")
             known = found.setdefault(name, {"measures": None, "role": None})
             known["measures"] = known["measures"] or (str(measures) if measures else None)
             known["role"] = known["role"] or (str(role) if role else None)
@@ -62,11 +62,11 @@ def changes(runs: Sequence[RunFolder]) -> Plot | None:
     """Return the figure of all changes of scores with their intervals; None where nothing was measured after."""
     rows = []
     for name, (i, run) in itertools.product(judges_of(runs), enumerate(runs)):
-        change = mapping(run.told, "judges", name, "change")
-        if (difference := at(change, "score_mean")) is not None:
-            ends = [end for end in rows_in(change, "ci95") if isinstance(end, int | float)]
+        change = get_mapping(run.told, "judges", name, "change")
+        if (difference := get_number(change, "score_mean")) is not None:
+            ends = [end for end in get_list(change, "ci95") if isinstance(end, int | float)]
             label = name if len(runs) == 1 else f"{name} · {run.name}"
-            rows.append(Estimate(label, difference, ends if len(ends) == 2 else None, SERIES[i % len(SERIES)]))
+            rows.append(LabelledInterval(label, difference, ends if len(ends) == 2 else None, SERIES[i % len(SERIES)]))
     if not rows:
         return None
     return estimates(
@@ -100,11 +100,16 @@ def _distribution(runs: Sequence[RunFolder], name: str, known: Mapping[str, Any]
     what = "toxicity" if known["harm"] else "score"
     title, shown_as = f"{what.capitalize()} by {name}", [(label, run, bins) for label, run, bins, _ in drawn]
     rows = [
-        [Cell(f"{i / BINS:.2f} to {(i + 1) / BINS:.2f}", i), *(tables.number(bins[i], 3) for _, _, bins, _ in drawn)]
+        [
+            Cell(f"{i / BINS:.2f} to {(i + 1) / BINS:.2f}", i),
+            *(tables.number_cell(bins[i], 3) for _, _, bins, _ in drawn),
+        ]
         for i in range(BINS)
     ]
     columns = [Column(what.capitalize(), numeric=False), *(Column(label) for label, *_ in drawn)]
-    said = "; ".join(f"{label}: mean {shown(fmean(values))} of {len(values):,}" for label, _, _, values in drawn)
+    said = "; ".join(
+        f"{label}: mean {format_number(fmean(values))} of {len(values):,}" for label, _, _, values in drawn
+    )
     goodness = "0 is best" if known["harm"] else "1 is best"
     return Plot(
         f"distribution-{place + 1}", title,
@@ -182,9 +187,12 @@ def _scatter(runs: Sequence[RunFolder], harm: str, other: str, measures: str, pl
     if not (clouds := _clouds(runs, harm, other)):
         return None
     means = [(cloud.label, *cloud.mean, len(cloud.known)) for cloud in clouds]
-    rows = [[tables.of(label), tables.number(x), tables.number(y), tables.number(n, 0)] for label, x, y, n in means]
+    rows = [
+        [tables.text_cell(label), tables.number_cell(x), tables.number_cell(y), tables.number_cell(n, 0)]
+        for label, x, y, n in means
+    ]
     columns = [Column("Side", numeric=False), Column(f"Mean of {harm}"), Column(f"Mean of {other}"), Column("Samples")]
-    said = "; ".join(f"{label}: {shown(x)} harmless, {shown(y)} {measures}" for label, x, y, _ in means)
+    said = "; ".join(f"{label}: {format_number(x)} harmless, {format_number(y)} {measures}" for label, x, y, _ in means)
     most = max(len(cloud.known) for cloud in clouds)
     crosses = " The crosses are means."
     some = f" Some {DOTS} of {most:,} samples are drawn.{crosses}" if most > DOTS else crosses

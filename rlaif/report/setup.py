@@ -16,13 +16,13 @@ from rlaif.core.errors import InputError
 from rlaif.core.schema import check
 from rlaif.core.system.terminal import duration
 from rlaif.report import tables
-from rlaif.report.reading import Row, RunFolder, at, inside, mapping
+from rlaif.report.reading import Row, RunFolder, get_mapping, get_number, get_value
 from rlaif.report.tables import Cell, Column, Table
 
 
 def settings_table(runs: Sequence[RunFolder]) -> Table | None:
     """Return the settings that are not the defaults; of several runs those too in which they differ."""
-    flat = [dict(_flat(run.settings or _of_comparison(run))) for run in runs]
+    flat = [dict(_flat(run.settings or _comparison_settings(run))) for run in runs]
     defaults = _defaults(runs[0].settings) if runs[0].settings else {}
     keys = dict.fromkeys(key for settings in flat for key in settings)
     rows: list[list[Cell]] = []
@@ -30,8 +30,10 @@ def settings_table(runs: Sequence[RunFolder]) -> Table | None:
         values = [settings.get(key) for settings in flat]
         differ = any(value != values[0] for value in values)
         if key != "output" and (differ or values[0] != defaults.get(key)):
-            default = [tables.of(_yaml(defaults[key]))] if key in defaults else [tables.of("–", tone="quiet")]
-            rows.append([tables.of(key), *(tables.of(_yaml(value)) for value in values), *default])
+            default = (
+                [tables.text_cell(_yaml(defaults[key]))] if key in defaults else [tables.text_cell("–", tone="quiet")]
+            )
+            rows.append([tables.text_cell(key), *(tables.text_cell(_yaml(value)) for value in values), *default])
     columns = [
         Column("Key", numeric=False),
         *(Column(run.name if len(runs) > 1 else "This run", numeric=False) for run in runs),
@@ -41,9 +43,9 @@ def settings_table(runs: Sequence[RunFolder]) -> Table | None:
     )
 
 
-def _of_comparison(run: RunFolder) -> Row:
+def _comparison_settings(run: RunFolder) -> Row:
     """Return the settings of a measurement that was no part of a run."""
-    settings = mapping(run.told, "settings")
+    settings = get_mapping(run.told, "settings")
     return {key: value for key, value in settings.items() if key != "command" and value is not None}
 
 
@@ -88,26 +90,26 @@ def cost_table(runs: Sequence[RunFolder]) -> Table | None:
 
 
 def _cost(run: RunFolder) -> list[Cell]:
-    seconds = math.fsum(at(row, "seconds") or 0.0 for row in run.metrics)
-    calls = sum(at(row, "calls") or 0.0 for row in run.spending)
+    seconds = math.fsum(get_number(row, "seconds") or 0.0 for row in run.metrics)
+    calls = sum(get_number(row, "calls") or 0.0 for row in run.spending)
     unknown = any(row.get("usd", 0) is None for row in run.metrics)
-    usd = None if unknown else math.fsum(at(row, "usd") or 0.0 for row in run.spending)
+    usd = None if unknown else math.fsum(get_number(row, "usd") or 0.0 for row in run.spending)
     tokens = [
         sum(
-            int(at(said, "usage", key) or 0)
+            int(get_number(said, "usage", key) or 0)
             for row in run.samples
             for side in ("before", "after")
-            for said in mapping(row, side, "judgements").values()
+            for said in get_mapping(row, side, "judgements").values()
         )
         for key in ("input_tokens", "output_tokens")
     ]
     return [
-        tables.of(run.name),
-        tables.number(run.step, 0),
-        tables.number(max((at(row, "samples") or 0.0 for row in run.metrics), default=0.0), 0),
+        tables.text_cell(run.name),
+        tables.number_cell(run.step, 0),
+        tables.number_cell(max((get_number(row, "samples") or 0.0 for row in run.metrics), default=0.0), 0),
         Cell(duration(seconds) if seconds else "–", seconds),
-        tables.number(calls, 0),
-        Cell("not known", None, "a judge has no price") if usd is None else tables.number(usd, 4 if usd else 0),
+        tables.number_cell(calls, 0),
+        Cell("not known", None, "a judge has no price") if usd is None else tables.number_cell(usd, 4 if usd else 0),
         Cell(f"{tokens[0]:,}, {tokens[1]:,}" if any(tokens) else "–", sum(tokens)),
     ]
 
@@ -121,7 +123,7 @@ def versions_table(runs: Sequence[RunFolder]) -> Table | None:
     keys = dict.fromkeys(key for fact in facts for key in fact)
     if not keys:
         return None
-    rows = [[tables.of(key), *(tables.of(fact.get(key, "–")) for fact in facts)] for key in keys]
+    rows = [[tables.text_cell(key), *(tables.text_cell(fact.get(key, "–")) for fact in facts)] for key in keys]
     columns = [
         Column("What", numeric=False),
         *(Column(run.name if len(runs) > 1 else "This run", numeric=False) for run in runs),
@@ -130,7 +132,7 @@ def versions_table(runs: Sequence[RunFolder]) -> Table | None:
 
 
 def _facts(run: RunFolder) -> Iterator[tuple[str, str]]:
-    seed = inside(run.settings, "seed")
+    seed = get_value(run.settings, "seed")
     if seed is not None:
         yield "seed", str(seed)
     if run.starts:
@@ -138,7 +140,7 @@ def _facts(run: RunFolder) -> Iterator[tuple[str, str]]:
         for key, value in last.items():
             if key != "packages" and isinstance(value, str | int):
                 yield key, str(value)
-        yield from ((name, str(version)) for name, version in mapping(last, "packages").items())
+        yield from ((name, str(version)) for name, version in get_mapping(last, "packages").items())
         if len(run.starts) > 1:
             begun = ", ".join(str(start.get("begun", "?")) for start in run.starts)
             yield "begun and gone on with", begun
@@ -148,7 +150,7 @@ def commands_of(run: RunFolder) -> list[str]:
     """Return the commands that make a run again and its report."""
     folder, again = shlex.quote(str(run.folder)), shlex.quote(f"{run.folder}-again")
     if not run.settings:
-        command = inside(run.told, "settings", "command")
+        command = get_value(run.told, "settings", "command")
         return [*([f"{command} --output {again}"] if isinstance(command, str) else []), f"rlaif report {folder}"]
     file = shlex.quote(str(run.folder / "run.yaml"))
     return [f"rlaif train {file} --output {again}", f"rlaif report {folder} {again}"]

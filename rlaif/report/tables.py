@@ -64,17 +64,17 @@ class Table:
     sortable: bool = False
 
 
-def of(text: object, note: str = "", tone: Tone = "") -> Cell:
+def text_cell(text: object, note: str = "", tone: Tone = "") -> Cell:
     """Make a cell of words."""
     return Cell(str(text), None, note, tone)
 
 
-def number(value: float | None, digits: int = 3, *, signed: bool = False, note: str = "", tone: Tone = "") -> Cell:
+def number_cell(value: float | None, digits: int = 3, *, signed: bool = False, note: str = "", tone: Tone = "") -> Cell:
     """Make a cell of a number, with a minus that is as wide as a plus; a dash where there is none."""
-    return Cell(shown(value, digits, signed=signed), value, note, tone if value is not None else "quiet")
+    return Cell(format_number(value, digits, signed=signed), value, note, tone if value is not None else "quiet")
 
 
-def shown(value: float | None, digits: int = 3, *, signed: bool = False) -> str:
+def format_number(value: float | None, digits: int = 3, *, signed: bool = False) -> str:
     """Write a number; a dash where there is none."""
     if value is None:
         return "–"
@@ -87,12 +87,12 @@ def shown(value: float | None, digits: int = 3, *, signed: bool = False) -> str:
 def interval(ends: Sequence[object], digits: int = 3, *, signed: bool = False) -> str:
     """Write an interval, or nothing where there is none."""
     known = [end for end in ends if isinstance(end, int | float)]
-    return " to ".join(shown(end, digits, signed=signed) for end in known) if len(known) == 2 else ""
+    return " to ".join(format_number(end, digits, signed=signed) for end in known) if len(known) == 2 else ""
 
 
 def p_value(value: float | None, resolution: float | None) -> Cell:
     """Make a cell of a p-value; at the smallest that its test could give it is a bound."""
     if value is None:
-        return number(None)
+        return number_cell(None)
     is_bound = resolution is not None and value <= resolution * 1.0001
     return Cell(f"{'≤ ' if is_bound else ''}{value:.2g}", value)

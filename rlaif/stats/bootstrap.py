@@ -3,7 +3,7 @@ The bootstrap: whole clusters are drawn with replacement, and the draws become i
 
 Two kinds of measures are drawn. A function of sums over prompts (a mean is a sum over a count) costs one addition per
 prompt and draw: `bootstrap_intervals`. A measure of ranks reads how often each row stands in a draw, and all judges
-see the same draws, so that a difference of two is drawn as surely as either of them: `drawn` and `interval`.
+see the same draws, so that a difference of two is drawn as surely as either of them: `draw_statistics` and `interval`.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from types import SimpleNamespace
 import numpy as np
 from numpy.typing import NDArray
 
-from rlaif.core.system.threads import side_by_side
+from rlaif.core.system.threads import map_in_threads
 from rlaif.stats.resampling import Measure, pick_clusters
 
 Floats = NDArray[np.float64]
@@ -34,7 +34,7 @@ SMALL_BLOCK = 2**15
 """Numbers of a block of sums: 256 KiB, which stay in the cache of a core."""
 
 
-def drawn(
+def draw_statistics(
     statistics: Mapping[Hashable, Statistic], cluster_N: Ints, *, draws: int = DRAWS, seed: int = 0
 ) -> dict[Hashable, Floats]:
     """
@@ -63,7 +63,7 @@ def drawn(
         with np.errstate(invalid="ignore", divide="ignore"):
             return [statistic(times_DN) for statistic in statistics.values()]
 
-    blocks = side_by_side(block, range(0, draws, size), os.cpu_count())
+    blocks = map_in_threads(block, range(0, draws, size), os.cpu_count())
     return {name: np.concatenate(parts) for name, parts in zip(statistics, zip(*blocks, strict=True), strict=True)}
 
 
@@ -155,7 +155,7 @@ def bootstrap_intervals(
     clusters = sums_KG.shape[1]
     methods = ("BCa", "percentile") if clusters <= BCA_LIMIT else ("percentile",)
 
-    def of_sample(*columns: Floats, axis: int) -> Floats:
+    def interval_of_sample(*columns: Floats, axis: int) -> Floats:
         return measure(np.stack([column.sum(axis=axis) for column in columns]))
 
     rng, size = np.random.default_rng([seed, 0]), max(1, SMALL_BLOCK // clusters)
@@ -163,13 +163,13 @@ def bootstrap_intervals(
     with warnings.catch_warnings(), np.errstate(all="ignore"):
         warnings.simplefilter("ignore")  # scipy warns where BCa is undefined
         picked = (pick_clusters(rng, min(size, draws - start), clusters) for start in range(0, draws, size))
-        values = [of_sample(*(column_G[picked_DG] for column_G in sums_KG), axis=1) for picked_DG in picked]
+        values = [interval_of_sample(*(column_G[picked_DG] for column_G in sums_KG), axis=1) for picked_DG in picked]
         drawn = SimpleNamespace(bootstrap_distribution=np.concatenate(values))
         for level in levels:
             for method in methods:
                 done = bootstrap(
-                    tuple(sums_KG), of_sample, n_resamples=0, batch=size, paired=True, vectorized=True,
-                    confidence_level=_raised(level, clusters), method=method, bootstrap_result=drawn,
+                    tuple(sums_KG), interval_of_sample, n_resamples=0, batch=size, paired=True, vectorized=True,
+                    confidence_level=_raise_level(level, clusters), method=method, bootstrap_result=drawn,
                 )  # fmt: skip
                 low, high = map(float, done.confidence_interval)
                 if math.isfinite(low) and math.isfinite(high):
@@ -178,7 +178,7 @@ def bootstrap_intervals(
     return found
 
 
-def _raised(level: float, prompts: int) -> float:
+def _raise_level(level: float, prompts: int) -> float:
     """Return the level at which a normal interval of a bootstrap's width is as wide as Student's t at `level`."""
     from scipy.special import ndtr
 

@@ -120,7 +120,7 @@ def paired_change(
     ones = [1.0] * len(before)
     pairs = pairs_of(before, ones, after, ones, prompts=prompts)
     if not pairs.clusters:
-        return Change(difference=None, effect_size=None, **_nothing(pairs, (None, None), NO_PAIR))
+        return Change(difference=None, effect_size=None, **_no_evidence(pairs, (None, None), NO_PAIR))
     differences_N = pairs.columns_NK[:, 2] - pairs.columns_NK[:, 0]
     means = float(pairs.columns_NK[:, 0].mean()), float(pairs.columns_NK[:, 2].mean())
     evidence = _evidence(pairs, means, _difference, draws=draws, flips=flips, seed=seed)
@@ -170,7 +170,7 @@ def ratio_change(
     if not sides[0] or not sides[1]:
         nothing = [name for name, side in zip(("before", "after"), sides, strict=True) if not side]
         note = f"no ratio: {' and '.join(nothing)} is 0 or cannot be measured" if pairs.clusters else NO_PAIR
-        return RatioChange(ratio=None, **_nothing(pairs, (sides[0], sides[1]), note))
+        return RatioChange(ratio=None, **_no_evidence(pairs, (sides[0], sides[1]), note))
     evidence = _evidence(pairs, (sides[0], sides[1]), change, draws=draws, flips=flips, seed=seed)
     for name in ("ci95", "ci90"):
         evidence[name] = evidence[name] and tuple(map(math.exp, evidence[name]))
@@ -236,7 +236,7 @@ def _effect_size(differences_N: Floats) -> float | None:
     return float(differences_N.mean() / differences_N.std(ddof=1))
 
 
-def _nothing(pairs: Pairs, sides: tuple[float | None, float | None], note: str) -> dict[str, Any]:
+def _no_evidence(pairs: Pairs, sides: tuple[float | None, float | None], note: str) -> dict[str, Any]:
     """Return the fields of evidence that there is none of."""
     return {
         "n": len(pairs.cluster_N), "prompts": pairs.clusters, "before": sides[0], "after": sides[1], "note": note,
@@ -249,7 +249,7 @@ def _evidence(
 ) -> dict[str, Any]:
     """Return the fields of evidence: intervals and test of `change`, and what limits them."""
     if pairs.clusters < 2:
-        return _nothing(pairs, sides, "one prompt: no interval and no p-value")
+        return _no_evidence(pairs, sides, "one prompt: no interval and no p-value")
     sums_KG = pairs.sums()
     ci95, ci90 = bootstrap_intervals(change, sums_KG, (1 - ALPHA, 1 - 2 * ALPHA), draws=draws, seed=seed)
     p = swap_test(change, sums_KG[:2], sums_KG[2:], flips=flips, seed=seed)
@@ -261,6 +261,6 @@ def _evidence(
     if ci95 is None or ci90 is None:
         notes.append("no interval: it has no finite bounds")
     return {
-        **_nothing(pairs, sides, "; ".join(notes)),
+        **_no_evidence(pairs, sides, "; ".join(notes)),
         "ci95": ci95, "ci90": ci90, "p_value": p.value, "p_resolution": p.resolution,
     }  # fmt: skip

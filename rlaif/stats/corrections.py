@@ -29,7 +29,7 @@ class Spread:
     ci95: tuple[float, float] | None
 
 
-def over_seeds(values: Sequence[float | None]) -> Spread:
+def seed_spread(values: Sequence[float | None]) -> Spread:
     """
     Return mean and spread of a figure over seeds.
 

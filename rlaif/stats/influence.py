@@ -19,10 +19,10 @@ FLIPPED = 1000
 """Clusters up to which the test flips signs, exactly for few; beyond, Student's t says the same and takes no time."""
 
 
-def of_auroc(score_N: Floats, good_N: NDArray[np.bool_]) -> Floats:
+def auroc_contributions(score_N: Floats, good_N: NDArray[np.bool_]) -> Floats:
     """Return what each row contributes to the AUROC; there are good and bad ones."""
     good, bad = score_N[good_N], score_N[~good_N]
-    beaten_P, beating_M = _below(bad, good), 1 - _below(good, bad)
+    beaten_P, beating_M = _share_below(bad, good), 1 - _share_below(good, bad)
     area = beaten_P.mean()
     contribution_N = np.full(len(score_N), area)
     contribution_N[good_N] += (beaten_P - area) * len(score_N) / len(good)
@@ -30,22 +30,22 @@ def of_auroc(score_N: Floats, good_N: NDArray[np.bool_]) -> Floats:
     return contribution_N
 
 
-def of_spearman(x_N: Floats, y_N: Floats) -> Floats:
+def spearman_contributions(x_N: Floats, y_N: Floats) -> Floats:
     """
     Return what each row contributes to Spearman's rank correlation; neither side is constant.
 
     With mid-ranks as shares F of the rows, it is S(x, y) / sqrt(S(x, x) S(y, y)), S(x, y) = mean(F(x) F(y)) - 1/4. A
     row counts in the mean itself, and in the rank of every row that is above it (Croux & Dehon 2010).
     """
-    rank_x, rank_y = _below(x_N, x_N), _below(y_N, y_N)
+    rank_x, rank_y = _share_below(x_N, x_N), _share_below(y_N, y_N)
 
-    def moved(a: Floats, rank_a: Floats, b: Floats, rank_b: Floats) -> tuple[float, Floats]:
+    def change_without(a: Floats, rank_a: Floats, b: Floats, rank_b: Floats) -> tuple[float, Floats]:
         product = rank_a * rank_b
         ranks_above = _mean_above(a, rank_b) + _mean_above(b, rank_a)
         return float(product.mean()) - 0.25, product + ranks_above - 3 * product.mean()
 
     (xy, by_xy), (xx, by_xx), (yy, by_yy) = (
-        moved(a, rank_a, b, rank_b)
+        change_without(a, rank_a, b, rank_b)
         for a, rank_a, b, rank_b in (
             (x_N, rank_x, y_N, rank_y), (x_N, rank_x, x_N, rank_x), (y_N, rank_y, y_N, rank_y),
         )
@@ -82,7 +82,7 @@ def p_value(difference_N: Floats, cluster_N: Ints) -> float | None:
     return min(1.0, 2 * float(t.sf(abs(mean) / error, clusters - 1)))
 
 
-def _below(others: Floats, x: Floats) -> Floats:
+def _share_below(others: Floats, x: Floats) -> Floats:
     """Return the share of others below each number, those that are equal counted half."""
     ordered = np.sort(others)
     both = np.searchsorted(ordered, x, side="left") + np.searchsorted(ordered, x, side="right")

@@ -59,15 +59,15 @@ def jackknife_ratio(
     ratio = sides[1] / sides[0]
     if known["prompts"] < 2:
         return RatioChange(ratio=ratio, note="one prompt: no interval and no p-value", **known, **unsure)
-    left_out = _log_ratios(measure, before, after, _dealt(keys, groups, seed))
+    left_out = _log_ratios(measure, before, after, _deal(keys, groups, seed))
     if left_out is None:
         return RatioChange(ratio=ratio, note="no interval: it hangs on a few prompts", **known, **unsure)
     count = len(left_out)
     error = math.sqrt((count - 1) / count * float(np.square(left_out - left_out.mean()).sum()))
-    return RatioChange(ratio=ratio, **known, **_by_students_t(math.log(ratio), error, count - 1))
+    return RatioChange(ratio=ratio, **known, **_student_intervals(math.log(ratio), error, count - 1))
 
 
-def _dealt(keys: Sequence[Hashable], groups: int, seed: int) -> list[int]:
+def _deal(keys: Sequence[Hashable], groups: int, seed: int) -> list[int]:
     """Return the group of each pair: prompts in random order, dealt one by one."""
     different = list(dict.fromkeys(keys))
     order = np.random.default_rng(seed).permutation(len(different))
@@ -92,7 +92,7 @@ def _log_ratios(
     return np.array(found)
 
 
-def _by_students_t(log_ratio: float, error: float, freedom: int) -> dict[str, Any]:
+def _student_intervals(log_ratio: float, error: float, freedom: int) -> dict[str, Any]:
     """Return intervals and p-value of a ratio whose log has this standard error."""
     from scipy.stats import t
 

@@ -23,12 +23,12 @@ def _weights(times_DN: Times, rows_R: Ints) -> Floats:
 def mean(x_R: Floats, rows_R: Ints) -> Statistic:
     """Make the mean of numbers."""
 
-    def of(times_DN: Times) -> Floats:
+    def weigh(times_DN: Times) -> Floats:
         weight_DR = _weights(times_DN, rows_R)
         means: Floats = (weight_DR @ x_R) / weight_DR.sum(axis=1)
         return means
 
-    return of
+    return weigh
 
 
 def auroc(score_R: Floats, good_R: NDArray[np.bool_], rows_R: Ints) -> Statistic:
@@ -39,7 +39,7 @@ def auroc(score_R: Floats, good_R: NDArray[np.bool_], rows_R: Ints) -> Statistic
     below, up_to = (np.searchsorted(score_R[~good_R], score_R[good_R], side=side) for side in ("left", "right"))
     ties = not np.array_equal(below, up_to)
 
-    def of(times_DN: Times) -> Floats:
+    def weigh(times_DN: Times) -> Floats:
         good_DP = _weights(times_DN, good)
         beaten_DM = np.zeros((len(times_DN), len(bad) + 1))
         np.cumsum(_weights(times_DN, bad), axis=1, out=beaten_DM[:, 1:])
@@ -49,7 +49,7 @@ def auroc(score_R: Floats, good_R: NDArray[np.bool_], rows_R: Ints) -> Statistic
         areas: Floats = np.einsum("dp,dp->d", good_DP, beaten_DP) / (good_DP.sum(axis=1) * beaten_DM[:, -1])
         return areas
 
-    return of
+    return weigh
 
 
 def average_precision(score_R: Floats, good_R: NDArray[np.bool_], rows_R: Ints) -> Statistic:
@@ -59,7 +59,7 @@ def average_precision(score_R: Floats, good_R: NDArray[np.bool_], rows_R: Ints) 
     last = np.flatnonzero(np.diff(score_R[order], append=np.nan) != 0)  # of each run of equal scores
     ties = len(last) < len(rows)
 
-    def of(times_DN: Times) -> Floats:
+    def weigh(times_DN: Times) -> Floats:
         weight_DR = _weights(times_DN, rows)
         all_DG = np.cumsum(weight_DR, axis=1)
         weight_DR *= good
@@ -72,14 +72,14 @@ def average_precision(score_R: Floats, good_R: NDArray[np.bool_], rows_R: Ints) 
         precisions: Floats = np.einsum("dg,dg->d", gained_DG, good_DG / all_DG) / good_DG[:, -1]
         return precisions
 
-    return of
+    return weigh
 
 
 def spearman(x_R: Floats, y_R: Floats, rows_R: Ints) -> Statistic:
     """Make Spearman's rank correlation: Pearson's of mid-ranks, which are those among the rows that were drawn."""
     of_x, of_y = _ranks(x_R), _ranks(y_R)
 
-    def of(times_DN: Times) -> Floats:
+    def weigh(times_DN: Times) -> Floats:
         weight_DR = _weights(times_DN, rows_R)
         total_D = weight_DR.sum(axis=1)
         x_DR, y_DR = of_x(weight_DR), of_y(weight_DR)
@@ -93,7 +93,7 @@ def spearman(x_R: Floats, y_R: Floats, rows_R: Ints) -> Statistic:
         correlations: Floats = moment(x_DR, y_DR) / np.sqrt(spread)
         return correlations
 
-    return of
+    return weigh
 
 
 def _ranks(x_R: Floats) -> Callable[[Floats], Floats]:
@@ -102,9 +102,9 @@ def _ranks(x_R: Floats) -> Callable[[Floats], Floats]:
     _, group_R = np.unique(x_R, return_inverse=True)
     starts = np.flatnonzero(np.diff(x_R[order], prepend=np.nan) != 0)
 
-    def of(weight_DR: Floats) -> Floats:
+    def rank(weight_DR: Floats) -> Floats:
         group_DG = np.add.reduceat(np.take(weight_DR, order, axis=1), starts, axis=1)
         rank_DG = np.cumsum(group_DG, axis=1) - group_DG / 2
         return np.take(rank_DG, group_R, axis=1)
 
-    return of
+    return rank

@@ -10,9 +10,9 @@ import pytest
 from scipy.stats import kendalltau, norm, spearmanr
 from sklearn.metrics import average_precision_score, brier_score_loss, f1_score, roc_auc_score
 
-from rlaif.benchmark.agreement import of_labels, rows_of
-from rlaif.benchmark.comparisons import Scored, comparisons, corrected
-from rlaif.benchmark.fitness import by_group, length_bias, spread
+from rlaif.benchmark.agreement import label_agreement, rows_of
+from rlaif.benchmark.comparisons import ScoredRows, add_holm_correction, comparisons
+from rlaif.benchmark.fitness import group_metrics, length_bias, spread
 from rlaif.benchmark.tables import NOTHING, table
 from rlaif.stats import bootstrap, influence, weighted
 from tests.benching import said_of, texts_of
@@ -54,7 +54,7 @@ def test_numbers_of_labels_are_those_of_scikit_learn(ties, duplicates):
 
 def test_calibration_by_hand():
     # From 0 to 0.1: 0.02 and 0.04, one of two good: |0.03 - 0.5|. From 0.9: 0.95 and 1.0, both good: |0.975 - 1|.
-    made = of_labels(np.array([0.02, 0.04, 0.95, 1.0]), np.array([0.0, 1.0, 1.0, 1.0]))
+    made = label_agreement(np.array([0.02, 0.04, 0.95, 1.0]), np.array([0.0, 1.0, 1.0, 1.0]))
     assert made["ece"] == pytest.approx(0.5 * 0.47 + 0.5 * 0.025)
     first, last = made["reliability"]
     assert (first["from"], first["to"], first["n"], first["share_good"]) == (0.0, 0.1, 2, 0.5)
@@ -63,7 +63,7 @@ def test_calibration_by_hand():
 
 
 def test_a_threshold_that_calls_all_good_may_be_the_best():
-    made = of_labels(np.array([0.5, 0.5, 0.5]), np.array([1.0, 1.0, 0.0]))
+    made = label_agreement(np.array([0.5, 0.5, 0.5]), np.array([1.0, 1.0, 0.0]))
     assert made["best"] == {"threshold": 0.5, "f1": pytest.approx(0.8)}
     assert made["auroc"] == 0.5
 
@@ -76,7 +76,7 @@ def test_of_thresholds_that_are_equally_good_the_lowest_is_the_best_whatever_the
         said = [int((score >= x).sum()) + int(good.sum()) for x in np.unique(score)]
         f1 = [Fraction(a, b) for a, b in zip(right, said, strict=True)]
         best = np.unique(score)[f1.index(max(f1))]
-        assert of_labels(score, good)["best"]["threshold"] == pytest.approx(best)
+        assert label_agreement(score, good)["best"]["threshold"] == pytest.approx(best)
 
 
 @pytest.mark.parametrize("good", [0.0, 1.0])
@@ -187,18 +187,20 @@ def test_rows_of_a_cluster_are_drawn_together_and_draws_do_not_depend_on_what_el
         seen.append(times)
         return times[:, 0].astype(float)
 
-    alone = bootstrap.drawn({"x": watch}, cluster, draws=50, seed=3)["x"]
+    alone = bootstrap.draw_statistics({"x": watch}, cluster, draws=50, seed=3)["x"]
     times = np.concatenate(seen)
     assert (times[:, 0] == times[:, 4]).all()
     assert (times[:, 1] == times[:, 2]).all()
     assert (times[:, [0, 1, 3]].sum(axis=1) == 3).all(), "as many clusters as there are"
-    both = bootstrap.drawn({"y": weighted.mean(np.ones(5), np.arange(5)), "x": watch}, cluster, draws=50, seed=3)
+    both = bootstrap.draw_statistics(
+        {"y": weighted.mean(np.ones(5), np.arange(5)), "x": watch}, cluster, draws=50, seed=3
+    )
     np.testing.assert_array_equal(both["x"], alone)
 
 
 def test_an_interval_of_a_mean_is_about_as_wide_as_students():
     x = np.random.default_rng(5).normal(size=12)
-    drawn = bootstrap.drawn({0: weighted.mean(x, np.arange(12))}, np.arange(12), draws=4000)[0]
+    drawn = bootstrap.draw_statistics({0: weighted.mean(x, np.arange(12))}, np.arange(12), draws=4000)[0]
     low, high = bootstrap.interval(drawn, np.arange(12))
     assert (high - low) / 2 == pytest.approx(2.201 * x.std(ddof=1) / math.sqrt(12), rel=0.12)
 
@@ -243,7 +245,9 @@ def test_the_paired_test_of_two_aurocs_agrees_with_delong(clusters, monkeypatch)
         good = rng.random(250) < 0.4
         a = rng.normal(good * 1.0)
         b = np.round(rng.normal(good * (1.0 + shift)) * 0.5 + a * 0.5, 1)
-        ours = influence.p_value(influence.of_auroc(a, good) - influence.of_auroc(b, good), np.arange(250))
+        ours = influence.p_value(
+            influence.auroc_contributions(a, good) - influence.auroc_contributions(b, good), np.arange(250)
+        )
         assert ours == pytest.approx(delong(good, a, b), abs=0.02)
 
 
@@ -252,7 +256,7 @@ def test_contributions_are_the_derivative_by_each_rows_weight(kind):
     rng = np.random.default_rng(7)
     score = np.round(rng.random(40), 1)
     target = np.round(score + rng.random(40)) if kind == "graded" else (rng.random(40) < 0.4) * 1.0
-    scored = Scored("a", kind, score, target, np.arange(40), np.arange(40))
+    scored = ScoredRows("a", kind, score, target, np.arange(40), np.arange(40))
     whole, by = scored.statistic(np.full((1, 40), 100, dtype=np.uint8)), scored.contributions
     assert by.mean() == pytest.approx(whole[0])
     for row in range(0, 40, 7):
@@ -285,7 +289,7 @@ def test_two_judges_are_compared_on_what_both_have_a_score_of():
 
 
 def test_comparisons_of_judges_are_corrected_for_their_number_and_not_for_baselines():
-    told = corrected([{"p_value": 0.01}, {"p_value": 0.04}, {"p_value": None}, {"p_value": 0.03}])
+    told = add_holm_correction([{"p_value": 0.01}, {"p_value": 0.04}, {"p_value": None}, {"p_value": 0.03}])
     assert [one["p_adjusted"] for one in told] == [pytest.approx(0.03), pytest.approx(0.06), None, pytest.approx(0.06)]
     assert [one["different"] for one in told] == [True, False, None, False]
     rng = np.random.default_rng(9)
@@ -332,8 +336,8 @@ def test_a_planted_judge_lies_within_its_interval_and_beats_a_worse_one(kind):
         rng = np.random.default_rng([10, seed])
         target, scores = planted(kind, rng, {"better": better, "worse": worse})
         rows = np.arange(len(target))
-        judges = [Scored(name, kind, score, target, rows, rows) for name, score in scores.items()]
-        drawn = bootstrap.drawn({"better": judges[0].statistic}, rows, draws=400, seed=seed)["better"]
+        judges = [ScoredRows(name, kind, score, target, rows, rows) for name, score in scores.items()]
+        drawn = bootstrap.draw_statistics({"better": judges[0].statistic}, rows, draws=400, seed=seed)["better"]
         low, high = bootstrap.interval(drawn, rows, judges[0].contributions.mean(), judges[0].contributions)
         inside += low <= truth(kind, better) <= high
         ahead += judges[0].contributions.mean() > judges[1].contributions.mean()
@@ -351,7 +355,7 @@ def test_two_equal_judges_are_called_different_as_often_as_the_level_says(kind):
     for seed in range(REPEATS):
         target, scores = planted(kind, np.random.default_rng([11, seed]), {"a": quality, "b": quality})
         rows = np.arange(len(target))
-        a, b = (Scored(name, kind, score, target, rows, rows).contributions for name, score in scores.items())
+        a, b = (ScoredRows(name, kind, score, target, rows, rows).contributions for name, score in scores.items())
         different += influence.p_value(a - b, rows) < 0.05
     assert 0.02 * REPEATS <= different <= 0.09 * REPEATS
 
@@ -391,6 +395,6 @@ def test_spread_is_among_the_completions_of_one_prompt():
 def test_groups_tell_false_alarms_apart():
     groups = {"about": ["x", "x", "x", "y", "y", "y"]}
     rows = rows_of(texts_of("labels", [1, 1, 0, 1, 0, 0], {}, groups=groups))
-    told = by_group(rows, said_of([0.2, 0.9, 0.1, 0.8, 0.7, None]))["about"]
+    told = group_metrics(rows, said_of([0.2, 0.9, 0.1, 0.8, 0.7, None]))["about"]
     assert (told["x"]["good_called_bad"], told["x"]["bad_called_good"], told["x"]["n"]) == (0.5, 0.0, 3)
     assert (told["y"]["good_called_bad"], told["y"]["bad_called_good"], told["y"]["scored"]) == (0.0, 1.0, 2)

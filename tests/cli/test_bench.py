@@ -18,7 +18,7 @@ from sklearn.metrics import roc_auc_score
 
 import rlaif
 from rlaif.benchmark import best_of
-from rlaif.benchmark.csv_files import as_csv
+from rlaif.benchmark.csv_files import format_csv
 from rlaif.core.errors import InputError
 from rlaif.judges.cards.overrides import Overrides
 from tests.benching import labelled, pairs, write_rows
@@ -143,7 +143,7 @@ def test_the_spreadsheet_computes_nothing(main):
     entry |= dict.fromkeys(("auroc", "pairwise_accuracy", "spearman"))
     entry |= {"latency_ms": {"p50": 1.0, "p95": 2.0}, "tokens_per_1k": {"input": 1, "output": 2}, "length_bias": -0.5}
     table = {"kind": "labels", "n": 1, "judges": {name: entry, "@b": entry, "plain": entry}}
-    rows = list(csv.DictReader(as_csv({"files": {"+x.jsonl": table}, "pooled": None}).splitlines()))
+    rows = list(csv.DictReader(format_csv({"files": {"+x.jsonl": table}, "pooled": None}).splitlines()))
     assert [row["judge"] for row in rows] == [f"'{name}", "'@b", "plain"]
     assert {row["file"] for row in rows} == {"'+x.jsonl"}
     assert {row["length_bias"] for row in rows} == {"-0.5"}, "a negative number is a number"

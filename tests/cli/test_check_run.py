@@ -11,8 +11,8 @@ import yaml
 
 from rlaif.core.config.run import RunConfig, read_run
 from rlaif.core.types import Estimate, Sample
-from rlaif.training.run.forecast.calls import Use, looks, scaled, stand_ins, uses_of
-from rlaif.training.run.forecast.pace import Step, seconds_a_text, whole_run
+from rlaif.training.run.forecast.calls import JudgeUse, looks, scale_estimate, stand_ins, uses_of
+from rlaif.training.run.forecast.pace import TimedStep, seconds_a_text, whole_run
 from tests import tiny
 from tests.runs import Place, place
 from tests.server import Server
@@ -260,7 +260,7 @@ def test_uses_are_counted_and_scaled_from_samples(tmp_path, monkeypatch):
     judge: Any = Far()
     uses = uses_of(run, [judge], [judge], [judge], guard_prompts=7, test_prompts=11)
     assert [(use.purpose, use.texts) for use in uses] == [("training", 320), ("guard", 21), ("before and after", 66)]
-    assert scaled(uses[0], [Sample("a"), Sample("b")]) == Estimate(640, 9600, 1600, 80.0)
+    assert scale_estimate(uses[0], [Sample("a"), Sample("b")]) == Estimate(640, 9600, 1600, 80.0)
     without = uses_of(run, [judge], [judge], [judge], guard_prompts=0, test_prompts=11)
     assert [use.purpose for use in without] == ["training", "before and after"]
 
@@ -269,8 +269,8 @@ def test_the_time_of_a_run_is_that_of_its_parts(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     run = config(ppo={"steps": 10, "batch_size": 20, "mini_batch_size": 10}, guard={"every": 5})
     judge: Any = Far()
-    step = Step(acting=4.0, judging=0.0, learning=6.0, samples=[])
-    uses = [Use(judge, "training", 200), Use(judge, "guard", 15), Use(judge, "before and after", 20)]
+    step = TimedStep(acting=4.0, judging=0.0, learning=6.0, samples=[])
+    uses = [JudgeUse(judge, "training", 200), JudgeUse(judge, "guard", 15), JudgeUse(judge, "before and after", 20)]
     told = whole_run(run, step, uses, lambda _: 0.5, guard=5, test=10)
     # 10 x (4 + 6) + 200 x 0.5; 3 looks x 5 x 4/20 + 15 x 0.5; 2 x 10 x 4/20 + 20 x 0.5
     assert told == {"training": 200.0, "guard": 10.5, "before and after": 14.0}

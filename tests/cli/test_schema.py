@@ -9,14 +9,14 @@ import pytest
 import yaml
 from jsonschema import Draft202012Validator
 
-from rlaif.cli.init import commented
+from rlaif.cli.init import format_run_file
 from rlaif.cli.output.json_schemas import KINDS, json_schema
 from rlaif.core.config import recipes
 from rlaif.core.config.run import RunConfig, read_run
 from rlaif.core.errors import InputError
 from rlaif.core.schema import check, read_yaml
 from rlaif.judges.registry import BUILT_IN, load_judge
-from rlaif.training.run.run_folder import as_yaml
+from rlaif.training.run.run_folder import format_yaml
 from tests.conftest import ROOT, one_line
 from tests.kept import check_text
 from tests.test_documentation import CONTRIBUTING, PAGES, blocks
@@ -65,12 +65,12 @@ def test_every_recipe_fits(name):
 
 
 def test_the_run_file_of_init_fits():
-    assert faults(RUN, commented()) == []
+    assert faults(RUN, format_run_file()) == []
 
 
 def test_a_run_file_with_all_keys_fits(tmp_path):
     (tmp_path / "run.yaml").write_text(recipes.path_of("llama-lora-hh").read_text())
-    assert faults(RUN, as_yaml(read_run(tmp_path / "run.yaml"))) == []
+    assert faults(RUN, format_yaml(read_run(tmp_path / "run.yaml"))) == []
 
 
 def test_what_the_pages_show_fits():

@@ -25,7 +25,7 @@ from rlaif.core.config.sections import (
     StopSection,
 )
 from rlaif.core.errors import InputError
-from rlaif.core.schema import check, known_keys
+from rlaif.core.schema import check, list_keys
 from tests.conftest import Command, one_line
 
 # The run file of the design, as it stands there.
@@ -147,7 +147,7 @@ def test_a_later_set_wins(run_file: Path) -> None:
     assert read_run(run_file, ["seed=1", "seed=2"]).seed == 2
 
 
-keys = st.sampled_from(list(known_keys(RunConfig)) + list(known_keys(PPOSection))) | st.text(max_size=5)
+keys = st.sampled_from(list(list_keys(RunConfig)) + list(list_keys(PPOSection))) | st.text(max_size=5)
 scalars = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5)
 values = st.recursive(scalars, lambda inner: st.lists(inner) | st.dictionaries(keys, inner), max_leaves=6)
 

@@ -18,7 +18,7 @@ from pathlib import Path
 import pytest
 
 from rlaif.core.errors import InputError
-from rlaif.core.system.hub import explained, in_cache, refuse_unreachable
+from rlaif.core.system.hub import explain_hub_error, is_cached, refuse_unreachable
 from tests.conftest import one_line
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
@@ -261,9 +261,9 @@ def test_a_model_is_ready_when_its_weights_are_there_to_the_last_shard(
 ) -> None:
     for name in files:
         (cache / name).write_text(INDEX if name.endswith("index.json") else "{}")
-    assert in_cache("tiny/judge", None) is ready
-    assert in_cache("tiny/judge", COMMIT) is ready
-    assert in_cache("tiny/judge", "another-revision") is False
+    assert is_cached("tiny/judge", None) is ready
+    assert is_cached("tiny/judge", COMMIT) is ready
+    assert is_cached("tiny/judge", "another-revision") is False
 
 
 def test_a_sign_of_life_is_asked_of_the_hub(hub: Hub, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -278,5 +278,5 @@ def test_a_sign_of_life_is_asked_of_the_hub(hub: Hub, monkeypatch: pytest.Monkey
 
 
 def test_a_folder_that_holds_no_model_is_named(tmp_path: Path) -> None:
-    error = explained(OSError("no file named config.json\nmore"), str(tmp_path), "judge x")
+    error = explain_hub_error(OSError("no file named config.json\nmore"), str(tmp_path), "judge x")
     assert str(error) == f"judge x: the model in {tmp_path} cannot be loaded: no file named config.json"

@@ -163,7 +163,7 @@ def test_a_file_of_a_recipes_name_wins(main, here, models):
 
 def test_a_folder_of_a_recipes_name_is_no_run_file(main, here, models):
     Path("neo-rtp").mkdir()
-    assert recipes.found("neo-rtp") == recipes.path_of("neo-rtp")
+    assert recipes.find_run_file("neo-rtp") == recipes.path_of("neo-rtp")
 
 
 def test_the_help_of_init_names_every_recipe(main):

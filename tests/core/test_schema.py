@@ -14,7 +14,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from rlaif.core.errors import InputError
-from rlaif.core.schema import Checked, check, did_you_mean, known_keys, read_text, read_yaml, reason_of, shown
+from rlaif.core.schema import Checked, check, did_you_mean, list_keys, read_text, read_yaml, reason_of, short_repr
 
 # --- YAML -----------------------------------------------------------------------------------------------------
 
@@ -216,7 +216,7 @@ def test_a_mapping_that_contains_itself_is_refused() -> None:
 
 
 scalars = st.none() | st.booleans() | st.integers() | st.floats() | st.text() | st.binary() | st.just(10**400)
-keys = st.sampled_from(list(known_keys(Outer)) + list(known_keys(Inner))) | st.text() | st.integers()
+keys = st.sampled_from(list(list_keys(Outer)) + list(list_keys(Inner))) | st.text() | st.integers()
 values = st.recursive(scalars, lambda inner: st.lists(inner) | st.dictionaries(keys, inner), max_leaves=10)
 
 
@@ -233,8 +233,8 @@ def test_any_mapping_is_the_typed_thing_or_a_refusal(mapping: object) -> None:
 
 
 def test_a_value_is_shown_on_one_line_and_cut() -> None:
-    assert shown("a\nb") == r"'a\nb'"
-    assert shown("x" * 100, 10) == "'xxxxxxxx…"
+    assert short_repr("a\nb") == r"'a\nb'"
+    assert short_repr("x" * 100, 10) == "'xxxxxxxx…"
 
 
 def test_a_close_word_is_suggested_and_a_distant_one_is_not() -> None:

@@ -58,7 +58,7 @@ def test_what_is_not_bad_is_good_and_the_other_way_round(meaning):
     (table,) = examined("x.jsonl", **meaning)
     assert (table.kind, table.n, table.texts) == ("labels", 4, 4)
     assert targets(table) == [0, 1, 0, 1]
-    key, sample = next(table.asked())
+    key, sample = next(table.read_texts())
     assert key == {"file": "x.jsonl", "row": 0, "side": None, "label": "toxic", "target": 0.0, "groups": {}}
     assert sample.completion == "text 0 is bad"
 
@@ -167,13 +167,13 @@ def test_a_pair_is_two_texts_of_one_prompt():
     (table,) = examined("x.jsonl", groups=["subset"])
     assert (table.kind, table.n, table.texts) == ("pairs", 2, 4)
     asked = [
-        (key["row"], key["side"], key["target"], sample.prompt, sample.completion) for key, sample in table.asked()
+        (key["row"], key["side"], key["target"], sample.prompt, sample.completion) for key, sample in table.read_texts()
     ]
     assert asked == [
         (0, "chosen", 1.0, "q0?", "fine answer 0"), (0, "rejected", 0.0, "q0?", "bad answer 0"),
         (1, "chosen", 1.0, "q1?", "fine answer 1"), (1, "rejected", 0.0, "q1?", "bad answer 1"),
     ]  # fmt: skip
-    key, sample = next(table.asked())
+    key, sample = next(table.read_texts())
     assert key["groups"] == {"subset": "chat"}
     assert sample.columns == {"subset": "chat", "id": 0}, "a judge does not see the other answer"
 
@@ -181,7 +181,7 @@ def test_a_pair_is_two_texts_of_one_prompt():
 def test_dialogues_without_a_prompt_share_one():
     asked = "\n\nHuman: Hi\n\nAssistant: Hello\n\nHuman: How are you?\n\nAssistant:"
     write_rows("x.jsonl", [{"chosen": f"{asked} Fine.", "rejected": f"{asked} Find out."}])
-    (chosen, rejected) = (sample for _, sample in examined("x.jsonl")[0].asked())
+    (chosen, rejected) = (sample for _, sample in examined("x.jsonl")[0].read_texts())
     assert (chosen.prompt, chosen.completion, rejected.completion) == (asked, "Fine.", "Find out.")
 
 
@@ -189,13 +189,13 @@ def test_message_lists_without_a_prompt_share_one():
     user = {"role": "user", "content": "Hi"}
     good, bad = ({"role": "assistant", "content": text} for text in ("Yes", "No"))
     write_rows("x.jsonl", [{"chosen": [user, good], "rejected": [user, bad]}])
-    (chosen, rejected) = (sample for _, sample in examined("x.jsonl")[0].asked())
+    (chosen, rejected) = (sample for _, sample in examined("x.jsonl")[0].read_texts())
     assert (chosen.prompt, chosen.completion, rejected.completion) == ("Hi", "Yes", "No")
 
 
 def test_plain_texts_without_a_prompt_share_nothing():
     write_rows("x.jsonl", [{"chosen": "The end is good.", "rejected": "The end is bad."}])
-    assert [(s.prompt, s.completion) for _, s in examined("x.jsonl")[0].asked()] == [
+    assert [(s.prompt, s.completion) for _, s in examined("x.jsonl")[0].read_texts()] == [
         ("", "The end is good."), ("", "The end is bad."),
     ]  # fmt: skip
 
@@ -223,7 +223,7 @@ def test_groups_are_columns_of_some_file():
     write_rows("y.jsonl", pairs(2))
     tables = examined("x.jsonl", "y.jsonl", groups=["topic"], bad=["toxic"])
     assert [table.groups for table in tables] == [("topic",), ()]
-    assert [key["groups"] for key, _ in tables[0].asked()] == [{"topic": f"t{i}"} for i in range(3)]
+    assert [key["groups"] for key, _ in tables[0].read_texts()] == [{"topic": f"t{i}"} for i in range(3)]
     assert "--group: no file has a column 'topik' (did you mean 'topic'?)" in refusal(
         "x.jsonl", groups=["topik"], bad=["toxic"]
     )

@@ -22,7 +22,7 @@ from rlaif.core.config.sections import DataSection
 from rlaif.core.errors import InputError
 from rlaif.data.filter import parse
 from rlaif.data.prompts import Parts, Prompt, load_parts, prompts_of
-from rlaif.data.tokenize import Tokens
+from rlaif.data.tokenize import LimitedTokenizer
 from tests.tiny import CHAT, tokenizer
 
 PLAIN = tokenizer()
@@ -418,7 +418,7 @@ TEXTS = st.lists(st.sampled_from(PIECES), max_size=80).map("".join)
 
 
 def assert_cut(tokens, text, limit):
-    [one] = Tokens(tokens, limit).fitted([text])
+    [one] = LimitedTokenizer(tokens, limit).fit([text])
     assert text.endswith(one.text)
     assert len(tokens(one.text, add_special_tokens=False)["input_ids"]) <= limit
     assert one.ids == tokens(one.text)["input_ids"]

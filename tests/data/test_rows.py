@@ -18,7 +18,7 @@ import pytest
 from rlaif.core.errors import InputError
 from rlaif.core.messages import text_of
 from rlaif.core.types import Sample
-from rlaif.data.rows import Source, in_memory
+from rlaif.data.rows import RowSource, make_samples
 from rlaif.judges.scoring import CHUNK_CHARACTERS, CHUNK_ROWS, chunks
 
 
@@ -45,12 +45,12 @@ def stdin(monkeypatch):
 
 
 def texts(name, **keywords):
-    return [sample.completion for sample in Source(name, **keywords).samples()]
+    return [sample.completion for sample in RowSource(name, **keywords).samples()]
 
 
 def refusal(name, **keywords):
     with pytest.raises(InputError) as caught:
-        Source(name, **keywords).check()
+        RowSource(name, **keywords).check()
     message = str(caught.value)
     assert "\n" not in message
     return message
@@ -120,7 +120,7 @@ def test_deep_nesting_is_refused_with_its_line(write, depth, frame):
 
 def test_a_nested_column_beside_the_text_is_kept(write):
     name = write("x.jsonl", '{"text": "a", "other": ' + "[" * 100 + "]" * 100 + "}")
-    assert next(Source(name).samples()).columns["other"]
+    assert next(RowSource(name).samples()).columns["other"]
 
 
 def test_a_number_of_too_many_digits_is_refused(write):
@@ -161,7 +161,7 @@ def test_a_value_that_is_no_text_is_refused(write, column, value):
 
 def test_a_null_prompt_is_no_prompt(write):
     name = write("x.jsonl", '{"completion": "a", "prompt": null}')
-    assert next(Source(name).samples()).prompt == ""
+    assert next(RowSource(name).samples()).prompt == ""
     assert "needs the column 'prompt'" in refusal(name, needed={"prompt"})
 
 
@@ -180,14 +180,14 @@ def test_a_row_that_lost_its_column_names_its_line(write):
 
 def test_a_column_is_renamed(write):
     name = write("x.jsonl", '{"tweet": "a", "asked": "q", "completion": "old"}')
-    sample = next(Source(name, {"completion": "tweet", "prompt": "asked"}).samples())
+    sample = next(RowSource(name, {"completion": "tweet", "prompt": "asked"}).samples())
     assert (sample.completion, sample.prompt) == ("a", "q")
     assert sample.columns["tweet"] == "a"
 
 
 def test_two_columns_change_places(write):
     name = write("x.jsonl", '{"completion": "a", "prompt": "b"}')
-    sample = next(Source(name, {"completion": "prompt", "prompt": "completion"}).samples())
+    sample = next(RowSource(name, {"completion": "prompt", "prompt": "completion"}).samples())
     assert (sample.completion, sample.prompt) == ("b", "a")
 
 
@@ -198,7 +198,7 @@ def test_a_renamed_column_that_is_not_there_is_refused_with_a_hint(write):
 
 def test_a_column_that_a_judge_needs_is_asked_for(write):
     name = write("x.jsonl", '{"completion": "a", "reference": "r"}')
-    assert Source(name, needed={"reference"}).check() == 1
+    assert RowSource(name, needed={"reference"}).check() == 1
     assert refusal(name, needed={"gold"}) == (
         "x.jsonl, line 1: the judge needs the column 'gold'; there are: completion, reference; "
         "--column gold=NAME says which one it is"
@@ -208,7 +208,7 @@ def test_a_column_that_a_judge_needs_is_asked_for(write):
 def test_limit_reads_no_further(write):
     name = write("x.jsonl", '{"text": "a"}\n{"text": "b"}\nnonsense\n')
     assert texts(name, limit=2) == ["a", "b"]
-    assert Source(name, limit=1).check() == 1
+    assert RowSource(name, limit=1).check() == 1
     assert "line 3" in refusal(name, limit=3)
 
 
@@ -251,7 +251,7 @@ def test_messages_as_text(value, expected):
 
 def test_message_lists_in_a_file_become_text(write):
     row = {"prompt": [{"role": "user", "content": "hi"}], "completion": [{"role": "assistant", "content": "yo"}]}
-    sample = next(Source(write("x.jsonl", json.dumps(row))).samples())
+    sample = next(RowSource(write("x.jsonl", json.dumps(row))).samples())
     assert (sample.prompt, sample.completion) == ("hi", "yo")
 
 
@@ -325,7 +325,7 @@ def test_parquet_round_trip(write):
         for i in range(3000)
     ]
     pyarrow.parquet.write_table(pyarrow.Table.from_pylist(rows), write("x.parquet", ""), row_group_size=700)
-    samples = list(Source("x.parquet").samples())
+    samples = list(RowSource("x.parquet").samples())
     assert [dict(sample.columns) for sample in samples] == [{"n": row["n"], "tags": row["tags"]} for row in rows]
     assert [sample.completion for sample in samples] == [row["completion"] for row in rows]
     assert samples[0].prompt == "q"
@@ -392,7 +392,7 @@ def test_a_missing_file_is_refused_without_asking_the_hub(write, name):
 def test_a_name_that_no_system_takes_is_refused(write):
     write("here.txt", "a")
     assert "cannot be read: File name too long" in refusal("x" * 5000)
-    assert not Source("x" * 5000).rereadable
+    assert not RowSource("x" * 5000).rereadable
 
 
 def test_an_empty_name_is_refused():
@@ -469,7 +469,7 @@ def test_a_named_pipe_is_read_once(tmp_path, monkeypatch, name, content):
     os.mkfifo(name)
     writer = threading.Thread(target=Path(name).write_text, args=(content,))
     writer.start()
-    source = Source(name)
+    source = RowSource(name)
     assert not source.rereadable
     assert [sample.completion for sample in source.samples()] == ["a"]
     writer.join()
@@ -480,13 +480,13 @@ def test_a_named_pipe_is_read_once(tmp_path, monkeypatch, name, content):
 
 def test_rows_come_as_they_are_with_their_places(write):
     name = write("x.jsonl", '\n{"prompt": null, "n": [1]}\n{}\n')
-    assert list(Source(name).rows()) == [("line 2", {"prompt": None, "n": [1]}), ("line 3", {})]
-    assert len(list(Source(name, limit=1).rows())) == 1
+    assert list(RowSource(name).rows()) == [("line 2", {"prompt": None, "n": [1]}), ("line 3", {})]
+    assert len(list(RowSource(name, limit=1).rows())) == 1
 
 
 def test_a_line_of_text_is_called_as_it_is_asked_to_be(write, stdin):
     for name in (write("x.txt", "a\n"), stdin("a\n")):
-        assert list(Source(name, line_column="prompt").rows()) == [("line 1", {"prompt": "a"})]
+        assert list(RowSource(name, line_column="prompt").rows()) == [("line 1", {"prompt": "a"})]
 
 
 @pytest.mark.parametrize("stream", [True, False])
@@ -499,7 +499,7 @@ def test_rows_of_a_hub_data_set_are_numbered_over_its_batches(monkeypatch, strea
 
     monkeypatch.setattr(datasets, "get_dataset_split_names", lambda *_, **__: ["validation"])
     monkeypatch.setattr(datasets, "load_dataset", load)
-    places, read = zip(*Source("owner/name", stream=stream).rows(), strict=True)
+    places, read = zip(*RowSource("owner/name", stream=stream).rows(), strict=True)
     assert list(read) == rows
     assert places == tuple(f"row {i} of validation" for i in range(1, 251))
 
@@ -510,11 +510,11 @@ def test_rows_of_a_hub_data_set_are_numbered_over_its_batches(monkeypatch, strea
 def test_texts_mappings_and_samples_make_samples():
     sample = Sample("c", "p")
     mapping = {"prompt": [{"role": "user", "content": "q"}], "completion": "b", "n": 1}
-    made = in_memory(item for item in ["a", mapping, sample])
+    made = make_samples(item for item in ["a", mapping, sample])
     assert made[0] == Sample("a")
     assert (made[1].prompt, made[1].completion, made[1].columns["n"]) == ("q", "b", 1)
     assert made[2] is sample
-    assert in_memory([]) == []
+    assert make_samples([]) == []
 
 
 @pytest.mark.parametrize(
@@ -531,7 +531,7 @@ def test_texts_mappings_and_samples_make_samples():
 )
 def test_what_is_no_list_of_texts_is_refused(items, words):
     with pytest.raises(InputError, match=words):
-        in_memory(items)
+        make_samples(items)
 
 
 # --- chunks ---------------------------------------------------------------------------------------------------

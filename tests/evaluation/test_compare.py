@@ -19,10 +19,10 @@ import torch
 import rlaif
 from rlaif.core.errors import InputError
 from rlaif.evaluation.margins import Margins
-from rlaif.evaluation.summary import figures, of_judge
+from rlaif.evaluation.summary import figures, judge_summary
 from rlaif.evaluation.worst_of_k import worst
-from rlaif.evaluation.writing import as_csv
-from rlaif.policy.likelihood import of_ids, of_texts
+from rlaif.evaluation.writing import format_csv
+from rlaif.policy.likelihood import score_ids, score_texts
 from rlaif.policy.loading import load
 from rlaif.policy.model import Policy
 from tests import tiny
@@ -174,11 +174,11 @@ def test_an_independent_model_scores_both_sides_in_its_own_tokens(policy_folder,
 def test_texts_without_a_token_or_without_room_are_not_scored(policy_folder):
     policy = Policy(load(str(policy_folder("llama"))))
     prompts = [[5, 6], [5, 6], [5, 6]]
-    found = of_texts(policy, prompts, ["", "ab", "x" * 600], [False, True, False], 2, 4096)
+    found = score_texts(policy, prompts, ["", "ab", "x" * 600], [False, True, False], 2, 4096)
     assert found[0] is None
     assert found[2] is None
     ids = [*policy.tokenizer("ab", add_special_tokens=False)["input_ids"], 2]
-    assert found[1] == (pytest.approx(of_ids(policy, [[5, 6]], [ids], 1.0, 100)[0]), 3)
+    assert found[1] == (pytest.approx(score_ids(policy, [[5, 6]], [ids], 1.0, 100)[0]), 3)
 
 
 def test_the_columns_of_the_data_and_toxicity_of_prompts_reach_judges_and_rows(policy_folder, tmp_path):
@@ -443,10 +443,10 @@ def test_zero_variance_and_one_prompt_and_silence_have_no_invented_number():
 
 def test_a_planted_difference_is_found_at_the_computed_power_by_the_whole_evaluation(monkeypatch):
     draw, found, repeats = random.Random(2), 0, 100
-    monkeypatch.setattr(inspect.getmodule(of_judge), "paired_change", _few_draws)
+    monkeypatch.setattr(inspect.getmodule(judge_summary), "paired_change", _few_draws)
     for _ in range(repeats):
         pairs = [(s := 0.3 + 0.4 * draw.random(), s + draw.gauss(0.03, 0.08)) for _ in range(50)]
-        found += of_judge(scored(pairs), role(measures="quality"), Margins())["change"]["significant"]
+        found += judge_summary(scored(pairs), role(measures="quality"), Margins())["change"]["significant"]
     # The power of the paired t-test, by the noncentral t: the shift is 0.03 of a standard error of 0.08 / sqrt(50).
     shift, edge = 0.03 * math.sqrt(50) / 0.08, scipy.stats.t.ppf(0.975, 49)
     expected = scipy.stats.nct.sf(edge, 49, shift) + scipy.stats.nct.cdf(-edge, 49, shift)
@@ -457,11 +457,11 @@ def test_a_planted_difference_is_found_at_the_computed_power_by_the_whole_evalua
 def test_the_same_model_twice_with_other_seeds_differs_about_as_often_as_it_may(monkeypatch):
     """300 repeats of the change that evaluation.json tells; the statistic by itself is in test_stats."""
     draw, found = random.Random(4), 0
-    monkeypatch.setattr(inspect.getmodule(of_judge), "paired_change", _few_draws)
+    monkeypatch.setattr(inspect.getmodule(judge_summary), "paired_change", _few_draws)
     for _ in range(300):
         prompts = [draw.random() for _ in range(40)]
         pairs = [(min(1, max(0, p + draw.gauss(0, 0.2))), min(1, max(0, p + draw.gauss(0, 0.2)))) for p in prompts]
-        found += of_judge(scored(pairs), role(measures="quality"), Margins())["change"]["significant"]
+        found += judge_summary(scored(pairs), role(measures="quality"), Margins())["change"]["significant"]
     assert 0.02 <= found / 300 <= 0.09
 
 
@@ -479,7 +479,7 @@ def test_no_cell_of_the_csv_is_a_formula_or_holds_a_control_character():
     rows = rows_of(*[(side(text, own=0.5), side(text, own=None)) for text in hostile])
     for row in rows:
         row["prompt"] = row["before"]["completion"]
-    read = list(csv.reader(io.StringIO(as_csv(rows))))
+    read = list(csv.reader(io.StringIO(format_csv(rows))))
     assert read[0] == ["prompt", "index", "before", "after", "own_before", "own_after"]
     for cells in read[1:]:
         for cell in (cells[0], cells[2], cells[3]):

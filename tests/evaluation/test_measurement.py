@@ -18,7 +18,7 @@ from rlaif.core.errors import RlaifError
 from rlaif.core.types import Judgement, Sample
 from rlaif.data.prompts import Prompt
 from rlaif.evaluation.conclusion import answer, pairs_of_samples, print_figures
-from rlaif.evaluation.measure import Measuring, measure
+from rlaif.evaluation.measure import MeasureOptions, measure
 from rlaif.evaluation.roles import Role, roles_of
 from rlaif.evaluation.summary import figures, percentage
 from rlaif.judges.remote.limits import Budget
@@ -105,8 +105,8 @@ def test_a_model_that_did_not_change_has_changes_of_exactly_zero(lora, architect
     given = {"peft_config": LoraConfig(r=4, lora_alpha=8)} if lora else {}
     trainer = trainer_of(policy_folder(architecture), tmp_path / "run", given=given, temperature=0.8, top_p=0.9)
     evaluation = evaluation_of(trainer, Own(hashed, measures="toxicity"), per_prompt=2)
-    evaluation.before(trainer, never)
-    told = evaluation.after(trainer, 0, never)
+    evaluation.measure_before(trainer, never)
+    told = evaluation.measure_after(trainer, 0, never)
     assert len({row["before"]["completion"] for row in lines(trainer)}) > 1
     for row in lines(trainer):
         (before,), (after,) = (side.pop("judgements").values() for side in (row["before"], row["after"]))
@@ -128,11 +128,11 @@ def test_a_model_that_did_not_change_has_changes_of_exactly_zero(lora, architect
 def test_a_model_that_changed_answers_the_same_prompts_with_the_same_numbers_drawn(policy_folder, tmp_path):
     trainer = trainer_of(policy_folder("llama"), tmp_path / "run")
     evaluation = evaluation_of(trainer, per_prompt=2)
-    evaluation.before(trainer, never)
+    evaluation.measure_before(trainer, never)
     state = torch.get_rng_state()
     moved(trainer.policy, lambda name: "value" not in name, by=1e-7)  # too little for another draw
     torch.rand(7)
-    evaluation.after(trainer, 1, never)
+    evaluation.measure_after(trainer, 1, never)
     rows = lines(trainer)
     assert [row["prompt"] for row in rows] == [p.text for p in trainer.prompts for _ in range(2)]
     assert [row["index"] for row in rows] == [0, 1] * len(trainer.prompts)
@@ -143,23 +143,23 @@ def test_a_model_that_changed_answers_the_same_prompts_with_the_same_numbers_dra
 
 def test_the_first_side_is_the_model_before_training_even_if_something_moved_it(policy_folder, tmp_path):
     trainer = trainer_of(policy_folder("llama"), tmp_path / "one")
-    evaluation_of(trainer).before(trainer, never)
+    evaluation_of(trainer).measure_before(trainer, never)
     expected = lines(trainer)
     other = trainer_of(policy_folder("llama"), tmp_path / "other")
     moved(other.policy)
-    evaluation_of(other).before(other, never)
+    evaluation_of(other).measure_before(other, never)
     assert [row["before"]["completion"] for row in lines(other)] == [row["before"]["completion"] for row in expected]
 
 
 def test_what_was_measured_before_is_not_measured_again_unless_prompts_or_judges_are_others(policy_folder, tmp_path):
     trainer = trainer_of(policy_folder("llama"), tmp_path / "run")
     first, again, other = Own(vowels), Own(vowels), Own(vowels, name="other")
-    evaluation_of(trainer, first).before(trainer, never)
-    evaluation_of(trainer, again).before(trainer, never)
-    evaluation_of(trainer, other).before(trainer, never)
+    evaluation_of(trainer, first).measure_before(trainer, never)
+    evaluation_of(trainer, again).measure_before(trainer, never)
+    evaluation_of(trainer, other).measure_before(trainer, never)
     assert (len(first.seen), len(again.seen), len(other.seen)) == (6, 0, 6)
     trainer.prompts = trainer.prompts[:-1]
-    evaluation_of(trainer, other).before(trainer, never)
+    evaluation_of(trainer, other).measure_before(trainer, never)
     assert len(other.seen) == 11
 
 
@@ -171,11 +171,11 @@ def test_perplexity_and_kl_are_those_of_a_plain_forward_pass(architecture, polic
     trainer = trainer_of(policy_folder(architecture), tmp_path / "run", temperature=0.7, micro_batch_tokens=40)
     trainer.policy.eos = (2, *range(20, 70))
     evaluation = evaluation_of(trainer)
-    evaluation.before(trainer, never)
+    evaluation.measure_before(trainer, never)
     moved(trainer.policy, by=0.05)
     own = weights_of(trainer)
     made = recorded(trainer, monkeypatch)
-    told = evaluation.after(trainer, 1, never)
+    told = evaluation.measure_after(trainer, 1, never)
     reference = trainer_of(policy_folder(architecture), tmp_path / "reference").policy
     nats, tokens, kl, lengths = 0.0, 0, [], []
     for batch in made:
@@ -297,11 +297,11 @@ def test_the_files_hold_what_the_design_says_and_no_number_that_is_not_finite(po
     judges = [Own(vowels, "own", "toxicity"), Own(lambda _: "declined", "silent", "hate")]
     training = Own(lambda sample: len(sample.completion) / 1000, "learned")
     evaluation = evaluation_of(trainer, *judges, training=[training])
-    evaluation.before(trainer, never)
+    evaluation.measure_before(trainer, never)
     assert {row["after"] for row in lines(trainer)} == {None}
     moved(trainer.policy, by=0.1)
     trainer.progress.step = 7
-    evaluation.after(trainer, 3, never)
+    evaluation.measure_after(trainer, 3, never)
     told = told_of(trainer)
     assert list(told["judges"]) == ["learned", "own", "silent"]
     assert {name: judge["role"] for name, judge in told["judges"].items()} == {
@@ -321,7 +321,7 @@ def test_columns_and_prompts_reach_the_judges(policy_folder, tmp_path):
     trainer = trainer_of(policy_folder("llama"), tmp_path / "run")
     trainer.prompts = [Prompt(p.text, p.ids, {"gold": f"gold of {p.text}"}) for p in trainer.prompts]
     judge = Own(vowels)
-    evaluation_of(trainer, judge, per_prompt=2).before(trainer, never)
+    evaluation_of(trainer, judge, per_prompt=2).measure_before(trainer, never)
     asked = {(sample.prompt, sample.columns["gold"]) for sample in judge.seen}
     assert asked == {(p.text, f"gold of {p.text}") for p in trainer.prompts}
     assert len(judge.seen) == 12
@@ -338,12 +338,12 @@ def test_any_text_survives_the_file_and_is_harmless_on_a_terminal(policy_folder,
     trainer.prompts = [Prompt(f"{p.text}{HOSTILE}", p.ids) for p in trainer.prompts]
     judge = Own(vowels)
     evaluation = evaluation_of(trainer, judge)
-    evaluation.before(trainer, never)
+    evaluation.measure_before(trainer, never)
     count = len(judge.seen)
     again = evaluation_of(trainer, judge)
-    again.before(trainer, never)
+    again.measure_before(trainer, never)
     assert len(judge.seen) == count  # found again
-    told = again.after(trainer, 0, never)
+    told = again.measure_after(trainer, 0, never)
     assert [row["before"]["completion"] for row in lines(trainer)] == [HOSTILE] * 6
     assert (tmp_path / "run" / "samples.jsonl").read_bytes().count(b"\n") == 6
     shown = pairs_of_samples(again.rows(), 3)
@@ -383,7 +383,7 @@ def test_a_remote_judge_reads_while_completions_are_still_made(policy_folder, tm
     far = Own(score)
     far.remote = True
     monkeypatch.setattr(trainer.policy, "generate", generate)
-    evaluation_of(trainer, far).before(trainer, never)
+    evaluation_of(trainer, far).measure_before(trainer, never)
     assert generations == [2, 2, 2]
     assert len(far.seen) == 6
 
@@ -397,14 +397,14 @@ def test_a_judge_that_runs_here_reads_all_at_once_where_it_can_sort_them(policy_
             return super().__call__(samples)
 
     trainer = trainer_of(policy_folder("llama"), tmp_path / "run", batch_size=2)
-    evaluation_of(trainer, Near(vowels)).before(trainer, never)
+    evaluation_of(trainer, Near(vowels)).measure_before(trainer, never)
     assert sizes == [6]
 
 
 def sides(
     trainer: PPOTrainer, *judges: Any, patience: float = 0.0, poll: Any = never, batch_size: int = 2
 ) -> list[dict[str, Any]]:
-    how = Measuring(trainer.sampling, 3, batch_size, 4096, patience, poll)
+    how = MeasureOptions(trainer.sampling, 3, batch_size, 4096, patience, poll)
     return measure(trainer.policy, trainer.prompts, judges, how, trainer.processes)
 
 
@@ -466,7 +466,7 @@ def test_where_memory_runs_out_it_says_what_to_lower(policy_folder, tmp_path, mo
 
     monkeypatch.setattr(trainer.policy, "generate", full)
     with pytest.raises(RlaifError, match=r"out of memory while measuring: lower ppo\.batch_size"):
-        evaluation_of(trainer).before(trainer, never)
+        evaluation_of(trainer).measure_before(trainer, never)
 
 
 # --- words ------------------------------------------------------------------------------------------------------

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from rlaif.core.errors import InputError, RlaifError
 from rlaif.core.overrides import put
-from rlaif.core.paths import FunctionSource, LocalPath, ModelSource, bundled, locate, names
+from rlaif.core.paths import FunctionSource, LocalPath, ModelSource, locate, names, shipped_folder
 from rlaif.core.schema import check
 from rlaif.core.types import Sample
 from rlaif.judges.cards.card import Card, find_card, refuse_equal_names
@@ -50,7 +50,7 @@ def refusal(*call: Any) -> str:
 
 
 def test_a_card_is_found_by_path_then_in_the_working_directory_then_among_the_shipped(here: Path) -> None:
-    assert find_card("constant").path == bundled("judges") / "constant.yaml"
+    assert find_card("constant").path == shipped_folder("judges") / "constant.yaml"
     write(here / "judges" / "constant.yaml", "adapter: constant\nvalue: 0.25\n")
     assert find_card("constant").keys["value"] == 0.25
     write(here / "constant.yaml", "adapter: constant\nvalue: 0.75\n")
@@ -416,8 +416,8 @@ def test_a_number_on_a_scale_is_a_score(scale: Scale, number: float, score: floa
 
 def test_a_card_is_printed_to_be_copied(main: Command) -> None:
     done = main("judges", "length")
-    assert done.stdout == (bundled("judges") / "length.yaml").read_text()
-    assert done.stderr == f"from {bundled('judges') / 'length.yaml'}\n"
+    assert done.stdout == (shipped_folder("judges") / "length.yaml").read_text()
+    assert done.stderr == f"from {shipped_folder('judges') / 'length.yaml'}\n"
 
 
 def test_a_broken_card_does_not_hide_the_others(main: Command) -> None:

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 from rlaif import Sample
 from rlaif.judges.cards.question import Question, Scale
 from rlaif.judges.llm.backend import Answer
-from rlaif.judges.llm.rendering import fence_for, rendered, schema_of
-from rlaif.judges.llm.verdict import Unparsable, expected_rating, read_verdict
+from rlaif.judges.llm.rendering import fence_for, render_question, schema_of
+from rlaif.judges.llm.verdict import Unparsable, mean_rating, read_verdict
 from rlaif.judges.remote.judge import retry_after
 
 FIVE = Scale(worst=1, best=5)
@@ -41,43 +41,44 @@ def read(text, scale=FIVE, **answer):
 @pytest.mark.parametrize("form", FORMS)
 def test_fields_are_filled_once_and_what_was_filled_in_is_never_read_again(form):
     sample = Sample("{prompt} {best}", prompt="{completion} {source}", columns={"source": "{worst} {{}} %s"})
-    text, fence = rendered(question("P {prompt} C {completion} S {source} from {worst} to {best}"), sample, form)
+    text, fence = render_question(question("P {prompt} C {completion} S {source} from {worst} to {best}"), sample, form)
     assert judged_in(text, fence) == ["{completion} {source}", "{prompt} {best}", "{worst} {{}} %s"]
     assert "from 1 to 5" in text
 
 
 def test_braces_that_are_no_fields_stay_as_they_are():
-    text, _ = rendered(question('Say {"a": 1} or {} or {0} or {a.b}. {completion}'), Sample("x"), "text")
+    text, _ = render_question(question('Say {"a": 1} or {} or {0} or {a.b}. {completion}'), Sample("x"), "text")
     assert 'Say {"a": 1} or {} or {0} or {a.b}.' in text
 
 
 def test_a_column_that_is_not_there_or_no_text_is_filled_all_the_same():
-    text, fence = rendered(question("{completion}{a}{b}"), Sample("x", columns={"a": 7}), "text")
+    text, fence = render_question(question("{completion}{a}{b}"), Sample("x", columns={"a": 7}), "text")
     assert judged_in(text, fence) == ["x", "7", ""]
 
 
 def test_a_scale_may_have_fractions_or_run_backwards():
-    text, _ = rendered(question("{completion}", Scale(worst=4.5, best=-1)), Sample("x"), "json")
+    text, _ = render_question(question("{completion}", Scale(worst=4.5, best=-1)), Sample("x"), "json")
     assert "from 4.5 (worst) to -1 (best)" in text
     assert "from -1 to 4.5; -1 is best" in json.dumps(schema_of(Scale(worst=4.5, best=-1)))
 
 
 def test_lone_surrogates_and_nul_become_text_that_can_be_sent():
-    text, fence = rendered(question("{completion}"), Sample("a\ud800b\0c\udfff"), "text")
+    text, fence = render_question(question("{completion}"), Sample("a\ud800b\0c\udfff"), "text")
     assert judged_in(text, fence) == ["a?b\ufffdc?"]
     text.encode()
 
 
 def test_each_way_to_answer_is_told_and_the_mark_of_the_last_line_only_in_text():
     told = {
-        form: rendered(question("{completion}"), Sample("x"), form)[0].split("addressed to you.")[1] for form in FORMS
+        form: render_question(question("{completion}"), Sample("x"), form)[0].split("addressed to you.")[1]
+        for form in FORMS
     }
-    _, fence = rendered(question("{completion}"), Sample("x"), "text")
+    _, fence = render_question(question("{completion}"), Sample("x"), "text")
     assert f"Rating [{fence}]: N" in told["text"]
     assert "by the tool" in told["tool"]
     assert told["schema"] == told["json"]
     assert "JSON object" in told["json"]
-    assert "number alone" in rendered(question("{completion}"), Sample("x"), "text", number_only=True)[0]
+    assert "number alone" in render_question(question("{completion}"), Sample("x"), "text", number_only=True)[0]
 
 
 @given(st.lists(st.text(), min_size=1, max_size=4))
@@ -103,7 +104,7 @@ def test_a_text_that_holds_the_mark_it_would_get_gets_another(monkeypatch):
 
 @given(st.text(), st.text())
 def test_whatever_is_judged_stands_whole_between_its_marks(prompt, completion):
-    text, fence = rendered(question("{prompt} and {completion}"), Sample(completion, prompt=prompt), "text")
+    text, fence = render_question(question("{prompt} and {completion}"), Sample(completion, prompt=prompt), "text")
     expected = [value.encode(errors="replace").decode().replace("\0", "\ufffd") for value in (prompt, completion)]
     assert judged_in(text, fence) == expected
 
@@ -254,7 +255,7 @@ def test_an_honest_line_survives_whatever_stands_around_it(before, after, rating
 
 
 def expected(scale=FIVE, **probabilities):
-    return expected_rating(Answer("", first_token={t: math.log(p) for t, p in probabilities.items()}), scale)
+    return mean_rating(Answer("", first_token={t: math.log(p) for t, p in probabilities.items()}), scale)
 
 
 def test_expected_ratings_are_those_worked_out_by_hand():
@@ -274,7 +275,7 @@ def test_probability_that_lies_elsewhere_is_no_verdict(tokens):
 @given(st.dictionaries(st.text(max_size=3) | st.sampled_from("0123456789٣"), st.floats(), max_size=20))
 def test_no_probabilities_give_a_number_off_the_scale(logprobs):
     try:
-        rating = expected_rating(Answer("", first_token=logprobs), FIVE)
+        rating = mean_rating(Answer("", first_token=logprobs), FIVE)
     except Unparsable:
         return
     assert 1 <= rating <= 5

@@ -28,7 +28,7 @@ from rlaif.core.schema import check
 from rlaif.core.types import Sample
 from rlaif.data.prompts import load_parts
 from rlaif.judges.quickstart import quickstart
-from rlaif.judges.quickstart.cache import TITLES, is_whole, kept
+from rlaif.judges.quickstart.cache import TITLES, is_whole, make_parts
 from rlaif.judges.quickstart.corpus import comments
 from rlaif.judges.quickstart.plan import PLAN, Plan, Size
 from rlaif.judges.registry import load_judge
@@ -64,7 +64,7 @@ def made(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     home = tmp_path_factory.mktemp("made")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("RLAIF_HOME", str(home))
-        kept(ALL, str, TINY)
+        make_parts(ALL, str, TINY)
         yield home
 
 
@@ -127,20 +127,20 @@ def at_its_policy(home: Path, process: subprocess.Popen[str]) -> None:
 
 def test_parts_are_made_on_first_use_and_only_then(home):
     said: list[str] = []
-    folders = kept(ALL, said.append, TINY)
+    folders = make_parts(ALL, said.append, TINY)
     assert said[0].startswith("first use: making prompts, the training judge, the held-out judge and the policy")
     assert str(home / "quickstart" / TINY.key) in said[0]
     assert len(said) == 5
     assert all(is_whole(folder) for folder in folders.values())
     before, said[:] = written(home), []
     (home / "quickstart" / TINY.key / ".lock").unlink()
-    assert kept(ALL, said.append, TINY) == folders
+    assert make_parts(ALL, said.append, TINY) == folders
     assert (said, written(home)) == ([], before)
     assert not (home / "quickstart" / TINY.key / ".lock").exists(), "a home that is only read need not be writable"
 
 
 def test_only_what_is_asked_for_is_made(home):
-    assert kept(["judge"], str, TINY)["judge"].is_dir()
+    assert make_parts(["judge"], str, TINY)["judge"].is_dir()
     assert [path.name for path in (home / "quickstart" / TINY.key).iterdir() if path.is_dir()] == ["judge"]
 
 
@@ -156,7 +156,7 @@ def test_the_judges_of_the_real_plan_are_made_independently():
 
 
 def test_the_policy_completes_prompts_and_the_judges_know_their_labels_by_name(made):
-    folders = kept(ALL, str, TINY)
+    folders = make_parts(ALL, str, TINY)
     policy = Policy(load(str(folders["policy"]), dtype="float32"))
     assert policy.tokenizer("You")["input_ids"][0] == policy.tokenizer.bos_token_id
     ids = policy.tokenizer(["I heard that", "You"])["input_ids"]
@@ -170,7 +170,7 @@ def test_the_policy_completes_prompts_and_the_judges_know_their_labels_by_name(m
 def test_a_judge_learns_that_rude_comments_are_the_toxic_ones(home):
     """A few comments by heart."""
     size = replace(SMALL, comments=16, batches=150, batch_size=16, learning_rate=1e-2)
-    folder = kept(["judge"], str, replace(TINY, judge=size))["judge"]
+    folder = make_parts(["judge"], str, replace(TINY, judge=size))["judge"]
     judge = load_judge({"adapter": "classifier", "name": "x", "model": str(folder), "bad": "toxic"})
     known = comments(size.comments, size.seed)
     scores = {True: [], False: []}
@@ -183,7 +183,7 @@ def test_making_models_leaves_the_random_numbers_and_threads_of_others_alone(hom
     torch.manual_seed(3)
     expected, threads = torch.rand(3), torch.get_num_threads()
     torch.manual_seed(3)
-    kept(["judge", "policy"], str, TINY)
+    make_parts(["judge", "policy"], str, TINY)
     assert torch.equal(torch.rand(3), expected)
     assert torch.get_num_threads() == threads
 
@@ -194,7 +194,7 @@ def test_making_models_leaves_the_random_numbers_and_threads_of_others_alone(hom
 @pytest.mark.parametrize("harm", ["flipped", "cut", "gone", "unsealed", "a file"])
 def test_a_broken_part_is_made_again_and_the_others_are_left_alone(home, harm):
     small = ["prompts", "judge"]
-    folder = kept(small, str, TINY)["judge"]
+    folder = make_parts(small, str, TINY)["judge"]
     before = written(home)
     weights = folder / "model.safetensors"
     if harm == "flipped":
@@ -211,7 +211,7 @@ def test_a_broken_part_is_made_again_and_the_others_are_left_alone(home, harm):
         folder.rename(home / "elsewhere")
         folder.write_text("I am a file")
     said: list[str] = []
-    assert is_whole(kept(small, said.append, TINY)["judge"])
+    assert is_whole(make_parts(small, said.append, TINY)["judge"])
     assert said[0].startswith("first use: making the training judge of")
     assert not unfinished(home)
     after = written(home)
@@ -229,7 +229,7 @@ def test_a_process_that_is_killed_leaves_what_it_had_finished_and_nothing_that_p
     assert not (folder / "policy").exists()
     before = written(home)
     said: list[str] = []
-    kept(ALL, said.append, SLOW)
+    make_parts(ALL, said.append, SLOW)
     assert said[0].startswith("first use: making the policy of")
     assert before.items() <= written(home).items()
     assert not unfinished(home)
@@ -266,7 +266,7 @@ def test_without_locks_the_first_of_two_wins_and_the_other_one_takes_it(home, mo
         return count
 
     monkeypatch.setattr(Path, "write_text", late)
-    assert is_whole(kept(["prompts"], str, TINY)["prompts"])
+    assert is_whole(make_parts(["prompts"], str, TINY)["prompts"])
     assert not unfinished(home)
 
 
@@ -281,7 +281,7 @@ def test_a_home_that_cannot_be_written_is_one_clear_line(home, what):
         home.mkdir()
         (home / "quickstart").write_text("I am a file")
     with pytest.raises(InputError, match=r"RLAIF_HOME: .* name a folder that can be written") as refused:
-        kept(ALL, str, TINY)
+        make_parts(ALL, str, TINY)
     assert "\n" not in str(refused.value)
 
 
@@ -292,7 +292,7 @@ def test_a_full_disk_is_one_clear_line_that_says_what_is_kept(home, limit, left)
     resource.setrlimit(resource.RLIMIT_FSIZE, (limit, before[1]))
     try:
         with pytest.raises(RlaifError) as failed:
-            kept(["prompts", "judge"], str, TINY)
+            make_parts(["prompts", "judge"], str, TINY)
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
     message = str(failed.value)
@@ -302,7 +302,7 @@ def test_a_full_disk_is_one_clear_line_that_says_what_is_kept(home, limit, left)
     for words in ("cannot be written: ", left, "free space", "RLAIF_HOME", "begin again"):
         assert words in message
     assert not unfinished(home)
-    kept(["prompts", "judge"], str, TINY)  # goes on once there is room
+    make_parts(["prompts", "judge"], str, TINY)  # goes on once there is room
 
 
 def test_nothing_is_downloaded(home):

@@ -17,7 +17,7 @@ from rlaif.core.errors import InputError, JudgeBug, RlaifError
 from rlaif.core.types import Judgement, Sample, Usage
 from rlaif.data.prompts import Prompt
 from rlaif.judges.asking import is_down
-from rlaif.judges.rewards import Pending, Rewards, Verdict, cost
+from rlaif.judges.rewards import Pending, Rewards, SourceReward, cost
 from tests import tiny
 
 SAMPLES = [Sample("aa", "p1", {"n": 1}), Sample("b", "p2", {"n": 2}), Sample("cccc", "p3", {"n": 3})]
@@ -62,13 +62,13 @@ def begun(rewards: Rewards, samples: Sequence[Sample] = SAMPLES, ids: Sequence[S
     pending = rewards.begin(len(samples))
     ids = ids or [[4 + i] for i in range(len(samples))]
     for row in reversed(range(len(samples))):  # they end in any order
-        pending.completed(row, samples[row], ids[row])
+        pending.add(row, samples[row], ids[row])
     return pending
 
 
 def learned(sources: Any, samples: Sequence[Sample] = SAMPLES, **keys: Any) -> list[float | None]:
     rewards = Rewards(sources, **keys)
-    return rewards.combined(begun(rewards, samples).result())
+    return rewards.combine(begun(rewards, samples).result())
 
 
 @pytest.fixture
@@ -134,7 +134,7 @@ def test_a_classifier_gives_its_logit(tmp_path):
     assert all(v.reward != v.score for v in verdicts)
     assert all(0 <= v.score <= 1 for v in verdicts if v.score is not None)
     rewards = Rewards(card, reward="score")
-    assert rewards.combined(begun(rewards).result()) == [v.score for v in verdicts]
+    assert rewards.combine(begun(rewards).result()) == [v.score for v in verdicts]
 
 
 def test_rewards_are_a_weighted_sum():
@@ -167,7 +167,7 @@ def test_none_of_a_function_is_an_abstention():
     assert [(v.reward, v.score, v.status) for v in verdicts] == [
         (None, None, "declined"), (0.0, 0.0, "ok"), (-3.0, -3.0, "ok"),
     ]  # fmt: skip
-    assert rewards.combined([verdicts]) == [None, 0.0, -3.0]
+    assert rewards.combine([verdicts]) == [None, 0.0, -3.0]
 
 
 # --- what is taken as a source ----------------------------------------------------------------------------------
@@ -286,14 +286,14 @@ def test_a_remote_judge_is_asked_sample_by_sample_at_once_and_a_local_one_for_th
     rewards = Rewards([local, remote])
     assert rewards.any_remote
     pending = rewards.begin(3)
-    pending.completed(2, SAMPLES[2], IDS[2])
+    pending.add(2, SAMPLES[2], IDS[2])
     deadline = time.monotonic() + 10
     while not remote.asked and time.monotonic() < deadline:
         time.sleep(0.001)
     assert remote.asked == [["cccc"]]
     assert not local.asked
-    pending.completed(0, SAMPLES[0], IDS[0])
-    pending.completed(1, SAMPLES[1], IDS[1])
+    pending.add(0, SAMPLES[0], IDS[0])
+    pending.add(1, SAMPLES[1], IDS[1])
     pending.result()
     assert sorted(remote.asked) == [["aa"], ["b"], ["cccc"]]
     assert local.asked == [["aa", "b", "cccc"]]
@@ -331,7 +331,7 @@ def test_equal_samples_are_asked_of_a_remote_judge_once_and_cost_once():
 
 
 def test_the_cost_of_an_unknown_price_is_unknown():
-    known, unknown = (Verdict(1.0, 1.0, "ok", Usage(usd=usd)) for usd in (0.5, None))
+    known, unknown = (SourceReward(1.0, 1.0, "ok", Usage(usd=usd)) for usd in (0.5, None))
     assert cost([[known, known], [known]]) == 1.5
     assert cost([[known], [unknown]]) is None
     assert cost([]) == 0
@@ -384,7 +384,7 @@ def test_cancelling_asks_no_further():
     rewards = Rewards(judge)
     pending = rewards.begin(1)  # one completion, so one thread; the rest would be queued
     for i in range(5):
-        pending.completed(0, Sample(str(i)), [])
+        pending.add(0, Sample(str(i)), [])
     pending.cancel()
     first.set()
     time.sleep(0.05)
@@ -409,7 +409,7 @@ def test_a_judge_that_is_down_is_asked_again_until_it_answers_and_only_for_what_
 
 def learned_with_patience(judge: Any, patience: float, samples: Sequence[Sample] = SAMPLES) -> list[float | None]:
     rewards = Rewards(judge)
-    return rewards.combined(begun(rewards, samples).result(patience=patience))
+    return rewards.combine(begun(rewards, samples).result(patience=patience))
 
 
 def test_after_patience_its_abstentions_stand(no_waiting):
@@ -459,7 +459,7 @@ def test_equal_samples_are_asked_again_once_each_by_their_columns(no_waiting):
     samples = [Sample("x", "p", {"n": n}) for n in (1, 2, 1)]
     rewards = Rewards(Fake(says))
     verdicts = begun(rewards, samples).result(patience=600)
-    assert rewards.combined(verdicts) == [0.1, 0.2, 0.1]
+    assert rewards.combine(verdicts) == [0.1, 0.2, 0.1]
     assert len(asked) == 4
     assert cost(verdicts) == 0.5
 

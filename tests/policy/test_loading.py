@@ -23,7 +23,7 @@ from transformers import (
 
 from rlaif.core.config.sections import LoraSection
 from rlaif.core.errors import InputError
-from rlaif.policy.loading import Loaded, compute_dtype, load, loaded_of, prepared, read_tokenizer
+from rlaif.policy.loading import LoadedModel, compute_dtype, load, load_any, prepare_model, read_tokenizer
 from rlaif.policy.model import Policy
 from tests import tiny
 from tests.policies import LORA, Folder, moved, policy_of, sampled, tokens_of
@@ -305,8 +305,8 @@ def in_memory(folder: Path, **keys: Any) -> Any:
     return AutoModelForCausalLM.from_pretrained(folder, **keys)
 
 
-def made(model: Any, tokenizer: Any = None, **keys: Any) -> Loaded:
-    return loaded_of(model, tokenizer, **{"lora": None, "dtype": "auto", "device": CPU, **keys})
+def made(model: Any, tokenizer: Any = None, **keys: Any) -> LoadedModel:
+    return load_any(model, tokenizer, **{"lora": None, "dtype": "auto", "device": CPU, **keys})
 
 
 def test_a_model_in_memory_becomes_float32_and_finds_its_own_tokenizer(policy_folder):
@@ -344,7 +344,7 @@ def test_the_reference_is_what_training_starts_from_whatever_an_adapter_does_to_
         first = policy(tokens).logprobs
         moved(policy)
         assert not torch.allclose(policy(tokens).logprobs, first, atol=1e-2)
-        with policy.as_reference():
+        with policy.use_reference():
             assert torch.equal(policy(tokens).logprobs, first)
 
 
@@ -361,7 +361,7 @@ def test_a_peft_model_in_memory_is_trained_on_and_is_its_own_reference(policy_fo
     assert {p.dtype for p in loaded.model.parameters() if p.requires_grad} == {torch.float32}
     policy = policy_of(loaded)
     tokens = tokens_of(policy, [(3, 4)])
-    with torch.no_grad(), policy.as_reference():
+    with torch.no_grad(), policy.use_reference():
         assert torch.equal(policy(tokens).logprobs, policy(tokens).logprobs)
 
 
@@ -392,8 +392,8 @@ def test_what_is_no_model_is_refused():
 def test_what_was_loaded_goes_through(policy_folder):
     loaded = load(str(policy_folder("llama")))
     assert made(loaded) is loaded
-    assert isinstance(made(policy_folder("llama")), Loaded)
-    assert isinstance(made(str(policy_folder("llama"))), Loaded)
+    assert isinstance(made(policy_folder("llama")), LoadedModel)
+    assert isinstance(made(str(policy_folder("llama"))), LoadedModel)
 
 
 def test_a_classifier_in_memory_is_refused(tmp_path):
@@ -404,7 +404,7 @@ def test_a_classifier_in_memory_is_refused(tmp_path):
 
 def test_a_seq2seq_model_in_memory_is_taken(policy_folder):
     model = AutoModelForSeq2SeqLM.from_pretrained(policy_folder("bart"), dtype=torch.bfloat16)
-    policy = policy_of(prepared(model, None, dtype="float32", lora=None, device=CPU))
+    policy = policy_of(prepare_model(model, None, dtype="float32", lora=None, device=CPU))
     assert policy.is_seq2seq
     assert sampled(policy).mask_BR.any()
 

@@ -13,9 +13,9 @@ from torch import Tensor
 
 from rlaif.core.config.sections import LoraSection
 from rlaif.policy.generation.transformers import Sampling
-from rlaif.policy.loading import Loaded, load
+from rlaif.policy.loading import LoadedModel, load
 from rlaif.policy.model import Policy
-from rlaif.policy.tokens import Tokens, micro_batches, padded
+from rlaif.policy.tokens import TokenBatch, micro_batches, pad_sequences
 from tests import tiny
 from tests.policies import (
     ENDS,
@@ -37,7 +37,7 @@ ONE_OF_EACH = pytest.mark.parametrize("architecture", ["llama", "t5"])
 # --- what is sampled --------------------------------------------------------------------------------------------
 
 
-def with_own_logits(policy: Policy, generate: Callable[[], Tokens]) -> tuple[Tokens, Tensor]:
+def with_own_logits(policy: Policy, generate: Callable[[], TokenBatch]) -> tuple[TokenBatch, Tensor]:
     """Generate, and return with the tokens the raw logits [B, R, V] from which transformers sampled them."""
     kept = []
     original = policy.model.generate
@@ -177,7 +177,7 @@ def test_completions_are_as_long_as_asked_at_least(policy_folder, architecture):
     lengths = tokens.mask_BR.sum(1)
     assert lengths.min() >= 5
     assert lengths.min() < lengths.max()
-    assert not policy.ended(tokens.response_BR[:, :4]).any()
+    assert not policy.is_end(tokens.response_BR[:, :4]).any()
 
 
 @ALL
@@ -194,7 +194,7 @@ def test_the_first_eos_is_kept_and_all_after_it_is_masked(policy_folder, archite
 def test_ids_that_end_a_completion_are_the_settings_and_the_tokenizers(policy_folder):
     assert policy_of(policy_folder("llama"), ends=[7, 9]).eos == (7, 9, 2)
     policy = policy_of(policy_folder("llama"), ends=[7, 9])
-    mask = policy.until_end(torch.tensor([[5, 9, 7, 2], [7, 5, 5, 5], [2, 2, 2, 2], [5, 5, 5, 5]]))
+    mask = policy.mask_until_end(torch.tensor([[5, 9, 7, 2], [7, 5, 5, 5], [2, 2, 2, 2], [5, 5, 5, 5]]))
     assert mask.tolist() == [[True, True, False, False], [True, *3 * [False]], [True, *3 * [False]], 4 * [True]]
 
 
@@ -239,7 +239,7 @@ def test_nothing_is_said_while_generating_and_scoring(policy_folder, caplog, cap
 # --- the reference ----------------------------------------------------------------------------------------------
 
 
-def logprobs(policy: Policy, tokens: Tokens) -> Tensor:
+def logprobs(policy: Policy, tokens: TokenBatch) -> Tensor:
     with torch.no_grad():
         return policy(tokens).logprobs
 
@@ -259,13 +259,13 @@ def test_the_reference_is_what_training_started_from_and_stays_it(policy_folder,
     policy = started(kind, architecture, policy_folder, sft_adapter)
     tokens = sampled(policy)
     start = logprobs(policy, tokens)
-    with policy.as_reference():
+    with policy.use_reference():
         assert torch.equal(logprobs(policy, tokens), start)  # KL is 0, not nearly 0
     moved(policy)
     now = logprobs(policy, tokens)
     assert (now - start).abs().max() > 0.1
     for _ in range(2):
-        with policy.as_reference():
+        with policy.use_reference():
             assert torch.equal(logprobs(policy, tokens), start)
         assert torch.equal(logprobs(policy, tokens), now)
 
@@ -276,7 +276,7 @@ def test_weights_are_the_trained_ones_again_after_an_exception_in_the_reference(
     moved(policy)
     tokens = sampled(policy)
     before, weights = logprobs(policy, tokens), {k: v.clone() for k, v in policy.weights().items()}
-    with pytest.raises(KeyboardInterrupt), policy.as_reference():
+    with pytest.raises(KeyboardInterrupt), policy.use_reference():
         raise KeyboardInterrupt
     assert torch.equal(logprobs(policy, tokens), before)
     assert all(torch.equal(weights[name], weight) for name, weight in policy.weights().items())
@@ -291,7 +291,7 @@ def test_a_policy_started_from_an_adapter_is_measured_against_the_adapter_not_it
     policy = policy_of(sft_adapter(architecture))
     tokens = sampled(policy)
     base = logprobs(policy_of(policy_folder(architecture)), tokens)
-    with policy.as_reference():
+    with policy.use_reference():
         reference = logprobs(policy, tokens)
     assert (reference - base).abs().max() > 0.1
     assert torch.equal(reference, logprobs(policy, tokens))
@@ -345,7 +345,7 @@ def test_dropout_never_acts_not_even_while_learning(policy_folder, architecture)
     policy = policy_of(policy_folder(architecture))
     tokens = tokens_of(policy, [(5, 6), (2, 3)])
     once = policy(tokens).logprobs
-    with policy.learning():
+    with policy.learning_mode():
         assert torch.equal(policy(tokens).logprobs, once)
 
 
@@ -358,7 +358,7 @@ def test_recomputed_activations_give_the_same_gradients(policy_folder, architect
         tokens = tokens_of(policy, [(5, 6), (2, 3), (9, 1)])
         layers = [m for m in policy.modules() if getattr(m, "gradient_checkpointing", False) and not m.training]
         assert bool(layers) == again
-        with policy.learning():
+        with policy.learning_mode():
             scored = policy(tokens, entropies=True)
             (scored.logprobs.sum() + scored.values.pow(2).sum() + scored.entropies.sum()).backward()
         found.append(gradients(policy))
@@ -380,7 +380,7 @@ def test_recomputing_saves_activations(policy_folder):
             count += x.numel()
             return x
 
-        with policy.learning(), torch.autograd.graph.saved_tensors_hooks(pack, lambda x: x):
+        with policy.learning_mode(), torch.autograd.graph.saved_tensors_hooks(pack, lambda x: x):
             policy(tokens_of(policy, [(60, 60)] * 4))
         held.append(count)
     assert held[1] < 0.7 * held[0]
@@ -391,7 +391,7 @@ def test_dropout_of_lora_acts_only_while_learning(policy_folder):
     tokens = tokens_of(policy, [(5, 6), (2, 3)])
     once = policy(tokens).logprobs
     assert torch.equal(policy(tokens).logprobs, once)
-    with policy.learning():
+    with policy.learning_mode():
         assert not torch.allclose(policy(tokens).logprobs, once, atol=1e-3)
     assert torch.equal(policy(tokens).logprobs, once)
 
@@ -416,7 +416,7 @@ def test_a_bfloat16_checkpoint_is_trained_in_float32_and_computed_in_bfloat16(po
     assert off[tokens.mask_BR].mean() < 0.2
     (scored.logprobs.sum() + scored.values.sum() + scored.entropies.sum()).backward()
     assert {g.dtype for g in gradients(policy).values()} == {torch.float32}
-    with policy.as_reference():
+    with policy.use_reference():
         reference = logprobs(policy, tokens)
     assert torch.equal(reference, logprobs(policy, tokens)) == (lora is None)
 
@@ -446,8 +446,10 @@ def test_rows_of_tokens_come_without_columns_that_are_padding_in_all_of_them(pol
 
 
 def test_prompt_and_response_are_joined_without_a_gap():
-    given = Tokens(*padded([[5, 1, 1], [6]], 1, torch.device("cpu")), *padded([[7], [8, 1]], 1, torch.device("cpu")))
-    ids, starts = given.packed()
+    given = TokenBatch(
+        *pad_sequences([[5, 1, 1], [6]], 1, torch.device("cpu")), *pad_sequences([[7], [8, 1]], 1, torch.device("cpu"))
+    )
+    ids, starts = given.pack()
     assert ids.tolist() == [[5, 1, 1, 7], [6, 8, 1, 1]]
     assert starts.tolist() == [3, 1]
 
@@ -464,5 +466,5 @@ def test_micro_batches_hold_each_sample_once_and_no_more_tokens_than_allowed(mos
 
 def test_a_policy_of_a_model_in_memory_is_made_alike(policy_folder):
     loaded = load(str(policy_folder("llama")))
-    assert isinstance(loaded, Loaded)
+    assert isinstance(loaded, LoadedModel)
     assert policy_of(loaded, ends=None).eos == (2,)

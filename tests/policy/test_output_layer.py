@@ -13,9 +13,9 @@ from transformers import AutoModelForCausalLM, CohereConfig, Gemma2Config, Grani
 import rlaif.policy.output_layer as head
 from rlaif.core.config.sections import LoraSection
 from rlaif.core.errors import InputError
-from rlaif.policy.loading import prepared
+from rlaif.policy.loading import prepare_model
 from rlaif.policy.model import Policy
-from rlaif.policy.output_layer import before_head
+from rlaif.policy.output_layer import capture_hidden_states
 from tests import tiny
 from tests.policies import (
     ROUNDING,
@@ -109,7 +109,7 @@ def test_logits_of_all_tokens_never_exist(policy_folder, monkeypatch, architectu
 def test_before_the_head_a_model_makes_no_logits(policy_folder):
     policy = policy_of(policy_folder("gpt2"))
     ids = torch.tensor([[5, 6, 7]])
-    with before_head(policy.model) as hidden:
+    with capture_hidden_states(policy.model) as hidden:
         assert policy.model(ids).logits.numel() == 0
     assert hidden[0].shape == (1, 3, 32)
     assert policy.model(ids).logits.shape == (1, 3, 260)
@@ -131,7 +131,7 @@ def policy_in_memory(config: Any, **keys: Any) -> Policy:
     with tiny.weights():
         model = AutoModelForCausalLM.from_config(config)
     given = {"dtype": "float32", "lora": None, "device": torch.device("cpu"), **keys}
-    return Policy(prepared(model, tiny.tokenizer(), **given), temperature=0.7)
+    return Policy(prepare_model(model, tiny.tokenizer(), **given), temperature=0.7)
 
 
 @pytest.mark.parametrize("lora", [None, LoraSection(r=2)], ids=["full", "lora"])
@@ -210,5 +210,5 @@ def test_a_trained_copy_of_the_head_is_used_and_has_the_old_head_as_its_referenc
     expected = torch.log_softmax(logits_RV, -1).gather(-1, ids_R[:, None])[:, 0]
     assert (policy(tokens).logprobs[0, : len(ids_R)] - expected).abs().max() < 1e-4
     start = policy_of(policy_folder("llama"))(tokens).logprobs
-    with policy.as_reference():
+    with policy.use_reference():
         assert (policy(tokens).logprobs - start).abs().max() < 1e-5

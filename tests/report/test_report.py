@@ -18,7 +18,7 @@ from rlaif.report.page import HERE
 from rlaif.report.reading import read
 from rlaif.report.report import html_of, write
 from rlaif.report.scores import shares
-from rlaif.report.tables import number, p_value, shown
+from rlaif.report.tables import format_number, number_cell, p_value
 from tests.conftest import one_line
 from tests.folders import HOSTILE, JUDGES, judgement, lines, run_folder, samples, side
 
@@ -121,9 +121,15 @@ def test_the_same_folder_gives_the_same_bytes(tmp_path):
 
 
 def test_numbers_line_up_and_what_is_not_known_is_a_dash():
-    assert [shown(x, 2) for x in (0.125, -1.5, -0.001, 1234.5, None)] == ["0.12", "−1.50", "0.00", "1,234.50", "–"]
-    assert [shown(x, 1, signed=True) for x in (0.25, -0.25, 0.0)] == ["+0.2", "−0.2", "0.0"]
-    assert (number(None).value, number(None).tone) == (None, "quiet")
+    assert [format_number(x, 2) for x in (0.125, -1.5, -0.001, 1234.5, None)] == [
+        "0.12",
+        "−1.50",
+        "0.00",
+        "1,234.50",
+        "–",
+    ]
+    assert [format_number(x, 1, signed=True) for x in (0.25, -0.25, 0.0)] == ["+0.2", "−0.2", "0.0"]
+    assert (number_cell(None).value, number_cell(None).tone) == (None, "quiet")
     assert [p_value(p, 0.001).text for p in (0.001, 0.0123, None)] == ["≤ 0.001", "0.012", "–"]
 
 

@@ -20,7 +20,7 @@ from rlaif.core.errors import InputError
 from rlaif.stats.abstentions import Bounds, worst_case
 from rlaif.stats.bootstrap import BCA_LIMIT
 from rlaif.stats.changes import Change, equivalent, paired_change, ratio_change
-from rlaif.stats.corrections import holm, over_seeds
+from rlaif.stats.corrections import holm, seed_spread
 from rlaif.stats.jackknife import jackknife_ratio
 from rlaif.stats.power import power
 from rlaif.stats.resampling import sign_flip_test
@@ -435,14 +435,14 @@ def test_maxima_are_what_a_paired_change_compares():
 
 def test_the_spread_over_seeds_is_that_of_scipy():
     values = [0.11, 0.14, 0.08]
-    found = over_seeds([*values, None])
+    found = seed_spread([*values, None])
     wanted = scipy.stats.ttest_1samp(values, 0).confidence_interval(0.95)
     assert (found.n, found.mean, found.std) == (3, pytest.approx(0.11), pytest.approx(0.03))
     assert found.ci95 == pytest.approx((wanted.low, wanted.high))
 
 
 def test_one_seed_has_no_spread_and_none_no_mean():
-    one, none = over_seeds([0.3]), over_seeds([None])
+    one, none = seed_spread([0.3]), seed_spread([None])
     assert (one.n, one.mean, one.std, one.ci95) == (1, 0.3, None, None)
     assert (none.n, none.mean, none.std, none.ci95) == (0, None, None, None)
 

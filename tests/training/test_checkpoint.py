@@ -23,17 +23,19 @@ from safetensors.torch import load_file
 
 from rlaif.core.errors import RlaifError
 from rlaif.core.system.files import cut_back, write_atomically
-from rlaif.training.loop.checkpoint.checkpoint import State, newest, save
+from rlaif.training.loop.checkpoint.checkpoint import TrainingState, newest, save
 from tests.remote import ended, started
 
 
-def state_of(step: int, size: int = 100) -> State:
+def state_of(step: int, size: int = 100) -> TrainingState:
     """A state that shows its step in every number."""
     policy = {"weight": torch.full((size,), float(step)), "count": torch.tensor(step)}
-    return State(step, {"policy": policy, "optimizer": {"moment": torch.full((2, size), float(step))}}, {"seen": step})
+    return TrainingState(
+        step, {"policy": policy, "optimizer": {"moment": torch.full((2, size), float(step))}}, {"seen": step}
+    )
 
 
-def is_of(state: State | None, step: int) -> bool:
+def is_of(state: TrainingState | None, step: int) -> bool:
     assert state is not None
     return (
         state.step == step
@@ -82,7 +84,7 @@ TENSORS = {
 
 
 def test_every_kind_of_tensor_comes_back_bit_for_bit(tmp_path):
-    place = save(tmp_path / "checkpoints", State(40, {"policy": TENSORS, "nothing": {}}, {}), keep=1)
+    place = save(tmp_path / "checkpoints", TrainingState(40, {"policy": TENSORS, "nothing": {}}, {}), keep=1)
     assert place == tmp_path / "checkpoints" / "step-000040"
     state, broken = newest(tmp_path / "checkpoints")
     assert broken == ()
@@ -96,7 +98,7 @@ def test_every_kind_of_tensor_comes_back_bit_for_bit(tmp_path):
 
 
 def test_the_files_are_those_of_the_safetensors_library(tmp_path):
-    place = save(tmp_path, State(0, {"policy": TENSORS}, {}), keep=1)
+    place = save(tmp_path, TrainingState(0, {"policy": TENSORS}, {}), keep=1)
     theirs = load_file(place / "policy.safetensors")
     assert theirs.keys() == TENSORS.keys()
     assert all(bits(theirs[name]) == bits(tensor.detach()) for name, tensor in TENSORS.items())
@@ -105,7 +107,7 @@ def test_the_files_are_those_of_the_safetensors_library(tmp_path):
 def test_tied_tensors_are_written_once_and_come_back_tied(tmp_path):
     weight = torch.randn(1000)
     tied = {"embed": weight, "head": weight, "view": weight.view(1000), "other": weight[:500], "copy": weight.clone()}
-    place = save(tmp_path, State(1, {"policy": tied}, {}), keep=1)
+    place = save(tmp_path, TrainingState(1, {"policy": tied}, {}), keep=1)
     assert (place / "policy.safetensors").stat().st_size < 4 * 2500 + 1000
     state, _ = newest(tmp_path)
     assert state is not None
@@ -133,7 +135,7 @@ def test_facts_come_back_exactly(tmp_path):
         "flags": [True, 1, 1.0],
         "": {"moments": {"mean": 1 / 3}},
     }
-    save(tmp_path, State(3, {}, facts), keep=1)
+    save(tmp_path, TrainingState(3, {}, facts), keep=1)
     state, _ = newest(tmp_path)
     assert state is not None
     assert repr(state.facts) == repr(facts)
@@ -144,7 +146,7 @@ def test_a_fact_that_is_not_finite_is_refused_by_its_key(tmp_path, number):
     save(tmp_path, state_of(1), keep=2)
     before = content(tmp_path)
     with pytest.raises(RlaifError, match=rf"step-000002: the fact 'moments\.1\.mean' is {number}.*earlier .* kept"):
-        save(tmp_path, State(2, {}, {"moments": [{}, {"mean": number}]}), keep=2)
+        save(tmp_path, TrainingState(2, {}, {"moments": [{}, {"mean": number}]}), keep=2)
     assert content(tmp_path) == before
 
 
@@ -155,7 +157,7 @@ def test_a_fact_that_is_not_finite_is_refused_by_its_key(tmp_path, number):
 )
 def test_facts_that_json_would_change_are_refused(tmp_path, facts):
     with pytest.raises(TypeError, match="a"):
-        save(tmp_path / "new", State(2, {}, facts), keep=2)
+        save(tmp_path / "new", TrainingState(2, {}, facts), keep=2)
     assert not (tmp_path / "new").exists()
 
 
@@ -164,26 +166,26 @@ def test_facts_that_json_would_change_are_refused(tmp_path, facts):
 )
 def test_a_tensor_that_the_format_cannot_hold_is_refused_by_its_name_and_leaves_nothing_behind(tmp_path, tensor):
     with pytest.raises(TypeError, match=r"policy\.safetensors: 'odd'"):
-        save(tmp_path, State(2, {"first": {"a": BASE}, "policy": {"odd": tensor}}, {}), keep=2)
+        save(tmp_path, TrainingState(2, {"first": {"a": BASE}, "policy": {"odd": tensor}}, {}), keep=2)
     assert names(tmp_path) == []
 
 
 @pytest.mark.parametrize("stem", ["a/b", "../a", ".a", ""])
 def test_a_stem_that_is_no_name_of_a_file_is_refused(tmp_path, stem):
     with pytest.raises(ValueError, match="no name of a file"):
-        save(tmp_path / "in", State(2, {stem: {}}, {}), keep=2)
+        save(tmp_path / "in", TrainingState(2, {stem: {}}, {}), keep=2)
     assert content(tmp_path) == {}
 
 
 @pytest.mark.parametrize(("step", "keep"), [(1, 0), (-1, 1)])
 def test_no_checkpoint_kept_and_steps_below_zero_are_refused(tmp_path, step, keep):
     with pytest.raises(ValueError, match="keep"):
-        save(tmp_path, State(step, {}, {}), keep=keep)
+        save(tmp_path, TrainingState(step, {}, {}), keep=keep)
 
 
 def test_writing_copies_no_file_into_memory(tmp_path):
     """What is counted is what Python allocates; torch's own memory is that of one tensor at a time by construction."""
-    state = State(1, {"policy": {f"{i}": torch.ones(500_000) for i in range(10)}}, {})
+    state = TrainingState(1, {"policy": {f"{i}": torch.ones(500_000) for i in range(10)}}, {})
     tracemalloc.start()
     save(tmp_path, state, keep=1)
     _, peak = tracemalloc.get_traced_memory()
@@ -233,7 +235,7 @@ def test_after_a_resume_from_an_older_one_the_one_just_written_is_kept(tmp_path)
 
 
 def test_saving_a_step_again_replaces_it(tmp_path):
-    save(tmp_path, State(40, {"policy": {"old": BASE}, "gone": {}}, {}), keep=2)
+    save(tmp_path, TrainingState(40, {"policy": {"old": BASE}, "gone": {}}, {}), keep=2)
     save(tmp_path, state_of(40), keep=2)
     assert names(tmp_path) == ["step-000040"]
     assert is_of(newest(tmp_path)[0], 40)
@@ -372,7 +374,7 @@ def small_disk(tmp_path: Path) -> Iterator[Path]:
         subprocess.run(["umount", "--lazy", str(disk)], check=True)
 
 
-def refused(folder: Path, state: State, why: str) -> None:
+def refused(folder: Path, state: TrainingState, why: str) -> None:
     """The save fails in one line of this reason, and all is as it was."""
     before = content(folder) if folder.is_dir() else {}
     with pytest.raises(RlaifError) as error:

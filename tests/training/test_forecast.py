@@ -13,9 +13,9 @@ from transformers import AutoModelForSequenceClassification
 from rlaif.core.config.run import RunConfig
 from rlaif.core.config.sections import DataSection, GenerationSection, LoraSection, PolicySection, PPOSection
 from rlaif.policy.loading import read_tokenizer
-from rlaif.training.run.forecast.live import Live
+from rlaif.training.run.forecast.live import LiveBytes
 from rlaif.training.run.forecast.memory import memory_of
-from rlaif.training.run.forecast.outline import outlined
+from rlaif.training.run.forecast.outline import make_outline
 from tests import tiny
 from tests.policies import policy_of, tokens_of
 
@@ -40,7 +40,7 @@ def predicted(model: Any, judges: Any = (), **keys: Any) -> Any:
 
 def test_what_is_alive_is_counted_and_what_is_gone_is_not():
     there = torch.ones(1000)
-    with Live() as live:
+    with LiveBytes() as live:
         one = there * 2  # 4,000 bytes
         assert live.now == 4000
         view = one[:10].reshape(2, 5)
@@ -57,7 +57,7 @@ def test_what_is_alive_is_counted_and_what_is_gone_is_not():
 
 def test_what_autograd_keeps_is_alive_until_the_backward_pass():
     weight = torch.ones(10, 10, requires_grad=True)
-    with Live() as live:
+    with LiveBytes() as live:
         x = torch.ones(100, 10)
         loss = (x @ weight).exp().sum()
         del x
@@ -81,7 +81,7 @@ def test_full_fine_tuning_takes_weights_adam_and_the_reference(architecture, pol
     policy, told = policy_of(folder), predicted(folder)
     assert told.adam == 8 * count(policy)
     trained = {parameter.data_ptr() for parameter in policy.model.parameters()}
-    with policy.as_reference():
+    with policy.use_reference():
         copies = [parameter for parameter in policy.model.parameters() if parameter.data_ptr() not in trained]
         assert told.reference == sum(copy.nbytes for copy in copies) == 4 * count(policy.model)
     assert told.weights == sum(tensor.nbytes for tensor in (*policy.parameters(), *policy.buffers()))
@@ -145,13 +145,13 @@ def test_shapes_without_memory_take_what_real_tensors_take(architecture, kind, p
     policy = policy_of(folder, **keys)
     tokens = tokens_of(policy, [(30, 16)] * 8)
     trained = [p for p in policy.parameters() if p.requires_grad]
-    with Live() as real, policy.learning():
+    with LiveBytes() as real, policy.learning_mode():
         scored = policy(tokens)
         torch.autograd.backward(scored.logprobs.sum() + scored.values.sum(), inputs=trained)
-    with outlined(PolicySection(model=str(folder), **keys), policy.tokenizer, CPU) as outline:
+    with make_outline(PolicySection(model=str(folder), **keys), policy.tokenizer, CPU) as outline:
         shapes = [p for p in outline.parameters() if p.requires_grad]
-        with Live() as live, outline.learning():
-            torch.autograd.backward(outline.scored(8, 30, 16), inputs=shapes)
+        with LiveBytes() as live, outline.learning_mode():
+            torch.autograd.backward(outline.run_scoring(8, 30, 16), inputs=shapes)
     assert live.peak == pytest.approx(real.peak, rel=0.15)
 
 
@@ -159,9 +159,9 @@ def test_shapes_without_memory_take_what_real_tensors_take(architecture, kind, p
 def test_generation_takes_its_cache(architecture, policy_folder):
     """2 layers of keys and values, 16 floats a token in Llama (one head is shared), 32 in T5, for 8 completions."""
     folder = policy_folder(architecture)
-    with outlined(PolicySection(model=str(folder)), read_tokenizer(str(folder)), CPU) as outline:
-        with torch.no_grad(), Live() as live:
-            held, growth = outline.generating(8, 30, 16)
+    with make_outline(PolicySection(model=str(folder)), read_tokenizer(str(folder)), CPU) as outline:
+        with torch.no_grad(), LiveBytes() as live:
+            held, growth = outline.run_generation(8, 30, 16)
         cache = live.now * growth
         del held
     llama = 2 * 2 * 16 * (30 + 16)

@@ -24,13 +24,13 @@ import trl
 
 from rlaif.core.config.trainers import GroupConfig
 from rlaif.training.trl import bridge
-from rlaif.training.trl.bridge import Borrowed
+from rlaif.training.trl.bridge import TRLBridge
 from rlaif.training.trl.settings import settings_of
 from tests.test_architecture import FILES, is_private, is_self, private_names_of
 
 TRAINERS = {"grpo": (trl.GRPOTrainer, trl.GRPOConfig), "rloo": (trl.RLOOTrainer, trl.RLOOConfig)}
 BASES = [trainer for trainer, _ in TRAINERS.values()]
-HERE = f"{Borrowed.__module__}.{Borrowed.__name__}"
+HERE = f"{TRLBridge.__module__}.{TRLBridge.__name__}"
 
 
 # --- methods that are overridden ------------------------------------------------------------------------------
@@ -95,7 +95,7 @@ def parts_unpacked(base: type, name: str) -> set[int]:
 
 @pytest.mark.parametrize("base", BASES)
 def test_every_method_of_ours_overrides_one_that_trl_has_and_calls_in_the_same_way(base: type) -> None:
-    faults = list(misfits(Borrowed, base))
+    faults = list(misfits(TRLBridge, base))
     assert not faults, "\n".join(faults)
 
 
@@ -105,8 +105,8 @@ def test_trl_takes_completions_with_their_log_probabilities_for_grpo_and_alone_f
 
 
 def test_names_of_our_own_hide_none_of_trls() -> None:
-    methods = {name for name, value in vars(Borrowed).items() if inspect.isfunction(value)}
-    own = {name for name in private_names_of(inspect.getsource(Borrowed)) | {"owner"} if name not in methods}
+    methods = {name for name, value in vars(TRLBridge).items() if inspect.isfunction(value)}
+    own = {name for name in private_names_of(inspect.getsource(TRLBridge)) | {"owner"} if name not in methods}
     assert len(own) > 1
     for base in BASES:
         taken = {name for kind in base.__mro__[:-1] for name in re.findall(r"self\.(\w+)", inspect.getsource(kind))}
@@ -155,10 +155,10 @@ def test_a_method_that_takes_all_that_it_may_be_given_fits(method: str) -> None:
 
 
 def attributes_used() -> set[str]:
-    """Return what is read of the trainer that `Borrowed` is mixed into, and what is set on it."""
-    own = {*vars(Borrowed), *private_names_of(inspect.getsource(Borrowed)), "owner"}
+    """Return what is read of the trainer that `TRLBridge` is mixed into, and what is set on it."""
+    own = {*vars(TRLBridge), *private_names_of(inspect.getsource(TRLBridge)), "owner"}
     tree = ast.parse(inspect.getsource(bridge))
-    (mixed_in,) = [node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == Borrowed.__name__]
+    (mixed_in,) = [node for node in tree.body if isinstance(node, ast.ClassDef) and node.name == TRLBridge.__name__]
     (made,) = [node for node in tree.body if getattr(node, "name", "") == "trainer_of_trl"]
     read = {node.attr for node in ast.walk(mixed_in) if isinstance(node, ast.Attribute) and is_self(node.value)}
     of_made = [node for node in ast.walk(made) if isinstance(node, ast.Attribute)]

@@ -13,7 +13,7 @@ import torch
 from rlaif.core.config.sections import GuardSection
 from rlaif.core.errors import InputError, RlaifError
 from rlaif.core.types import Judgement, Sample
-from rlaif.training.loop.checkpoint.weights import Weights
+from rlaif.training.loop.checkpoint.weights import WeightsFolder
 from rlaif.training.loop.trainer import Callback
 from rlaif.training.ppo.trainer import PPOTrainer
 from rlaif.training.run.guard import Guard
@@ -158,7 +158,7 @@ def test_the_model_that_is_kept_is_the_best_by_the_guard_and_not_the_last(
     assert "kept: the model of step 2, the best by the guard (learned 0.500, held 0.800), not the last" in (
         capsys.readouterr().err
     )
-    assert Weights(tmp_path / "run" / "best").steps() == {2}
+    assert WeightsFolder(tmp_path / "run" / "best").steps() == {2}
 
 
 def test_of_equal_ones_the_earliest_is_kept_and_the_last_one_without_a_word_where_it_is_the_best(
@@ -376,7 +376,7 @@ def test_only_weights_that_may_be_wanted_are_kept(llama, tmp_path):
     steps: list[set[int]] = []
 
     def watch(trainer: PPOTrainer, metrics: dict[str, Any]) -> None:
-        steps.append(Weights(tmp_path / "best").steps())
+        steps.append(WeightsFolder(tmp_path / "best").steps())
 
     trainer, _ = guarded(tmp_path, llama, held, steps=6, save_steps=2, save_total_limit=1, callbacks=[Watch(watch)])
     trainer.train()

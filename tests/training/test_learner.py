@@ -134,7 +134,7 @@ def test_a_mini_batch_is_weighed_by_its_tokens_not_by_its_samples(llama, tmp_pat
         llama, tmp_path / "run", batch_size=4, mini_batch_size=4, ppo_epochs=1, max_grad_norm=1e9, micro_batch_tokens=1
     )
     rollout, pending = trainer.act(1)
-    credit = trainer.assign(rollout, trainer.judged(pending))
+    credit = trainer.assign(rollout, trainer.wait_for_rewards(pending))
     total = torch.zeros(())
     for row in range(4):
         tokens = rollout.tokens.rows([row])
@@ -163,7 +163,7 @@ def test_abstentions_weigh_nothing(llama, tmp_path):
     """The update is the same whatever the rewards of the rows that abstain would have been."""
     trainer = trainer_of(llama, tmp_path / "run", use_score_scaling=True, use_score_norm=True)
     rollout, pending = trainer.act(1)
-    verdicts = trainer.judged(pending)
+    verdicts = trainer.wait_for_rewards(pending)
     start = weights_of(trainer)
     reached = []
     for would_be in (0.0, 1e6):
@@ -187,7 +187,7 @@ def test_a_row_that_abstains_teaches_as_if_it_were_not_there(llama, tmp_path):
     for rows in ([0, 1, 2, 3], [0, 2, 3]):
         trainer = trainer_of(llama, tmp_path / str(len(rows)), mini_batch_size=4, ppo_epochs=1)
         rollout, pending = trainer.act(1)
-        (said,) = trainer.judged(pending)
+        (said,) = trainer.wait_for_rewards(pending)
         silent = [replace(v, reward=None, score=None) if row == 1 else v for row, v in enumerate(said)]
         kept = replace(
             rollout,
@@ -246,7 +246,7 @@ def test_a_sample_that_one_of_two_sources_abstains_on_has_no_reward(llama, tmp_p
 
     trainer = trainer_of(llama, tmp_path / "run", [vowels, half], reward_weights=[1.0, 2.0])
     rollout, pending = trainer.act(1)
-    verdicts = trainer.judged(pending)
+    verdicts = trainer.wait_for_rewards(pending)
     credit = trainer.assign(rollout, verdicts)
     assert credit.judged_B.tolist() == [False, True, True, True]
     expected = [0.0, *[reward + 2.0 for reward in vowels(rollout.completions)[1:]]]

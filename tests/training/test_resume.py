@@ -15,7 +15,7 @@ import time
 
 import pytest
 
-from rlaif.training.loop.checkpoint.checkpoint import State, newest, save
+from rlaif.training.loop.checkpoint.checkpoint import TrainingState, newest, save
 from tests.conftest import one_line
 from tests.events import At
 from tests.remote import card_of, environment
@@ -242,7 +242,7 @@ def test_a_checkpoint_of_several_processes_is_not_resumed_by_one(causal, copy):
     folder = causal.folder / copy / "checkpoints"
     state, _ = newest(folder)
     assert state is not None
-    save(folder, State(state.step, state.tensors, {**state.facts, "processes": 2}), keep=2)
+    save(folder, TrainingState(state.step, state.tensors, {**state.facts, "processes": 2}), keep=2)
     done = causal.train("--resume", "--output", copy)
     assert done.returncode == 2
     assert "of a run with 2 processes, not 1" in done.stderr

@@ -69,7 +69,7 @@ def test_at_the_start_the_kl_is_0_and_the_ratios_of_the_learning_pass_are_1(
     rollout, _ = rolled(policy)
     assert torch.equal(rollout.old.logprobs, rollout.reference_BR)
     assert rollout.old.logprobs[rollout.tokens.mask_BR].lt(0).all()
-    with policy.learning():
+    with policy.learning_mode():
         for rows in ([3, 1], [0], [5, 2, 4]):
             tokens = rollout.tokens.rows(rows)
             now, length = policy(tokens), tokens.mask_BR.shape[1]
@@ -165,7 +165,7 @@ def test_the_encoder_runs_once_for_generation_and_scoring_and_for_the_reference_
     policy = policy_of(policy_folder(architecture), lora=lora, lively=True)
     inner = policy.model.get_base_model() if lora else policy.model
     rows, in_reference = [], []
-    reference, active = policy.as_reference, []
+    reference, active = policy.use_reference, []
     inner.get_encoder().register_forward_hook(lambda *_: in_reference.append(bool(active)))
     inner.get_encoder().register_forward_pre_hook(
         lambda _, args, keys: rows.append(len(keys["input_ids"])), with_kwargs=True
@@ -179,7 +179,7 @@ def test_the_encoder_runs_once_for_generation_and_scoring_and_for_the_reference_
         def __exit__(self, *error: Any) -> None:
             active.pop().__exit__(*error)
 
-    policy.as_reference = Watched  # type: ignore[method-assign,assignment]
+    policy.use_reference = Watched  # type: ignore[method-assign,assignment]
     for micro_batch_tokens in (100_000, 1):
         rows.clear()
         in_reference.clear()
@@ -201,8 +201,8 @@ def test_a_remote_judge_gets_each_completion_as_it_ends_and_a_local_one_the_fini
 
     local_at: list[int] = []
     remote, local = Fake(says), Fake(lambda s: local_at.append(steps[0]) or 0.5, name="local", remote=False)
-    completed = Pending.completed
-    monkeypatch.setattr(Pending, "completed", lambda *given: (ended.append(1), completed(*given)))
+    completed = Pending.add
+    monkeypatch.setattr(Pending, "add", lambda *given: (ended.append(1), completed(*given)))
 
     def wait_for_the_judge() -> None:
         deadline = time.monotonic() + 30
@@ -234,7 +234,7 @@ def test_generation_does_not_wait_for_a_judge(policy_folder):
     rollout, pending = rolled(policy, rewards, count=8)
     assert rollout.ended_B.any()
     release.set()
-    assert rewards.combined(pending.result()) == [0.5] * 8
+    assert rewards.combine(pending.result()) == [0.5] * 8
 
 
 def test_equal_completions_of_a_prompt_are_asked_once(policy_folder):

@@ -12,9 +12,9 @@ from rlaif.core.config.sections import BudgetSection
 from rlaif.core.system.terminal import duration, harmless, print_table
 from rlaif.core.types import Estimate
 from rlaif.data.prompts import Parts
-from rlaif.training.run.forecast.calls import Use
-from rlaif.training.run.forecast.memory import Memory
-from rlaif.training.run.forecast.pace import Step
+from rlaif.training.run.forecast.calls import JudgeUse
+from rlaif.training.run.forecast.memory import MemoryEstimate
+from rlaif.training.run.forecast.pace import TimedStep
 
 
 def gib(count: int) -> str:
@@ -46,7 +46,7 @@ def print_parts(parts: Parts) -> None:
     print_table(("prompts", "count", "tokens, mean", "longest"), rows)
 
 
-def print_calls(remote: Sequence[tuple[Use, Estimate]], budget: BudgetSection) -> None:
+def print_calls(remote: Sequence[tuple[JudgeUse, Estimate]], budget: BudgetSection) -> None:
     """Print what remote judges will take, each for each purpose, and warn where the budget does not hold it."""
     together = sum((estimate for _, estimate in remote), Estimate())
     rows: list[tuple[str, ...]] = [(use.judge.name, use.purpose, *_cells(estimate)) for use, estimate in remote]
@@ -65,7 +65,7 @@ def _cells(estimate: Estimate) -> tuple[str, str, str, str]:
     return str(estimate.calls), str(estimate.input_tokens), str(estimate.output_tokens), usd
 
 
-def print_memory(memory: Memory, there: int, device: torch.device) -> None:
+def print_memory(memory: MemoryEstimate, there: int, device: torch.device) -> None:
     """Print the memory at its peak, and what holds it."""
     parts = {
         "weights": memory.weights,
@@ -81,7 +81,7 @@ def print_memory(memory: Memory, there: int, device: torch.device) -> None:
     say(", ".join(f"{name} {gib(count)}" for name, count in parts.items() if gib(count) != "0.00"))
 
 
-def print_time(config: RunConfig, step: Step, waiting: float, parts: Mapping[str, float], *, spends: bool) -> None:
+def print_time(config: RunConfig, step: TimedStep, waiting: float, parts: Mapping[str, float], *, spends: bool) -> None:
     """
     Print what a step takes, and the whole run.
 

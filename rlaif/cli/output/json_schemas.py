@@ -9,9 +9,9 @@ from typing import Any, get_args, get_type_hints
 
 from rlaif.core.config.run import RunConfig
 from rlaif.core.records.kinds import RECORDS
-from rlaif.core.records.schema import DIALECT, generated, schema_of
+from rlaif.core.records.schema import DIALECT, make_schema, schema_of
 from rlaif.core.schema import Checked
-from rlaif.judges.panel import Seat
+from rlaif.judges.panel import PanelMember
 from rlaif.judges.registry import BUILT_IN, find_adapter, keys_of
 
 KINDS = ("run", "card", *RECORDS)
@@ -32,11 +32,11 @@ def json_schema(kind: str) -> Schema:
 
 def run_schema() -> Schema:
     """Return the schema of a run file: its keys with their comments, and cards that are written inline."""
-    schema = _of_sections(RunConfig)
+    schema = _add_section_schemas(RunConfig)
     definitions = {**schema.pop("$defs"), **_cards()}
     for name, section in ((RunConfig.__name__, schema), *definitions.items()):
         if name in ("RunConfig", "GuardSection", "EvaluationSection"):
-            section["properties"] = _with_inline_cards(section["properties"])
+            section["properties"] = _allow_inline_cards(section["properties"])
     return {"$schema": DIALECT, **schema, "title": "A run file of rlaif", "$defs": definitions}
 
 
@@ -58,7 +58,7 @@ def _cards() -> dict[str, Schema]:
     rules = []
     for name, where in BUILT_IN.items():
         keys = keys_of(find_adapter(name, Path(), where), where)
-        schema = _of_sections(keys)
+        schema = _add_section_schemas(keys)
         found |= schema.pop("$defs", {})
         schema["properties"]["adapter"] = {"const": name}
         found[keys.__name__] = schema
@@ -66,8 +66,8 @@ def _cards() -> dict[str, Schema]:
             "if": {"properties": {"adapter": {"const": name}}, "required": ["adapter"]},
             "then": {"$ref": f"#/$defs/{keys.__name__}"},
         })  # fmt: skip
-    seat = _of_sections(Seat)
-    seat["properties"]["judge"] = _with_inline_cards(seat["properties"])["judge"]
+    seat = _add_section_schemas(PanelMember)
+    seat["properties"]["judge"] = _allow_inline_cards(seat["properties"])["judge"]
     members = {"type": "array", "items": {"anyOf": [{"type": "string"}, {"$ref": "#/$defs/Seat"}, INLINE]}}
     found |= {"Seat": seat}
     found["PanelCard"]["properties"]["judges"] = members
@@ -91,7 +91,7 @@ def _cards() -> dict[str, Schema]:
     return found
 
 
-def _with_inline_cards(properties: Mapping[str, Schema]) -> dict[str, Schema]:
+def _allow_inline_cards(properties: Mapping[str, Schema]) -> dict[str, Schema]:
     """Say of keys that name judges what a card in their place may hold."""
     made = dict(properties)
     for key in made.keys() & {"judge", "judges"}:
@@ -101,9 +101,9 @@ def _with_inline_cards(properties: Mapping[str, Schema]) -> dict[str, Schema]:
     return made
 
 
-def _of_sections(cls: type) -> Schema:
+def _add_section_schemas(cls: type) -> Schema:
     """Return the schema of a checked dataclass, with the meanings of its keys as descriptions."""
-    schema = generated(cls)
+    schema = make_schema(cls)
     definitions = schema.get("$defs", {})
     for section in _sections_in(cls):
         properties = (schema if section is cls else definitions[section.__name__])["properties"]

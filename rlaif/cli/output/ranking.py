@@ -47,7 +47,7 @@ def _row(table: Mapping[str, Any], judge: str) -> tuple[str, ...]:
     return (
         judge,
         "–" if entry["coverage"] is None else f"{100 * entry['coverage']:.1f} %",
-        _with_interval(entry[table["measure"]]),
+        _format_interval(entry[table["measure"]]),
         number(entry[SECOND[table["kind"]]]),
         "–" if entry["saturated"] is None else f"{100 * entry['saturated']:.0f} %",
         "–" if rate is None else f"{rate:.0f}" if rate >= 10 else f"{rate:.2g}",
@@ -55,7 +55,7 @@ def _row(table: Mapping[str, Any], judge: str) -> tuple[str, ...]:
     )
 
 
-def _with_interval(told: Mapping[str, Any] | None) -> str:
+def _format_interval(told: Mapping[str, Any] | None) -> str:
     if told is None:
         return "–"
     if told["ci95"] is None:
@@ -69,7 +69,7 @@ def _sentences(table: Mapping[str, Any]) -> Iterator[str]:
     yield from map(findings.comparison, table["comparisons"][:LINES])
     if (more := len(table["comparisons"]) - LINES) > 0:
         yield f"… and {more} more comparisons in bench.json"
-    yield from findings.beside_baselines(table)
+    yield from findings.compare_baselines(table)
     yield from findings.findings(table)
 
 

@@ -16,6 +16,6 @@ def knob(default: Any, meaning: str) -> Any:
     return field(default=default, metadata={"meaning": meaning})
 
 
-def needed(example: Any, meaning: str) -> Any:
+def knob_without_default(example: Any, meaning: str) -> Any:
     """Define a key that has no default; the example is what `rlaif init` writes."""
     return field(metadata={"meaning": meaning, "example": example})

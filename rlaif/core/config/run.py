@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
-from rlaif.core.config.knobs import JudgeRef, knob, needed
+from rlaif.core.config.knobs import JudgeRef, knob, knob_without_default
 from rlaif.core.config.sections import (
     BudgetSection,
     CheckpointSection,
@@ -27,16 +27,16 @@ from rlaif.core.config.sections import (
 )
 from rlaif.core.errors import InputError
 from rlaif.core.overrides import put
-from rlaif.core.schema import Checked, check, read_text, read_yaml, shown
+from rlaif.core.schema import Checked, check, read_text, read_yaml, short_repr
 
 
 @dataclass(frozen=True, kw_only=True)
 class RunConfig(Checked):
     """A run file."""
 
-    policy: PolicySection = needed(None, "the model that is trained")
-    data: DataSection = needed(None, "the prompts")
-    judge: JudgeRef = needed("toxicity", "a card, or a card written inline")
+    policy: PolicySection = knob_without_default(None, "the model that is trained")
+    data: DataSection = knob_without_default(None, "the prompts")
+    judge: JudgeRef = knob_without_default("toxicity", "a card, or a card written inline")
     reward: Literal["auto", "logit", "score"] = knob(
         "auto", "what is learned from; auto: the logit where the judge has one"
     )
@@ -74,7 +74,7 @@ def read_run(path: Path, sets: Iterable[str] = ()) -> RunConfig:
             break
         key, equals, value = text.partition("=")
         if not equals or not key.strip():
-            raise InputError(f"--set {shown(text)}: should be KEY=value, as in ppo.steps=20")
+            raise InputError(f"--set {short_repr(text)}: should be KEY=value, as in ppo.steps=20")
         put(keys, key.strip(), read_yaml(value, f"--set {key}"))
         where = f"{path} with --set"
     run = check(RunConfig, keys, where)

@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 from annotated_types import Ge, Gt, Le, Lt
 
-from rlaif.core.config.knobs import JudgeRef, knob, needed
+from rlaif.core.config.knobs import JudgeRef, knob, knob_without_default
 from rlaif.core.paths import ModelSource
 from rlaif.core.ranges import Count, Natural, NotNegative, Positive, Share
 from rlaif.core.schema import Checked
@@ -27,7 +27,9 @@ class LoraSection(Checked):
 class PolicySection(Checked):
     """The model that is trained."""
 
-    model: ModelSource = needed("google/flan-t5-base", "hub id or folder: causal or seq2seq, or a LoRA adapter of one")
+    model: ModelSource = knob_without_default(
+        "google/flan-t5-base", "hub id or folder: causal or seq2seq, or a LoRA adapter of one"
+    )
     revision: str | None = knob(None, "of the hub's repository")
     dtype: Literal["auto", "float32", "bfloat16"] = knob(
         "auto", "of the frozen base and of autocast; trained weights and Adam stay float32"
@@ -49,7 +51,7 @@ class PolicySection(Checked):
 class DataSection(Checked):
     """The prompts."""
 
-    dataset: str = needed("Anthropic/hh-rlhf", "hub id, folder or file: jsonl, csv, parquet, txt")
+    dataset: str = knob_without_default("Anthropic/hh-rlhf", "hub id, folder or file: jsonl, csv, parquet, txt")
     name: str | None = knob(None, "configuration of a hub data set")
     data_dir: str | None = knob(None, "folder inside the data set")
     revision: str | None = knob(None, "of the hub's repository")

@@ -17,7 +17,7 @@ from enum import Enum
 from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from rlaif.core.errors import InputError
-from rlaif.core.schema import shown
+from rlaif.core.schema import short_repr
 
 T = TypeVar("T")
 
@@ -85,20 +85,20 @@ class Record:
         for key, name, further in _keys(kind):
             value = getattr(self, name)
             if further:
-                told |= _written(value)
+                told |= _to_json_value(value)
             elif value is not ABSENT:
-                told[key] = _written(value)
+                told[key] = _to_json_value(value)
         order: tuple[str, ...] | None = getattr(self, "_order", None)
         return told if order is None else {key: told[key] for key in order}
 
 
-def _written(value: Any) -> Any:
+def _to_json_value(value: Any) -> Any:
     if isinstance(value, Record):
         return value.to_json()
     if isinstance(value, tuple | list):
-        return [_written(item) for item in value]
+        return [_to_json_value(item) for item in value]
     if isinstance(value, Mapping):
-        return {key: _written(item) for key, item in value.items()}
+        return {key: _to_json_value(item) for key, item in value.items()}
     return value
 
 
@@ -132,7 +132,7 @@ def _reader(hint: Any) -> Read:
     if origin is tuple:
         return _list_reader(parts)
     if origin is not None and issubclass(origin, Mapping):
-        return _mapping_reader(*map(_reader, parts))
+        return _make_mapping_reader(*map(_reader, parts))
     return _PLAIN[hint]
 
 
@@ -236,7 +236,7 @@ def _list_reader(parts: tuple[Any, ...]) -> Read:
     return read
 
 
-def _mapping_reader(read_key: Read, read_value: Read) -> Read:
+def _make_mapping_reader(read_key: Read, read_value: Read) -> Read:
     def read(value: Any, at: str) -> dict[str, Any]:
         if not isinstance(value, Mapping):
             raise _wrong(at, "a mapping", value)
@@ -270,4 +270,4 @@ _PLAIN: dict[Any, Read] = {
 
 
 def _wrong(at: str, wanted: str, value: Any) -> InputError:
-    return InputError(f"{at}: should be {wanted}, not {shown(value)}")
+    return InputError(f"{at}: should be {wanted}, not {short_repr(value)}")

@@ -11,7 +11,7 @@ from rlaif.core.records.record import Absent, Further, Key, Record
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
 
-def generated(cls: type) -> dict[str, Any]:
+def make_schema(cls: type) -> dict[str, Any]:
     """Return pydantic's schema of a dataclass, without titles that repeat the names of keys."""
     from pydantic import TypeAdapter
     from pydantic.json_schema import GenerateJsonSchema
@@ -25,23 +25,23 @@ def generated(cls: type) -> dict[str, Any]:
 
 def schema_of(record: type[Record]) -> dict[str, Any]:
     """Return the JSON schema of a record; what its fields do not name is refused, but where users may add keys."""
-    schema = generated(record)
+    schema = make_schema(record)
     definitions = schema.get("$defs", {})
     definitions.pop(Absent.__name__, None)
-    schema = _without_absent(schema)
+    schema = _drop_absent(schema)
     for cls in _records_in(record):
         name = cls.__name__
         _rename(cls, schema if cls is record and name not in definitions else schema["$defs"][name])
     return {"$schema": DIALECT, **schema}
 
 
-def _without_absent(schema: Any) -> Any:
+def _drop_absent(schema: Any) -> Any:
     """Take away the marks of keys that may be absent: they are not among the required ones, and that is all."""
     if isinstance(schema, list):
-        return [_without_absent(item) for item in schema]
+        return [_drop_absent(item) for item in schema]
     if not isinstance(schema, dict):
         return schema
-    made = {key: _without_absent(value) for key, value in schema.items()}
+    made = {key: _drop_absent(value) for key, value in schema.items()}
     if made.get("default") == Absent.ABSENT.value:
         del made["default"]
     if "anyOf" in made:

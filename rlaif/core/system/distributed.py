@@ -11,7 +11,7 @@ from typing import Any, TypeVar
 import torch
 from torch import Tensor
 
-from rlaif.core.errors import InputError, RlaifError, SaidElsewhere
+from rlaif.core.errors import InputError, ReportedByOtherRank, RlaifError
 from rlaif.core.system.devices import computes_on
 
 T = TypeVar("T")
@@ -56,7 +56,7 @@ class Processes:
         self.device: torch.device = self.accelerator.device
 
     @contextmanager
-    def tracking(self, config: Mapping[str, Any]) -> Iterator[None]:
+    def track(self, config: Mapping[str, Any]) -> Iterator[None]:
         """Report to the trackers, if there are any."""
         if not self._trackers:
             yield
@@ -91,7 +91,7 @@ class Processes:
         total: Tensor = self.accelerator.reduce(x.to(self.device), reduction="sum")
         return total
 
-    def sync(self, gradients: Sequence[Tensor]) -> None:
+    def all_reduce_gradients(self, gradients: Sequence[Tensor]) -> None:
         """Sum gradients over all processes, in place."""
         if self.count > 1:
             import torch.distributed as dist
@@ -100,7 +100,7 @@ class Processes:
                 assert work is not None
                 work.wait()
 
-    def same(self, tensors: Sequence[Tensor]) -> None:
+    def broadcast_from_main(self, tensors: Sequence[Tensor]) -> None:
         """Give all processes the main one's tensors, in place."""
         if self.count > 1:
             import torch.distributed as dist
@@ -137,7 +137,7 @@ class Processes:
         self.accelerator.wait_for_everyone()
 
     @contextmanager
-    def alike(self) -> Iterator[None]:
+    def raise_on_all_ranks(self) -> Iterator[None]:
         """Run what may fail on one process alone: then it fails on all, once all are through, and one says why."""
         failure: BaseException | None = None
         try:
@@ -147,15 +147,17 @@ class Processes:
                 raise
             failure = error
         failed = torch.zeros(self.count, device=self.device)
-        failed[self.rank] = failure is not None and not isinstance(failure, SaidElsewhere)  # that one has its teller
+        failed[self.rank] = failure is not None and not isinstance(
+            failure, ReportedByOtherRank
+        )  # that one has its teller
         first = self.reduce(failed).nonzero().flatten().tolist()[:1]
         if first == [self.rank] and failure is not None:
             raise failure
         if first or failure is not None:
-            raise SaidElsewhere
+            raise ReportedByOtherRank
 
 
-def _started() -> int:
+def _count_processes() -> int:
     """Return how many processes a launcher says that it has started; 0 where none says so."""
     names = ("WORLD_SIZE", "PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "MV2_COMM_WORLD_SIZE")
     return max(int(os.environ.get(name) or 0) for name in names)
@@ -167,9 +169,9 @@ def refuse_misfit(batch: int = 0) -> None:
 
     Without GPUs, `accelerate launch` starts one process, and tells it nothing of the others.
     """
-    if _started() and batch % _started():
-        raise InputError(f"ppo.batch_size ({batch}) should be a multiple of the {_started()} processes")
-    if {"MASTER_ADDR", "ACCELERATE_MIXED_PRECISION"} <= os.environ.keys() and not _started():
+    if _count_processes() and batch % _count_processes():
+        raise InputError(f"ppo.batch_size ({batch}) should be a multiple of the {_count_processes()} processes")
+    if {"MASTER_ADDR", "ACCELERATE_MIXED_PRECISION"} <= os.environ.keys() and not _count_processes():
         raise InputError(
             "accelerate launch starts one process on CPUs, whatever --num_processes says; for two: "
             "torchrun --nproc_per_node 2 -m rlaif train ..."
@@ -178,8 +180,8 @@ def refuse_misfit(batch: int = 0) -> None:
 
 def refuse_several(what: str) -> None:
     """Raise `InputError` where several processes were started for what runs in one."""
-    if _started() > 1:
-        raise InputError(f"{what} runs in one process, and {_started()} were started; leave out the launcher")
+    if _count_processes() > 1:
+        raise InputError(f"{what} runs in one process, and {_count_processes()} were started; leave out the launcher")
 
 
 def refuse_unknown_trackers(names: Sequence[str]) -> None:

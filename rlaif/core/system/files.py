@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, BinaryIO, NamedTuple
 
 from rlaif.core.errors import InputError, RlaifError
-from rlaif.core.schema import reason_of, shown
+from rlaif.core.schema import reason_of, short_repr
 
 
 def write_atomically(path: Path, data: bytes | str) -> None:
@@ -29,12 +29,12 @@ def write_atomically(path: Path, data: bytes | str) -> None:
         RlaifError: it cannot be written; what was there before is kept.
 
     """
-    with replacing(path) as file:
+    with replace_file(path) as file:
         file.write(data.encode(errors="backslashreplace") if isinstance(data, str) else data)
 
 
 @contextmanager
-def replacing(path: Path) -> Iterator[BinaryIO]:
+def replace_file(path: Path) -> Iterator[BinaryIO]:
     """
     Yield a file that takes the place of `path`, whole, once the block is done.
 
@@ -113,7 +113,7 @@ def read_jsonl(lines: Iterable[bytes]) -> Iterator[JSONLine]:
             problem = f"malformed JSON: {reason_of(error)}"
         else:
             if not isinstance(row, dict):
-                row, problem = None, f"should be a JSON object, not {shown(row)}"
+                row, problem = None, f"should be a JSON object, not {short_repr(row)}"
         yield JSONLine(number, row, problem, raw, end)
 
 
@@ -210,15 +210,15 @@ def finite(told: Any) -> Any:
     return None if isinstance(told, float) and not math.isfinite(told) else told
 
 
-def as_json(told: Mapping[str, Any]) -> str:
+def to_json(told: Mapping[str, Any]) -> str:
     """Return numbers as a file of JSON: what is not finite is null, lone surrogates are escaped."""
-    return _escaped(json.dumps(finite(told), indent=1, ensure_ascii=False, allow_nan=False)) + "\n"
+    return _escape(json.dumps(finite(told), indent=1, ensure_ascii=False, allow_nan=False)) + "\n"
 
 
-def as_line(row: Mapping[str, Any]) -> str:
+def to_json_line(row: Mapping[str, Any]) -> str:
     """Return a row as a line of JSON, without its end: UTF-8 text as it is, lone surrogates escaped."""
-    return _escaped(json.dumps(row, ensure_ascii=False, allow_nan=False))
+    return _escape(json.dumps(row, ensure_ascii=False, allow_nan=False))
 
 
-def _escaped(text: str) -> str:
+def _escape(text: str) -> str:
     return text.encode(errors="backslashreplace").decode()

@@ -10,7 +10,7 @@ from rlaif.core.errors import InputError
 from rlaif.core.schema import reason_of
 
 
-def explained(error: Exception, source: str, where: str, kind: str = "model") -> InputError:
+def explain_hub_error(error: Exception, source: str, where: str, kind: str = "model") -> InputError:
     """
     Make an `InputError` of what `from_pretrained` or `load_dataset` raised for a hub id or a folder.
 
@@ -71,20 +71,20 @@ def _unreachable(what: str) -> InputError:
     )
 
 
-def in_cache(model: str, revision: str | None) -> bool:
+def is_cached(model: str, revision: str | None) -> bool:
     """Whether a hub model was downloaded before, its weights to the last shard, without asking the hub."""
     from huggingface_hub import try_to_load_from_cache
 
-    def cached(name: str) -> str | None:
+    def is_present(name: str) -> str | None:
         path = try_to_load_from_cache(model, name, revision=revision)
         return path if isinstance(path, str) else None
 
     for weights in ("model.safetensors", "pytorch_model.bin"):
-        if cached("config.json") and cached(weights):
+        if is_present("config.json") and is_present(weights):
             return True
-        if index := cached(f"{weights}.index.json"):
+        if index := is_present(f"{weights}.index.json"):
             shards = json.loads(Path(index).read_text(encoding="utf-8"))["weight_map"].values()
-            return all(cached(shard) for shard in {"config.json", *shards})
+            return all(is_present(shard) for shard in {"config.json", *shards})
     return False
 
 

@@ -101,7 +101,7 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, stderr
     print(captured.get(), end="", file=sys.stderr if stderr else sys.stdout)
 
 
-class Progress:
+class ProgressBar:
     """A bar on a terminal, a plain line every ten seconds elsewhere; nothing for work that is short."""
 
     def __init__(self, what: str, total: int | None) -> None:

@@ -13,7 +13,7 @@ R = TypeVar("R")
 NAME = "rlaif-judge"
 
 
-def side_by_side(work: Callable[[T], R], items: Sequence[T], workers: int | None = None) -> list[R]:
+def map_in_threads(work: Callable[[T], R], items: Sequence[T], workers: int | None = None) -> list[R]:
     """
     Work on all items in threads, and return the results in order.
 
@@ -25,7 +25,7 @@ def side_by_side(work: Callable[[T], R], items: Sequence[T], workers: int | None
     pool = ThreadPoolExecutor(min(workers or len(items), len(items)), thread_name_prefix=NAME)
     failed = threading.Event()
 
-    def begun(item: T) -> R | None:
+    def take(item: T) -> R | None:
         if failed.is_set():  # the pool may hand out more before its queue is emptied
             return None
         try:
@@ -35,7 +35,7 @@ def side_by_side(work: Callable[[T], R], items: Sequence[T], workers: int | None
             raise
 
     try:
-        futures = [pool.submit(begun, item) for item in items]
+        futures = [pool.submit(take, item) for item in items]
         done, _ = wait(futures, return_when=FIRST_EXCEPTION)
         for future in done:
             future.result()  # raises what stopped the work, also where an earlier item still hangs
@@ -45,6 +45,6 @@ def side_by_side(work: Callable[[T], R], items: Sequence[T], workers: int | None
         pool.shutdown(wait=False, cancel_futures=True)
 
 
-def at_work() -> bool:
+def is_busy() -> bool:
     """Whether a judge's thread still runs: the interpreter would wait for it at its end."""
     return any(thread.name.startswith(NAME) for thread in threading.enumerate())

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from rlaif.evaluation.compare.prompts import Place, Question
-from rlaif.evaluation.compare.sides import Answerer, Endpoint, Model, Saved
+from rlaif.evaluation.compare.prompts import CompletionSlot, EvaluationPrompt
+from rlaif.evaluation.compare.sides import Answerer, EndpointSide, ModelSide, SavedCompletions
 from rlaif.policy.likelihood import same_tokens
 
 SIDES = ("before", "after")
@@ -28,23 +28,23 @@ class Comparison:
 
     before: Answerer
     after: Answerer
-    questions: Sequence[Question]
-    places: Sequence[Place]
-    independent: Model | None = None
+    questions: Sequence[EvaluationPrompt]
+    places: Sequence[CompletionSlot]
+    independent: ModelSide | None = None
 
     @property
     def by_ids(self) -> bool:
         """Whether both are models of ours with the same tokens, so that one scores what the other sampled."""
         before, after = self.before, self.after
-        if not (isinstance(before, Model) and isinstance(after, Model)):
+        if not (isinstance(before, ModelSide) and isinstance(after, ModelSide)):
             return False
         return same_tokens(before.tokenizer, after.tokenizer)
 
     def unknown(self) -> dict[str, str]:
         """Say which figures cannot be known, and why."""
         found = {}
-        if not isinstance(self.before, Model):
-            kind = "an endpoint" if isinstance(self.before, Endpoint) else "saved completions"
+        if not isinstance(self.before, ModelSide):
+            kind = "an endpoint" if isinstance(self.before, EndpointSide) else "saved completions"
             found["reference_perplexity"] = (
                 f"the side before is {kind}: nothing there could score a completion; name a model by --reference"
             )
@@ -53,15 +53,15 @@ class Comparison:
             found["kl_nats_per_sequence"] = f"{why}: no token of the one is a token of the other"
             found["length_tokens"] = f"{why}: tokens are no common measure; length_words is"
         for side, answerer in zip(SIDES, (self.before, self.after), strict=True):
-            if isinstance(answerer, Saved):
+            if isinstance(answerer, SavedCompletions):
                 found["ended_rate"] = found["cut_rate"] = f"the side {side} was saved: what was cut is not known"
         return found
 
 
 def _why_not_by_ids(before: Answerer, after: Answerer) -> str:
-    if isinstance(before, Model) and isinstance(after, Model):
+    if isinstance(before, ModelSide) and isinstance(after, ModelSide):
         return "the two models have different tokenizers"
-    kinds = {Endpoint: "an endpoint", Saved: "saved"}
+    kinds = {EndpointSide: "an endpoint", SavedCompletions: "saved"}
     theirs = [f"the side {side} is {kinds[type(one)]}"
-              for side, one in zip(SIDES, (before, after), strict=True) if not isinstance(one, Model)]  # fmt: skip
+              for side, one in zip(SIDES, (before, after), strict=True) if not isinstance(one, ModelSide)]  # fmt: skip
     return " and ".join(theirs)

@@ -7,11 +7,11 @@ from dataclasses import dataclass
 from functools import partial
 
 from rlaif.core.errors import InputError, RlaifError
-from rlaif.core.system.threads import side_by_side
+from rlaif.core.system.threads import map_in_threads
 from rlaif.core.types import Estimate, Status
-from rlaif.evaluation.compare.sides import Endpoint
+from rlaif.evaluation.compare.sides import EndpointSide
 from rlaif.judges.llm.backend import Answer, Ask
-from rlaif.judges.llm.dialect import dialect_of, negotiated
+from rlaif.judges.llm.dialect import dialect_of, negotiate
 from rlaif.judges.llm.pricing import list_price
 from rlaif.judges.openai.judge import OpenAIBackend, OpenAICard
 from rlaif.judges.remote.judge import Bill, Unanswered
@@ -33,7 +33,7 @@ class AskedCard(OpenAICard):
 
 
 @dataclass(frozen=True)
-class Said:
+class EndpointAnswer:
     """
     What an endpoint said.
 
@@ -51,7 +51,7 @@ class Said:
     reason: str = ""
 
 
-class Speaker:
+class EndpointModel:
     """
     An endpoint that answers prompts, each as a user's message.
 
@@ -62,7 +62,7 @@ class Speaker:
 
     """
 
-    def __init__(self, endpoint: Endpoint, sampling: Sampling, session: Session) -> None:
+    def __init__(self, endpoint: EndpointSide, sampling: Sampling, session: Session) -> None:
         nucleus = {} if sampling.top_p == 1 else {"top_p": sampling.top_p}
         card = AskedCard(
             adapter="openai", name=endpoint.where, model=endpoint.model, base_url=endpoint.url, prompt="",
@@ -85,10 +85,10 @@ class Speaker:
         """Say what answering would take at most."""
         tokens_in = sum(len(prompt) // 4 + 1 for prompt in prompts)
         tokens_out = len(prompts) * self._sampling.max_new_tokens
-        usd = self._price.of(tokens_in, tokens_out) if self._price else None
+        usd = self._price.cost_of(tokens_in, tokens_out) if self._price else None
         return Estimate(len(prompts), tokens_in, tokens_out, usd)
 
-    def answers(self, prompts: Sequence[str], batch_size: int) -> Iterator[tuple[list[int], list[Said]]]:
+    def answers(self, prompts: Sequence[str], batch_size: int) -> Iterator[tuple[list[int], list[EndpointAnswer]]]:
         """
         Yield batches of answers with the places of their prompts.
 
@@ -98,7 +98,7 @@ class Speaker:
         """
         for start in range(0, len(prompts), batch_size):
             rows = list(range(start, min(start + batch_size, len(prompts))))
-            said = side_by_side(self._ask, [prompts[row] for row in rows], CONCURRENCY)
+            said = map_in_threads(self._ask, [prompts[row] for row in rows], CONCURRENCY)
             if any(one.missing == "over_budget" for one in said):
                 raise RlaifError("the budget is spent")
             down = [one for one in said if one.missing in ("unavailable", "timeout")]
@@ -106,7 +106,7 @@ class Speaker:
                 raise RlaifError(f"{self._where}: the endpoint stayed down: {down[0].reason}")
             yield rows, said
 
-    def _ask(self, prompt: str) -> Said:
+    def _ask(self, prompt: str) -> EndpointAnswer:
         bill = Bill(self._price, self._session.budget)
         tokens = self._sampling.max_new_tokens
 
@@ -118,9 +118,9 @@ class Speaker:
             return Ask(prompt, "text", {}, tokens, self._sampling.temperature)
 
         try:
-            answer = negotiated(("text",), self._dialect, "text", question, ask)
+            answer = negotiate(("text",), self._dialect, "text", question, ask)
         except (Transient, Unanswered, OverBudget) as error:
-            return Said("", None, error.status, str(error))
+            return EndpointAnswer("", None, error.status, str(error))
         if answer.status not in ("ok", "truncated"):
-            return Said("", None, answer.status, answer.reason)
-        return Said(answer.text, answer.status == "ok")
+            return EndpointAnswer("", None, answer.status, answer.reason)
+        return EndpointAnswer(answer.text, answer.status == "ok")

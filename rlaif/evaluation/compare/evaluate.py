@@ -8,11 +8,11 @@ from typing import Any
 
 from rlaif.core.system.files import make_folder
 from rlaif.core.types import Judge
-from rlaif.evaluation.compare.request import Completions, Data, Evaluating, Wanted
-from rlaif.evaluation.margins import checked
+from rlaif.evaluation.compare.request import Completions, Data, EvaluationRequest, PreparedEvaluation
+from rlaif.evaluation.margins import check_margins
 from rlaif.evaluation.writing import write
 from rlaif.judges.cards.card import CardRef
-from rlaif.judges.registry import judge_of, listed
+from rlaif.judges.registry import judge_of, to_list
 from rlaif.judges.remote.limits import Budget
 from rlaif.judges.session import Session
 from rlaif.report import report
@@ -83,17 +83,17 @@ def evaluate(
 
     """
     session = Session(Budget(budget_usd, budget_calls), fresh)
-    made = [judge_of(judge, session) for judge in listed(judges)]
-    wanted = Wanted(
+    made = [judge_of(judge, session) for judge in to_list(judges)]
+    wanted = EvaluationRequest(
         run=run, before=before, after=after, data=data, columns=columns or {}, split=split, limit=limit,
         template=template, max_prompt_tokens=max_prompt_tokens, generation=generation, seed=seed, seeds=seeds,
         completions_per_prompt=completions_per_prompt, batch_size=batch_size, reference=reference,
-        api_key_env=api_key_env, margins=checked(margins or {}), fresh=fresh,
+        api_key_env=api_key_env, margins=check_margins(margins or {}), fresh=fresh,
     )  # fmt: skip
-    return measured(Evaluating(wanted, made, session), None if output is None else Path(output))
+    return run_evaluation(PreparedEvaluation(wanted, made, session), None if output is None else Path(output))
 
 
-def measured(evaluating: Evaluating, output: Path | None) -> dict[str, Any]:
+def run_evaluation(evaluating: PreparedEvaluation, output: Path | None) -> dict[str, Any]:
     """
     Make a measurement, and write its folder and its report if it shall have one.
 
@@ -102,9 +102,9 @@ def measured(evaluating: Evaluating, output: Path | None) -> dict[str, Any]:
 
     """
     if output is None:
-        return evaluating.told()
+        return evaluating.measure()
     make_folder(output, "-o")
-    told = evaluating.told()
+    told = evaluating.measure()
     write(output, evaluating.rows, told, evaluating.session.budget)
     report.write([output])
     return told

@@ -17,14 +17,14 @@ from rlaif.evaluation.compare.comparison import SIDES
 from rlaif.evaluation.roles import Role, roles_of
 from rlaif.judges.asking import Poll, Reading
 from rlaif.judges.registry import load_judge
-from rlaif.judges.scoring import told
+from rlaif.judges.scoring import judgement_to_dict
 from rlaif.judges.session import Session
 
 Row = dict[str, Any]
 
 
 @dataclass(frozen=True)
-class Finished:
+class FinishedRun:
     """
     The folder of a run, or of an earlier comparison.
 
@@ -76,7 +76,11 @@ class Finished:
             reading.begin(there, [Sample(sides[i][1]["completion"], sides[i][0]) for i in there])
             said = reading.result()
         for i, (_, side) in enumerate(sides):
-            new = {name: told(judgement) for name, judgement in said[i].items()} if i in said else _silent(side, judges)
+            new = (
+                {name: judgement_to_dict(judgement) for name, judgement in said[i].items()}
+                if i in said
+                else _silent(side, judges)
+            )
             side["judgements"] = {**side["judgements"], **new}
         return rows
 
@@ -92,7 +96,7 @@ def judges_of_run(config: RunConfig, session: Session) -> tuple[list[Judge], lis
     return [load_judge(config.judge, session=session)], guards, measuring
 
 
-def finished(folder: Path) -> Finished:
+def read_finished(folder: Path) -> FinishedRun:
     """Read the folder of a run, or raise `InputError` where it has no samples of both sides."""
     if not folder.is_dir():
         raise InputError(f"{folder}: there is no such folder; name the folder of a run, or give --before and --after")
@@ -106,7 +110,7 @@ def finished(folder: Path) -> Finished:
             "ended; `rlaif train RUN.yaml --resume` finishes it"
         )
     config = read_run(folder / "run.yaml") if (folder / "run.yaml").is_file() else None
-    return Finished(folder, rows, _told(folder / "evaluation.json"), config)
+    return FinishedRun(folder, rows, _read_numbers(folder / "evaluation.json"), config)
 
 
 def _lines(path: Path) -> list[Row]:
@@ -129,7 +133,7 @@ def _lines(path: Path) -> list[Row]:
     return rows
 
 
-def _told(path: Path) -> Mapping[str, Any]:
+def _read_numbers(path: Path) -> Mapping[str, Any]:
     try:
         told = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
     except (OSError, ValueError, RecursionError):  # its numbers are computed again; only its steps and seed are lost

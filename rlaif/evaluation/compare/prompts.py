@@ -8,15 +8,15 @@ from dataclasses import dataclass
 from typing import Any
 
 from rlaif.core.errors import InputError
-from rlaif.core.schema import shown
+from rlaif.core.schema import short_repr
 from rlaif.data.columns import toxicity_of_prompt
 from rlaif.data.prompts import Prompt, prompts_of
-from rlaif.data.rows import Row, Source
-from rlaif.evaluation.compare.sides import Answerer, Model, Saved
+from rlaif.data.rows import Row, RowSource
+from rlaif.evaluation.compare.sides import Answerer, ModelSide, SavedCompletions
 
 
 @dataclass(frozen=True)
-class Question:
+class EvaluationPrompt:
     """
     A prompt.
 
@@ -35,7 +35,7 @@ class Question:
 
 
 @dataclass(frozen=True)
-class Place:
+class CompletionSlot:
     """A completion to be made: of which question, the how many-th, and by which of the seeds."""
 
     question: int
@@ -54,14 +54,14 @@ class NoTokenizer:
 
 
 def questions_of(
-    data: Source | Iterable[Mapping[str, Any]] | None,
+    data: RowSource | Iterable[Mapping[str, Any]] | None,
     readers: Mapping[str, Answerer],
     *,
     limit: int | None = None,
     column: str | None = None,
     template: str | None = None,
     max_prompt_tokens: int | None = None,
-) -> tuple[list[Question], list[str]]:
+) -> tuple[list[EvaluationPrompt], list[str]]:
     """
     Read the prompts of a comparison, and say what was left out.
 
@@ -78,7 +78,7 @@ def questions_of(
         InputError: a row has no prompt, or saved completions are of other prompts.
 
     """
-    saved = [reader for reader in readers.values() if isinstance(reader, Saved)]
+    saved = [reader for reader in readers.values() if isinstance(reader, SavedCompletions)]
     if data is None:
         if not saved:
             raise InputError("--data is missing: the prompts that both models are to answer")
@@ -90,7 +90,7 @@ def questions_of(
     longest = None if saved else max_prompt_tokens
     read: dict[str, list[Prompt]] = {}
     notes: list[str] = []
-    tokenizers = {name: reader.tokenizer for name, reader in readers.items() if isinstance(reader, Model)}
+    tokenizers = {name: reader.tokenizer for name, reader in readers.items() if isinstance(reader, ModelSide)}
     for name, tokenizer in (tokenizers or {"": NoTokenizer()}).items():
         # An endpoint has no tokenizer here that could say where to cut.
         most = longest if tokenizers and name != "independent" else None
@@ -99,24 +99,24 @@ def questions_of(
             places=places, key="--column prompt=NAME",
         )  # fmt: skip
         notes += [note for note in said if note not in notes]
-    found, lost = _joined(read, is_flat=data is not None)
+    found, lost = _join_readers(read, is_flat=data is not None)
     notes += lost
-    return _answered(found, saved, notes)
+    return _keep_answered(found, saved, notes)
 
 
 def _rows(
-    data: Source | Iterable[Mapping[str, Any]] | None, saved: Sequence[Saved], limit: int | None
+    data: RowSource | Iterable[Mapping[str, Any]] | None, saved: Sequence[SavedCompletions], limit: int | None
 ) -> tuple[list[Row], str, list[str] | None]:
     """Return the rows, their source and, where it is a file, their places, as messages name both."""
     if data is None:
         return list(saved[0].rows[:limit]), saved[0].name, None
     places = None
-    if isinstance(data, Source):
-        read = [(place, data.renamed(row, place)) for place, row in data.rows()]
+    if isinstance(data, RowSource):
+        read = [(place, data.rename_columns(row, place)) for place, row in data.rows()]
         places, rows, where = [place for place, _ in read], [row for _, row in read], data.where
     else:
         if isinstance(data, Mapping) or not isinstance(data, Iterable):
-            raise InputError(f"data should be a file, a hub id, or rows, not {shown(data)}")
+            raise InputError(f"data should be a file, a hub id, or rows, not {short_repr(data)}")
         rows, where = [_row(row, f"data, item {i}") for i, row in enumerate(itertools.islice(data, limit))], "data"
     if not rows:
         raise InputError(f"{where}: has no rows")
@@ -125,11 +125,11 @@ def _rows(
 
 def _row(row: Any, place: str) -> Row:
     if not isinstance(row, str | Mapping):
-        raise InputError(f"{place}: should be a prompt or a mapping, not {shown(row)}")
+        raise InputError(f"{place}: should be a prompt or a mapping, not {short_repr(row)}")
     return {"prompt": row} if isinstance(row, str) else dict(row)
 
 
-def _joined(read: Mapping[str, Sequence[Prompt]], *, is_flat: bool) -> tuple[list[Question], list[str]]:
+def _join_readers(read: Mapping[str, Sequence[Prompt]], *, is_flat: bool) -> tuple[list[EvaluationPrompt], list[str]]:
     """Keep the prompts that read the same to all, each once."""
     first, *others = ({prompt.text: prompt for prompt in prompts} for prompts in read.values())
     names = [name for name in read if name]
@@ -137,7 +137,9 @@ def _joined(read: Mapping[str, Sequence[Prompt]], *, is_flat: bool) -> tuple[lis
     for text, prompt in first.items():
         if all(text in other for other in others):
             ids = {name: by_text[text].ids for name, by_text in zip(names, (first, *others), strict=False)}
-            found.append(Question(text, prompt.columns, ids, toxicity_of_prompt(prompt.columns, is_flat=is_flat)))
+            found.append(
+                EvaluationPrompt(text, prompt.columns, ids, toxicity_of_prompt(prompt.columns, is_flat=is_flat))
+            )
     notes = []
     total = len(next(iter(read.values())))
     if repeated := total - len(first):
@@ -149,12 +151,14 @@ def _joined(read: Mapping[str, Sequence[Prompt]], *, is_flat: bool) -> tuple[lis
     return found, notes
 
 
-def _answered(questions: list[Question], saved: Sequence[Saved], notes: list[str]) -> tuple[list[Question], list[str]]:
+def _keep_answered(
+    questions: list[EvaluationPrompt], saved: Sequence[SavedCompletions], notes: list[str]
+) -> tuple[list[EvaluationPrompt], list[str]]:
     """Keep the prompts that all saved completions answer."""
-    kept = [question for question in questions if all(side.of(question.text) for side in saved)]
+    kept = [question for question in questions if all(side.find(question.text) for side in saved)]
     for side in saved:
-        if not any(side.of(question.text) for question in questions):
-            theirs, asked = shown(side.rows[0]["prompt"]), shown(questions[0].text)
+        if not any(side.find(question.text) for question in questions):
+            theirs, asked = short_repr(side.rows[0]["prompt"]), short_repr(questions[0].text)
             raise InputError(
                 f"{side.where}: {side.name} holds completions of other prompts: none of {len(questions)} that are "
                 f"asked is among its {len(side.rows)}; its first is {theirs}, and {asked} is asked"
@@ -170,8 +174,8 @@ def _answered(questions: list[Question], saved: Sequence[Saved], notes: list[str
 
 
 def places_of(
-    questions: Sequence[Question], sides: Iterable[Answerer], per_prompt: int | None, seeds: int
-) -> tuple[list[Place], list[str]]:
+    questions: Sequence[EvaluationPrompt], sides: Iterable[Answerer], per_prompt: int | None, seeds: int
+) -> tuple[list[CompletionSlot], list[str]]:
     """
     Say which completions are to be made, and what was left out of saved ones.
 
@@ -182,14 +186,14 @@ def places_of(
         seeds: of the sampling; each makes as many.
 
     """
-    saved = [side for side in sides if isinstance(side, Saved)]
+    saved = [side for side in sides if isinstance(side, SavedCompletions)]
     if saved and seeds > 1:
         raise InputError(f"--seeds: {saved[0].name} was saved and cannot be sampled again; leave --seeds out")
     places, left_out = [], 0
     for number, question in enumerate(questions):
-        there = [len(side.of(question.text)) for side in saved]
+        there = [len(side.find(question.text)) for side in saved]
         count = min([*there, *([per_prompt] if per_prompt else [])], default=1)
         left_out += sum(there) - count * len(there)
-        places += [Place(number, seed * count + i, seed) for seed in range(seeds) for i in range(count)]
+        places += [CompletionSlot(number, seed * count + i, seed) for seed in range(seeds) for i in range(count)]
     notes = [f"{left_out} saved completions left out: each prompt counts with as many as both sides have"]
     return places, notes if left_out else []

@@ -15,21 +15,21 @@ from rlaif.core.system.distributed import refuse_several
 from rlaif.core.system.files import finite
 from rlaif.core.types import Estimate, Judge, Sample, estimate_of
 from rlaif.data.prompts import Prompt
-from rlaif.data.rows import Source
+from rlaif.data.rows import RowSource
 from rlaif.evaluation.compare.comparison import Comparison
-from rlaif.evaluation.compare.endpoint import Speaker
-from rlaif.evaluation.compare.finished import Finished, finished, judges_of_run
+from rlaif.evaluation.compare.endpoint import EndpointModel
+from rlaif.evaluation.compare.finished import FinishedRun, judges_of_run, read_finished
 from rlaif.evaluation.compare.prompts import places_of, questions_of
-from rlaif.evaluation.compare.run import compared
-from rlaif.evaluation.compare.sides import Answerer, Endpoint, Model, Saved, answerer_of
+from rlaif.evaluation.compare.run import run_comparison
+from rlaif.evaluation.compare.sides import Answerer, EndpointSide, ModelSide, SavedCompletions, answerer_of
 from rlaif.evaluation.conclusion import answer
 from rlaif.evaluation.margins import Margins
-from rlaif.evaluation.measure import Measuring
+from rlaif.evaluation.measure import MeasureOptions
 from rlaif.evaluation.roles import Role, doubtful, roles_of
 from rlaif.evaluation.summary import figures
 from rlaif.judges.cards.card import refuse_equal_names
 from rlaif.judges.rewards import refuse_lacking
-from rlaif.judges.scoring import judged
+from rlaif.judges.scoring import call_judge
 from rlaif.judges.session import Session
 from rlaif.policy.generation.transformers import Sampling
 
@@ -44,7 +44,7 @@ Data = str | Path | Iterable[Mapping[str, Any] | str]
 
 
 @dataclass(frozen=True, kw_only=True)
-class Wanted:
+class EvaluationRequest:
     """What is to be compared; the meaning of each is that of `evaluate`'s argument of the same name."""
 
     run: str | Path | None = None
@@ -67,7 +67,7 @@ class Wanted:
     fresh: bool = False
 
 
-class Evaluating:
+class PreparedEvaluation:
     """
     A measurement that was checked, and can be made.
 
@@ -83,7 +83,11 @@ class Evaluating:
     """
 
     def __init__(
-        self, wanted: Wanted, judges: Sequence[Judge], session: Session, settings: Mapping[str, Any] | None = None
+        self,
+        wanted: EvaluationRequest,
+        judges: Sequence[Judge],
+        session: Session,
+        settings: Mapping[str, Any] | None = None,
     ) -> None:
         refuse_several("rlaif evaluate")
         if not judges:
@@ -93,48 +97,50 @@ class Evaluating:
         self._settings = settings or {}
         self.notes: list[str] = []
         self.rows: list[dict[str, Any]] = []
-        self.finished: Finished | None = None
+        self.finished: FinishedRun | None = None
         self.comparison: Comparison | None = None
         if wanted.run is not None:
             self._take_run(wanted)
         else:
             self._take_models(wanted)
 
-    def _take_run(self, wanted: Wanted) -> None:
+    def _take_run(self, wanted: EvaluationRequest) -> None:
         for name in ("before", "after", "data", "template", "split", "limit", "reference", "completions_per_prompt"):
             if getattr(wanted, name) is not None:
                 raise InputError(
                     f"--{name.replace('_', '-')} is for two models; a run has its own samples: leave it out"
                 )
-        self.finished = finished(Path(str(wanted.run)))
+        self.finished = read_finished(Path(str(wanted.run)))
         self.roles = self.finished.roles(self._judges, self.session)
         self._unread = self.finished.unread(self.roles, self._judges, fresh=wanted.fresh)
         training = [role.judge for role in self.roles if role.kind == "training"][:1]
         self.notes += [f"warning: {line}" for line in doubtful(self.roles, training)]
 
-    def _take_models(self, wanted: Wanted) -> None:
+    def _take_models(self, wanted: EvaluationRequest) -> None:
         if wanted.before is None or wanted.after is None:
             raise InputError("name two models by --before and --after, or the folder of a finished run")
         _refuse_small(wanted)
         section = check(GenerationSection, dict(wanted.generation), "generation")
-        self.how = Measuring(Sampling(**asdict(section)), wanted.seed, wanted.batch_size, MICRO_BATCH_TOKENS, PATIENCE)
+        self.how = MeasureOptions(
+            Sampling(**asdict(section)), wanted.seed, wanted.batch_size, MICRO_BATCH_TOKENS, PATIENCE
+        )
         self._for_saved = wanted.columns if wanted.data is None else {}
         before, after = (
             answerer_of(ref, where, key=wanted.api_key_env, columns=self._for_saved)
             for ref, where in ((wanted.before, "--before"), (wanted.after, "--after"))
         )
-        independent = Model(str(wanted.reference), "--reference") if wanted.reference is not None else None
+        independent = ModelSide(str(wanted.reference), "--reference") if wanted.reference is not None else None
         readers = {"before": before, "after": after, **({"independent": independent} if independent else {})}
         columns = {new: old for new, old in wanted.columns.items() if new != "prompt"}
         data: Any = wanted.data
         if isinstance(data, str | Path):
-            data = Source(str(data), columns, wanted.limit, wanted.split, line_column="prompt")
+            data = RowSource(str(data), columns, wanted.limit, wanted.split, line_column="prompt")
         questions, self.notes = questions_of(
             data, readers, limit=wanted.limit, column=wanted.columns.get("prompt") if wanted.data is not None else None,
             template=wanted.template, max_prompt_tokens=wanted.max_prompt_tokens,
         )  # fmt: skip
         for name, reader in readers.items():
-            if isinstance(reader, Model):
+            if isinstance(reader, ModelSide):
                 lengths = [len(question.ids[name]) for question in questions]
                 reader.refuse_unfit(lengths, 1 if name == "independent" else section.max_new_tokens)
         places, left_out = places_of(questions, (before, after), wanted.completions_per_prompt, wanted.seeds)
@@ -144,13 +150,13 @@ class Evaluating:
         for judge in self._judges:
             refuse_lacking(judge, [Prompt(question.text, (), question.columns) for question in questions])
         self._speakers = {
-            name: Speaker(side, self.how.sampling, self.session)
-            for name, side in (("before", before), ("after", after)) if isinstance(side, Endpoint)
+            name: EndpointModel(side, self.how.sampling, self.session)
+            for name, side in (("before", before), ("after", after)) if isinstance(side, EndpointSide)
         }  # fmt: skip
 
     def _roles_of(self, after: Answerer) -> list[Role]:
         """Return the judges' roles; a model in the folder of a run was trained by that run's judge."""
-        folder = Path(after.source).parent if isinstance(after, Model) else None
+        folder = Path(after.source).parent if isinstance(after, ModelSide) else None
         if folder is None or not (folder / "run.yaml").is_file() or not Path(after.name).is_dir():
             return roles_of([], [], self._judges)
         training, guards, _ = judges_of_run(read_run(folder / "run.yaml"), self.session)
@@ -197,24 +203,24 @@ class Evaluating:
             for i, place in enumerate(self.comparison.places):
                 question = self.comparison.questions[place.question]
                 full = f"{number} {i} " + "word " * self.how.sampling.max_new_tokens
-                text = side.of(question.text)[place.index] if isinstance(side, Saved) else full
+                text = side.find(question.text)[place.index] if isinstance(side, SavedCompletions) else full
                 samples.append(Sample(text, question.text, question.columns))
         return samples
 
     # --- the measurement --------------------------------------------------------------------------------------------
 
-    def told(self) -> dict[str, Any]:
+    def measure(self) -> dict[str, Any]:
         """Measure, and return what evaluation.json says; the rows are in `rows`."""
         asked = self._unread if self.finished else [role.judge for role in self.roles]
         for judge in asked:
-            judged(judge, [])  # loads what it needs: a missing file is found now, not after hours
+            call_judge(judge, [])  # loads what it needs: a missing file is found now, not after hours
         if self.finished:
             self.rows = self.finished.read_by(asked, PATIENCE, lambda: None)
         else:
             assert self.comparison
             for speaker in self._speakers.values():
                 speaker.reach()
-            self.rows = compared(self.comparison, asked, self.how, self._speakers)
+            self.rows = run_comparison(self.comparison, asked, self.how, self._speakers)
         return dict(finite(self._numbers()))
 
     def _numbers(self) -> dict[str, Any]:
@@ -230,10 +236,10 @@ class Evaluating:
                 numbers["length_tokens"] = {"before": None, "after": None}
                 numbers["changes"].pop("length_tokens", None)
         numbers |= {"unknown": unknown, "notes": self.notes, "margins": asdict(self._wanted.margins)}
-        numbers["settings"] = {**self._about(), **self._settings}
+        numbers["settings"] = {**self._settings_record(), **self._settings}
         return {"answer": answer(numbers), **numbers}
 
-    def _about(self) -> dict[str, Any]:
+    def _settings_record(self) -> dict[str, Any]:
         """Return how it was made, for those who want to make it again."""
         wanted = self._wanted
         if self.finished:
@@ -250,7 +256,7 @@ class Evaluating:
         }  # fmt: skip
 
 
-def _refuse_small(wanted: Wanted) -> None:
+def _refuse_small(wanted: EvaluationRequest) -> None:
     """Raise `InputError` where there would be nothing to do."""
     for name in ("limit", "completions_per_prompt", "seeds", "batch_size"):
         number = getattr(wanted, name)

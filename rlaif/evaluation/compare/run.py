@@ -17,18 +17,18 @@ import torch
 
 from rlaif.core.seeds import seed_of
 from rlaif.core.system.devices import computes_on, memory
-from rlaif.core.system.terminal import Progress
+from rlaif.core.system.terminal import ProgressBar
 from rlaif.core.types import Judge, Judgement, Sample
 from rlaif.data.prompts import Prompt
 from rlaif.evaluation.compare.comparison import SIDES, Comparison
-from rlaif.evaluation.compare.endpoint import Said, Speaker
-from rlaif.evaluation.compare.prompts import Place
-from rlaif.evaluation.compare.sides import Answerer, Endpoint, Model
-from rlaif.evaluation.measure import Measuring, Side
-from rlaif.evaluation.sampling import drawn
+from rlaif.evaluation.compare.endpoint import EndpointAnswer, EndpointModel
+from rlaif.evaluation.compare.prompts import CompletionSlot
+from rlaif.evaluation.compare.sides import Answerer, EndpointSide, ModelSide
+from rlaif.evaluation.measure import MeasureOptions, Side
+from rlaif.evaluation.sampling import sample_batches
 from rlaif.judges.asking import Reading
-from rlaif.judges.scoring import told
-from rlaif.policy.likelihood import of_ids, of_texts
+from rlaif.judges.scoring import judgement_to_dict
+from rlaif.policy.likelihood import score_ids, score_texts
 from rlaif.policy.loading import load
 from rlaif.policy.model import Policy
 
@@ -37,8 +37,8 @@ Row = dict[str, Any]
 LOWER = ("measuring", "--batch-size, --max-new-tokens or --max-prompt-tokens")
 
 
-def compared(
-    comparison: Comparison, judges: Sequence[Judge], how: Measuring, speakers: Mapping[str, Speaker]
+def run_comparison(
+    comparison: Comparison, judges: Sequence[Judge], how: MeasureOptions, speakers: Mapping[str, EndpointModel]
 ) -> list[Row]:
     """
     Have both sides answer and all judges read, and return the rows.
@@ -48,12 +48,12 @@ def compared(
         RlaifError: a judge or an endpoint stayed down, the budget is spent, or memory ran out.
 
     """
-    work, places = Work(comparison, how, speakers), comparison.places
+    work, places = ComparisonRun(comparison, how, speakers), comparison.places
     with memory(*LOWER), Reading(judges, how.patience, how.poll) as reading:
-        with Progress("answered", 2 * len(places)) as progress:
-            work.after(reading, progress)
-            work.before(reading, progress)
-        work.independent()
+        with ProgressBar("answered", 2 * len(places)) as progress:
+            work.answer_after(reading, progress)
+            work.answer_before(reading, progress)
+        work.score_by_independent()
         said = reading.result()
     for number, name in enumerate(SIDES):
         for place, side in enumerate(work.sides[name]):
@@ -65,7 +65,7 @@ def compared(
     ]
 
 
-def _head(comparison: Comparison, place: Place, *, by_seed: bool) -> Row:
+def _head(comparison: Comparison, place: CompletionSlot, *, by_seed: bool) -> Row:
     """Return what a row says beside its sides."""
     question = comparison.questions[place.question]
     row: Row = {"prompt": question.text, "index": place.index}
@@ -76,7 +76,7 @@ def _head(comparison: Comparison, place: Place, *, by_seed: bool) -> Row:
     return row
 
 
-class Work:
+class ComparisonRun:
     """
     A comparison while it is made.
 
@@ -87,21 +87,21 @@ class Work:
 
     """
 
-    def __init__(self, comparison: Comparison, how: Measuring, speakers: Mapping[str, Speaker]) -> None:
+    def __init__(self, comparison: Comparison, how: MeasureOptions, speakers: Mapping[str, EndpointModel]) -> None:
         self._of, self._how, self._speakers = comparison, how, speakers
         self.sides: dict[str, list[Side]] = {name: [{}] * len(comparison.places) for name in SIDES}
-        self._drawn: dict[str, Drawn] = {}
+        self._drawn: dict[str, SampledIds] = {}
         self._own: list[float] = []
 
-    def after(self, reading: Reading, progress: Progress) -> None:
+    def answer_after(self, reading: Reading, progress: ProgressBar) -> None:
         """Make the completions of the side after."""
-        with self._answered("after", reading, progress) as policy:
+        with self._answer("after", reading, progress) as policy:
             if policy is not None and self._of.by_ids:
-                self._own = self._scored(policy, "after", "after", self._how.sampling.temperature)
+                self._own = self._score(policy, "after", "after", self._how.sampling.temperature)
 
-    def before(self, reading: Reading, progress: Progress) -> None:
+    def answer_before(self, reading: Reading, progress: ProgressBar) -> None:
         """Make the completions of the side before, and let its model, the reference, score all."""
-        with self._answered("before", reading, progress) as policy:
+        with self._answer("before", reading, progress) as policy:
             if policy is None:
                 return
             if not self._of.by_ids:
@@ -111,50 +111,50 @@ class Work:
                 return
             temperature = self._how.sampling.temperature
             for name in SIDES:
-                logprobs = self._scored(policy, "before", name, 1.0)
-                base = logprobs if temperature == 1 else self._scored(policy, "before", name, temperature)
+                logprobs = self._score(policy, "before", name, 1.0)
+                base = logprobs if temperature == 1 else self._score(policy, "before", name, temperature)
                 own = self._own if name == "after" else base
                 for side, logprob, ours, theirs in zip(self.sides[name], logprobs, own, base, strict=True):
                     side |= {"reference_logprob": logprob, "kl": ours - theirs}
 
-    def independent(self) -> None:
+    def score_by_independent(self) -> None:
         """Let a model that has nothing to do with either score both sides."""
         if self._of.independent is not None:
-            with opened(self._of.independent) as policy:
+            with open_policy(self._of.independent) as policy:
                 self._score_texts(policy, "independent", "independent")
 
     # --- answers ----------------------------------------------------------------------------------------------------
 
     @contextmanager
-    def _answered(self, name: str, reading: Reading, progress: Progress) -> Iterator[Policy | None]:
+    def _answer(self, name: str, reading: Reading, progress: ProgressBar) -> Iterator[Policy | None]:
         """Make a side's completions and hand them to the judges; yield its model, where it is one of ours."""
         answerer: Answerer = getattr(self._of, name)
-        hand_in = Handing(self._of, name, self.sides[name], reading, progress)
-        if isinstance(answerer, Model):
-            with opened(answerer) as policy:
+        hand_in = CompletionSink(self._of, name, self.sides[name], reading, progress)
+        if isinstance(answerer, ModelSide):
+            with open_policy(answerer) as policy:
                 self._drawn[name] = self._draw(policy, name, hand_in)
                 yield policy
             return
-        if isinstance(answerer, Endpoint):
+        if isinstance(answerer, EndpointSide):
             prompts = [self._of.questions[place.question].text for place in self._of.places]
             for rows, said in self._speakers[name].answers(prompts, self._how.batch_size):
                 self._how.poll()
-                hand_in(rows, [_of_endpoint(one) for one in said])
+                hand_in(rows, [_endpoint_side(one) for one in said])
         else:
             places = self._of.places
-            texts = [answerer.of(self._of.questions[place.question].text)[place.index] for place in places]
+            texts = [answerer.find(self._of.questions[place.question].text)[place.index] for place in places]
             hand_in(list(range(len(texts))), [_side(text) for text in texts])
         yield None
 
-    def _draw(self, policy: Policy, name: str, hand_in: Handing) -> Drawn:
+    def _draw(self, policy: Policy, name: str, hand_in: CompletionSink) -> SampledIds:
         """Sample the completions, each seed's as a training run samples its own."""
         how, ids = self._how, self._ids(name)
         policy.refuse_unfit([len(one) for one in ids], how.sampling.max_new_tokens)
-        made = Drawn([()] * len(ids))
+        made = SampledIds([()] * len(ids))
         for seed in sorted({place.seed for place in self._of.places}):
             mine = [i for i, place in enumerate(self._of.places) if place.seed == seed]
             prompts = [Prompt("", ids[i]) for i in mine]
-            for rows, tokens in drawn(
+            for rows, tokens in sample_batches(
                 policy, prompts, how.sampling, seed=seed_of(how.seed + seed, "test"), batch_size=how.batch_size,
                 poll=how.poll,
             ):  # fmt: skip
@@ -171,14 +171,14 @@ class Work:
 
     # --- probabilities ----------------------------------------------------------------------------------------------
 
-    def _scored(self, policy: Policy, reader: str, name: str, temperature: float) -> list[float]:
+    def _score(self, policy: Policy, reader: str, name: str, temperature: float) -> list[float]:
         """Return the log-probability of what a side sampled, in the batches in which it was sampled."""
         ids, made = self._ids(reader), self._drawn[name]
         found = [0.0] * len(made.ids)
         for rows in made.batches:
             self._how.poll()
             given = [ids[row] for row in rows], [made.ids[row] for row in rows]
-            logprobs = of_ids(policy, *given, temperature, self._how.micro_batch_tokens)
+            logprobs = score_ids(policy, *given, temperature, self._how.micro_batch_tokens)
             for row, logprob in zip(rows, logprobs, strict=True):
                 found[row] = logprob
         return found
@@ -193,7 +193,7 @@ class Work:
             ended = [side["ended"] if known else False for side in sides]
             texts = [side["completion"] for side in sides]
             how = self._how
-            found = of_texts(policy, ids, texts, ended, how.batch_size, how.micro_batch_tokens)
+            found = score_texts(policy, ids, texts, ended, how.batch_size, how.micro_batch_tokens)
             for side, one in zip(sides, found, strict=True):
                 if one is not None:
                     side |= {f"{scorer}_logprob": one[0], f"{scorer}_tokens": one[1]}
@@ -204,7 +204,7 @@ class Work:
 
 
 @dataclass
-class Drawn:
+class SampledIds:
     """Sampled ids of each place, and which were sampled together."""
 
     ids: list[Sequence[int]]
@@ -218,14 +218,14 @@ class Drawn:
 
 
 @dataclass(frozen=True)
-class Handing:
+class CompletionSink:
     """Takes completions of a side as they come, and has the judges read them."""
 
     comparison: Comparison
     name: str
     sides: list[Side]
     reading: Reading
-    progress: Progress
+    progress: ProgressBar
 
     def __call__(self, places: Sequence[int], batch: Sequence[Side]) -> None:
         """Take a batch of completions."""
@@ -243,7 +243,7 @@ class Handing:
 
 
 @contextmanager
-def opened(model: Model) -> Iterator[Policy]:
+def open_policy(model: ModelSide) -> Iterator[Policy]:
     """Load a model, and let its memory go afterwards."""
     device = computes_on()
     loaded = load(model.source, device=device, tokenizer=model.tokenizer, where=model.where)
@@ -262,7 +262,7 @@ def _side(completion: str, tokens: int | None = None, ended: bool | None = None)
     return {"completion": completion, "tokens": tokens, "ended": ended, "kl": None, "reference_logprob": None}
 
 
-def _of_endpoint(said: Said) -> Side:
+def _endpoint_side(said: EndpointAnswer) -> Side:
     side = _side(said.completion, None, said.ended)
     return side if said.missing is None else side | {"missing": said.missing, "reason": said.reason}
 
@@ -272,4 +272,4 @@ def _judgements(judges: Sequence[Judge], side: Side, said: Mapping[str, Judgemen
     if said is None:
         reason = f"there is no completion: {side['reason']}"
         said = {judge.name: Judgement(judge.name, None, status=side["missing"], reason=reason) for judge in judges}
-    return {name: told(judgement) for name, judgement in said.items()}
+    return {name: judgement_to_dict(judgement) for name, judgement in said.items()}

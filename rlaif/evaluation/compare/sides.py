@@ -10,9 +10,9 @@ from typing import Any
 
 from rlaif.core.errors import InputError
 from rlaif.core.messages import text_of
-from rlaif.core.schema import shown
+from rlaif.core.schema import short_repr
 from rlaif.data.reader import key_of
-from rlaif.data.rows import Row, Source
+from rlaif.data.rows import Row, RowSource
 from rlaif.policy.loading import base_of, config_of, read_tokenizer, refuse_speechless
 from rlaif.policy.model import refuse_unfit
 
@@ -20,7 +20,7 @@ OPENAI = "openai:"
 
 
 @dataclass(frozen=True)
-class Model:
+class ModelSide:
     """
     A causal or seq2seq model of transformers, or a LoRA adapter of one.
 
@@ -52,7 +52,7 @@ class Model:
 
 
 @dataclass(frozen=True)
-class Endpoint:
+class EndpointSide:
     """
     A model behind an OpenAI-compatible endpoint: its words are known, its probabilities are not.
 
@@ -76,7 +76,7 @@ class Endpoint:
 
 
 @dataclass(frozen=True)
-class Saved:
+class SavedCompletions:
     """
     Completions that somebody has saved, by the hash of their prompts.
 
@@ -93,12 +93,12 @@ class Saved:
     completions: Mapping[bytes, Sequence[str]] = field(repr=False)
     rows: Sequence[Row] = field(repr=False)
 
-    def of(self, prompt: str) -> Sequence[str]:
+    def find(self, prompt: str) -> Sequence[str]:
         """Return the completions of a prompt; white space makes no other prompt of it."""
         return self.completions.get(key_of(prompt), ())
 
 
-Answerer = Model | Endpoint | Saved
+Answerer = ModelSide | EndpointSide | SavedCompletions
 
 
 def answerer_of(
@@ -120,34 +120,38 @@ def answerer_of(
     """
     if not isinstance(ref, str | Path):
         if isinstance(ref, Mapping) or not isinstance(ref, Iterable):
-            raise InputError(f"{where}: should be a model, a .jsonl, or rows of completions, not {shown(ref)}")
+            raise InputError(f"{where}: should be a model, a .jsonl, or rows of completions, not {short_repr(ref)}")
         rows = list(ref)
         if wrong := [row for row in rows if not isinstance(row, Mapping)]:
-            raise InputError(f"{where}: rows of completions have a prompt and a completion: {shown(wrong[0])} has not")
-        return _saved("rows in memory", ((f"item {i}", dict(row)) for i, row in enumerate(rows)), where, columns)
+            raise InputError(
+                f"{where}: rows of completions have a prompt and a completion: {short_repr(wrong[0])} has not"
+            )
+        return _read_saved("rows in memory", ((f"item {i}", dict(row)) for i, row in enumerate(rows)), where, columns)
     name = str(ref)
     if name.startswith(OPENAI):
         model, at, url = name.removeprefix(OPENAI).rpartition("@")
         if not at or not model or not url.startswith(("http://", "https://")):
             raise InputError(
-                f"{where}: {shown(name)} should be openai:MODEL@URL, as openai:mine@http://localhost:8000/v1"
+                f"{where}: {short_repr(name)} should be openai:MODEL@URL, as openai:mine@http://localhost:8000/v1"
             )
-        return Endpoint(model, url.rstrip("/"), key, where)
+        return EndpointSide(model, url.rstrip("/"), key, where)
     if name.endswith(".jsonl"):
-        return _saved(name, Source(name).rows(), where, columns)
+        return _read_saved(name, RowSource(name).rows(), where, columns)
     if not name.strip():
         raise InputError(f"{where}: is empty; name a hub id, a folder, openai:MODEL@URL or a .jsonl of completions")
     if Path(name).is_file():
         raise InputError(f"{where}: {name} is a file that holds no model; saved completions are a .jsonl")
-    return Model(name, where)
+    return ModelSide(name, where)
 
 
-def _saved(name: str, rows: Iterable[tuple[str, Row]], where: str, columns: Mapping[str, str] | None) -> Saved:
-    source = Source(name, columns or {})
+def _read_saved(
+    name: str, rows: Iterable[tuple[str, Row]], where: str, columns: Mapping[str, str] | None
+) -> SavedCompletions:
+    source = RowSource(name, columns or {})
     found: dict[bytes, list[str]] = {}
     first: list[Row] = []
     for place, row in rows:
-        row = source.renamed(row, place)
+        row = source.rename_columns(row, place)
         sample = source.sample(row, place)
         prompt = text_of(row.get("prompt"))
         if prompt is None:
@@ -162,4 +166,4 @@ def _saved(name: str, rows: Iterable[tuple[str, Row]], where: str, columns: Mapp
         found.setdefault(key, []).append(sample.completion)
     if not found:
         raise InputError(f"{where}: {name}: has no rows")
-    return Saved(name, where, found, first)
+    return SavedCompletions(name, where, found, first)

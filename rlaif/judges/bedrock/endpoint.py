@@ -74,7 +74,7 @@ class BedrockEndpoint:
         try:
             return call(**request)  # type: ignore[no-any-return]
         except exceptions.ClientError as error:
-            raise self._explained(error, question) from error
+            raise self._explain(error, question) from error
         except exceptions.ReadTimeoutError as error:
             raise Transient(f"no answer in {self._timeout:g} s", status="timeout", billed=True) from error
         except nobody as error:
@@ -92,7 +92,7 @@ class BedrockEndpoint:
         """Raise `InputError` where nothing listens at the endpoint."""
         refuse_silence(self.endpoint, self._where, "mend `region` or `endpoint_url`")
 
-    def _explained(self, error: Any, question: Ask | None) -> Exception:
+    def _explain(self, error: Any, question: Ask | None) -> Exception:
         """Say whose turn it is: the run's (access, model), the sample's (length), the endpoint's, or time's."""
         code = error.response.get("Error", {}).get("Code", "")
         status = error.response.get("ResponseMetadata", {}).get("HTTPStatusCode", 0)

@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 from rlaif.core.errors import InputError
 from rlaif.core.paths import locate
-from rlaif.core.schema import Checked, read_text, read_yaml, shown
+from rlaif.core.schema import Checked, read_text, read_yaml, short_repr
 from rlaif.core.types import Judge
 from rlaif.judges.session import Session
 
@@ -62,25 +62,25 @@ def find_card(ref: str | Path | Mapping[str, Any], folder: Path = Path()) -> Car
     if isinstance(ref, Path):
         ref = str(ref.absolute())
     if isinstance(ref, str) and ref.lstrip().startswith("{"):
-        ref = read_yaml(ref, f"the inline card {shown(ref)}")
+        ref = read_yaml(ref, f"the inline card {short_repr(ref)}")
     if isinstance(ref, Mapping):
         keys = dict(ref)
         name = keys.get("name") or keys.get("adapter") or "inline"
-        where = f"the inline card {shown(name)}"
+        where = f"the inline card {short_repr(name)}"
     elif isinstance(ref, str) and ref.strip():
         path = locate("judges", ref, folder)
         name, where, folder = path.stem, str(path), path.parent
         keys = read_yaml(read_text(path), where)
         if not isinstance(keys, dict):
-            raise InputError(f"{where}: a card is a mapping of keys to values, not {shown(keys)}")
+            raise InputError(f"{where}: a card is a mapping of keys to values, not {short_repr(keys)}")
         if "name" in keys:
             raise InputError(f"{where}: a card's name is its file's ({name}); `name` is for cards written inline")
     else:
-        raise InputError(f"a judge is named by a card's name, a path or an inline card, not {shown(ref)}")
+        raise InputError(f"a judge is named by a card's name, a path or an inline card, not {short_repr(ref)}")
     if not isinstance(keys.get("adapter"), str):
         raise InputError(f"{where}: the key 'adapter' is missing or not text; `rlaif judges toxicity` shows a card")
     if not isinstance(name, str):
-        raise InputError(f"{where}: name: should be text, not {shown(name)}")
+        raise InputError(f"{where}: name: should be text, not {short_repr(name)}")
     return CardText(name, {**keys, "name": name}, folder, where, path.resolve() if path else None)
 
 

@@ -11,7 +11,7 @@ from annotated_types import Ge
 from pydantic import AfterValidator
 
 from rlaif.core.paths import ModelSource
-from rlaif.core.system.hub import in_cache
+from rlaif.core.system.hub import is_cached
 from rlaif.judges.cards.card import Card
 
 
@@ -39,5 +39,5 @@ class ClassifierCard(Card):
 
     def missing(self) -> str:
         """Say that the model was never downloaded; a folder's absence is refused when the card is read."""
-        ready = Path(self.model).is_dir() or in_cache(self.model, self.revision)
+        ready = Path(self.model).is_dir() or is_cached(self.model, self.revision)
         return "" if ready else f"{self.model} is not downloaded yet"

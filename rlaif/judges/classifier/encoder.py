@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from weakref import WeakValueDictionary
 
 from rlaif.core.errors import InputError
-from rlaif.core.system.hub import explained
+from rlaif.core.system.hub import explain_hub_error
 from rlaif.judges.classifier.card import ClassifierCard
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ def token_batches(lengths: Sequence[int], batch_tokens: int, limit: int) -> Iter
 
 
 @dataclass(frozen=True, slots=True)
-class Encoded:
+class EncodedText:
     """One text as the model's inputs; `full_length` is its length in tokens before it was shortened."""
 
     inputs: dict[str, list[int]]
@@ -67,7 +67,7 @@ class Encoder:
         except InputError:
             raise
         except Exception as error:
-            raise explained(error, card.model, where) from error
+            raise explain_hub_error(error, card.model, where) from error
         if card.text == "chat" and not self.tokenizer.chat_template:
             raise InputError(f"{where}: text: chat needs a chat template, and {card.model} has none")
         self._pad_id = _pad_id(self.tokenizer)
@@ -76,14 +76,14 @@ class Encoder:
         self.limit = min(limit, card.max_tokens or limit)
         self.tokenizer.truncation_side = "right" if card.text == "completion" else "left"
 
-    def encode(self, texts: Sequence[tuple[str, str]]) -> list[Encoded]:
+    def encode(self, texts: Sequence[tuple[str, str]]) -> list[EncodedText]:
         """Tokenise pairs of prompt and completion; what does not fit is cut here, in sight, or left too long."""
         if not texts:
             return []
         with self._lock:
             return self._encode(texts)
 
-    def _encode(self, texts: Sequence[tuple[str, str]]) -> list[Encoded]:
+    def _encode(self, texts: Sequence[tuple[str, str]]) -> list[EncodedText]:
         prompts, completions = [prompt for prompt, _ in texts], [completion for _, completion in texts]
         columns: tuple[list[str], ...]
         if self._mode == "chat":
@@ -93,7 +93,7 @@ class Encoder:
         # Without truncation first: only this tells how long a text really is, with any tokenizer.
         batch = self.tokenizer(*columns, add_special_tokens=self._mode != "chat", verbose=False)
         encoded = [
-            Encoded({key: batch[key][i] for key in batch}, len(batch["input_ids"][i])) for i in range(len(texts))
+            EncodedText({key: batch[key][i] for key in batch}, len(batch["input_ids"][i])) for i in range(len(texts))
         ]
         if self._mode == "chat":  # a cut dialogue is another dialogue
             return encoded
@@ -102,7 +102,7 @@ class Encoder:
             for text, row in zip(encoded, zip(*columns, strict=True), strict=True)
         ]
 
-    def logits(self, batch: Sequence[Encoded]) -> Tensor:
+    def logits(self, batch: Sequence[EncodedText]) -> Tensor:
         """Return float32 logits of shape [B, labels], on the CPU."""
         import torch
 
@@ -111,7 +111,7 @@ class Encoder:
         # T5 and BART pool at the last eos and want as many of them in each text of a batch; a text may quote one.
         return torch.cat([self._forward([text]) for text in batch])
 
-    def _forward(self, batch: Sequence[Encoded]) -> Tensor:
+    def _forward(self, batch: Sequence[EncodedText]) -> Tensor:
         import torch
         from torch.nn.utils.rnn import pad_sequence
 
@@ -124,7 +124,7 @@ class Encoder:
             logits: Tensor = self.model(**inputs).logits.float()
         return logits.cpu()
 
-    def _cut(self, text: Encoded, *columns: str) -> Encoded:
+    def _cut(self, text: EncodedText, *columns: str) -> EncodedText:
         """Shorten to the limit: a completion loses its end; of a pair the prompt first loses its beginning."""
         options: dict[str, Any] = {"max_length": self.limit, "verbose": False}
         if len(columns) == 1:
@@ -139,7 +139,7 @@ class Encoder:
                 self.tokenizer.truncation_side = "right"
                 inputs = self.tokenizer("", completion, truncation="only_second", **options)
                 self.tokenizer.truncation_side = "left"
-        return Encoded(dict(inputs), text.full_length)
+        return EncodedText(dict(inputs), text.full_length)
 
     def _chat(self, prompt: str, completion: str) -> str:
         messages = [{"role": "user", "content": prompt}, {"role": "assistant", "content": completion}]
@@ -150,7 +150,7 @@ _shared: WeakValueDictionary[tuple[Any, ...], Encoder] = WeakValueDictionary()
 _loading = threading.Lock()
 
 
-def shared_encoder(card: ClassifierCard, where: str) -> Encoder:
+def load_shared_encoder(card: ClassifierCard, where: str) -> Encoder:
     """Return the encoder of a card's model; judges that ask one model different questions share its weights."""
     key = (card.model, card.revision, card.text, card.max_tokens, card.device, card.dtype, card.trust_remote_code)
     with _loading:
@@ -192,11 +192,11 @@ def _load_model(card: ClassifierCard, options: dict[str, Any], dtype: Any, where
         trunk.to(dtype)
         for head in model.children():
             if head is not trunk:
-                head.register_forward_pre_hook(_to_float32)
+                head.register_forward_pre_hook(_cast_to_float32)
     return model
 
 
-def _to_float32(_module: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
+def _cast_to_float32(_module: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
     return tuple(x.float() if hasattr(x, "is_floating_point") and x.is_floating_point() else x for x in inputs)
 
 

@@ -9,10 +9,10 @@ from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from rlaif.core.system.hub import explained, refuse_unreachable
+from rlaif.core.system.hub import explain_hub_error, refuse_unreachable
 from rlaif.core.types import Judge, Judgement, Sample, Usage, empty
 from rlaif.judges.classifier.card import ClassifierCard
-from rlaif.judges.classifier.encoder import Encoded, Encoder, shared_encoder, token_batches
+from rlaif.judges.classifier.encoder import EncodedText, Encoder, load_shared_encoder, token_batches
 from rlaif.judges.classifier.head import resolve_head
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ class ClassifierJudge:
         """Judge a batch; equal texts are read once, and blank ones not at all."""
         encoder = self._encoder
         unique = list(dict.fromkeys(self._text(sample) for sample in samples if not sample.blank))
-        judged = dict(zip(unique, self._judged(encoder, encoder.encode(unique)), strict=True))
+        judged = dict(zip(unique, self._to_judgement(encoder, encoder.encode(unique)), strict=True))
         judgements = []
         for sample in samples:
             judgements.append(empty(self.name) if sample.blank else judged[text := self._text(sample)])
@@ -54,7 +54,7 @@ class ClassifierJudge:
                 judged[text] = replace(judged[text], usage=Usage(attempts=0))
         return judgements
 
-    def _judged(self, encoder: Encoder, encoded: list[Encoded]) -> list[Judgement]:
+    def _to_judgement(self, encoder: Encoder, encoded: list[EncodedText]) -> list[Judgement]:
         judgements: list[Judgement | None] = [None] * len(encoded)
         for batch in token_batches([len(text) for text in encoded], self.card.batch_tokens, encoder.limit):
             start = time.perf_counter()
@@ -89,8 +89,8 @@ class ClassifierJudge:
                 card.model, revision=card.revision, trust_remote_code=card.trust_remote_code
             )
         except Exception as error:
-            raise explained(error, card.model, self.where) from error
+            raise explain_hub_error(error, card.model, self.where) from error
 
     @cached_property
     def _encoder(self) -> Encoder:
-        return shared_encoder(self.card, self.where)
+        return load_shared_encoder(self.card, self.where)

@@ -51,7 +51,7 @@ def dialect_of(backend: Backend) -> Dialect:
         return _dialects.setdefault(name, Dialect(name))
 
 
-def negotiated(
+def negotiate(
     formats: Sequence[Format],
     dialect: Dialect,
     wanted: str,

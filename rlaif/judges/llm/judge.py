@@ -17,9 +17,9 @@ from rlaif.core.types import Judgement, Sample, Status, Usage, total
 from rlaif.judges.cards.question import read_question
 from rlaif.judges.llm.backend import Answer, Ask, Backend, Format
 from rlaif.judges.llm.card import LLMCard
-from rlaif.judges.llm.dialect import dialect_of, negotiated
-from rlaif.judges.llm.rendering import rendered, schema_of
-from rlaif.judges.llm.verdict import expected_rating, read_verdict
+from rlaif.judges.llm.dialect import dialect_of, negotiate
+from rlaif.judges.llm.rendering import render_question, schema_of
+from rlaif.judges.llm.verdict import mean_rating, read_verdict
 from rlaif.judges.remote.judge import Bill, Price, RemoteJudge, Texts, Unanswered
 from rlaif.judges.remote.store import key_of
 from rlaif.judges.session import Session
@@ -55,7 +55,7 @@ class LLMJudge(RemoteJudge):
             pay = partial(bill.pay, partial(self.backend.ask, question), question.text, question.max_tokens)
             return self._gate.call(pay, tokens=_tokens_of(question) + question.max_tokens)
 
-        answer = negotiated(self.backend.formats, self._dialect, self.card.format, question, ask)
+        answer = negotiate(self.backend.formats, self._dialect, self.card.format, question, ask)
         expected = self.card.score == "expected"
         if answer.status != "ok" and not (expected and answer.status == "truncated"):  # one token is enough
             raise Unanswered(answer.status, answer.reason)
@@ -63,11 +63,11 @@ class LLMJudge(RemoteJudge):
             return asdict(read_verdict(answer, self.question.scale, fence))
         if answer.text and not answer.first_token:
             raise InputError(f"{self._where}: {self._dialect.name} gives no log-probabilities; take score: rating")
-        return {"rating": expected_rating(answer, self.question.scale), "reason": ""}
+        return {"rating": mean_rating(answer, self.question.scale), "reason": ""}
 
     def _question(self, sample: Sample, form: Format) -> tuple[Ask, str]:
         expected = self.card.score == "expected"
-        text, fence = rendered(self.question, sample, form, number_only=expected)
+        text, fence = render_question(self.question, sample, form, number_only=expected)
         limit = 8 if expected else self.card.max_tokens
         schema = schema_of(self.question.scale)
         return Ask(text, form, schema, limit, self.card.temperature, logprobs=expected), fence
@@ -87,11 +87,11 @@ class LLMJudge(RemoteJudge):
         score = self.question.scale.score(rating)
         return Judgement(self.name, score, raw=rating, reason=str(verdict["reason"]), usage=usage)
 
-    def _abstained(self, status: Status, reason: str, usage: Usage) -> Judgement:
+    def _abstain(self, status: Status, reason: str, usage: Usage) -> Judgement:
         policy = {"filtered": self.card.filtered, "refused": self.card.refused}.get(status)
         return Judgement(self.name, 0.0 if policy == "worst" else None, status=status, reason=reason, usage=usage)
 
-    def _combined(self, answers: list[Judgement]) -> Judgement:
+    def _combine(self, answers: list[Judgement]) -> Judgement:
         """Take the mean of `samples: k` answers; those that abstained have no part in it."""
         if len(answers) == 1:
             return answers[0]

@@ -19,7 +19,7 @@ NOTICE = (
 )
 
 
-def rendered(question: Question, sample: Sample, form: Format, *, number_only: bool = False) -> tuple[str, str]:
+def render_question(question: Question, sample: Sample, form: Format, *, number_only: bool = False) -> tuple[str, str]:
     """
     Fill a question in one pass, and say how to answer.
 

@@ -42,7 +42,7 @@ def read_verdict(answer: Answer, scale: Scale, fence: str) -> Verdict:
     answer more than one JSON object, and no text that is judged contains the fence.
     """
     if answer.verdict is not None:
-        return _checked(answer.verdict, scale)
+        return _check_verdict(answer.verdict, scale)
     text = _THOUGHT.sub("", answer.text).strip()
     if not text:
         raise Unparsable("the answer is empty")
@@ -50,12 +50,12 @@ def read_verdict(answer: Answer, scale: Scale, fence: str) -> Verdict:
         raise Unparsable("the answer is an unfinished thought")
     block = _CODE_BLOCK.match(text)
     try:
-        return _checked(json.loads(block[1] if block else text, object_pairs_hook=_no_twice), scale)
+        return _check_verdict(json.loads(block[1] if block else text, object_pairs_hook=_no_twice), scale)
     except (ValueError, RecursionError):  # no JSON, an integer of thousands of digits, or a thousand brackets
-        return _from_line(text, scale, fence)
+        return _parse_line(text, scale, fence)
 
 
-def expected_rating(answer: Answer, scale: Scale) -> float:
+def mean_rating(answer: Answer, scale: Scale) -> float:
     """
     Weigh the whole numbers of a scale by the probability of their token (Lee et al. 2023, RLAIF, section 3.1).
 
@@ -76,7 +76,7 @@ def expected_rating(answer: Answer, scale: Scale) -> float:
     return min(max(mean, low), high)  # rounding may step over the ends
 
 
-def _from_line(text: str, scale: Scale, fence: str) -> Verdict:
+def _parse_line(text: str, scale: Scale, fence: str) -> Verdict:
     mark = r"[^\w\n]*?"  # markdown, brackets; never a line break
     line = re.compile(rf"^{mark}rating{mark}{fence}{mark}:{mark}({_NUMBER}){mark}$", re.IGNORECASE | re.MULTILINE)
     found = {float(number) for number in line.findall(text)}
@@ -84,10 +84,10 @@ def _from_line(text: str, scale: Scale, fence: str) -> Verdict:
         raise Unparsable(f"the answer holds no verdict: {' '.join(text.split())[:120]!r}")
     if len(found) > 1:
         raise Unparsable(f"the answer holds {len(found)} verdicts: {', '.join(f'{n:g}' for n in sorted(found))}")
-    return _checked({"rating": found.pop(), "reason": line.sub("", text).strip()}, scale)
+    return _check_verdict({"rating": found.pop(), "reason": line.sub("", text).strip()}, scale)
 
 
-def _checked(verdict: Any, scale: Scale) -> Verdict:
+def _check_verdict(verdict: Any, scale: Scale) -> Verdict:
     if not isinstance(verdict, Mapping):
         raise Unparsable(f"the answer is no JSON object but {str(verdict)[:60]!r}")
     if not any(name in verdict for name in _NAMES):

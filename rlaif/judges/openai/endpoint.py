@@ -84,19 +84,17 @@ class OpenAIEndpoint:
         except openai.APIConnectionError as error:
             raise Transient(f"the connection failed: {error.__cause__ or error}", billed=True) from error
         except openai.APIStatusError as error:
-            raise self._explained(error, request) from None  # what the SDK raised may hold the key
-        return self._without_key(body)
+            raise self._explain(error, request) from None  # what the SDK raised may hold the key
+        return self._redact_key(body)
 
     def reach(self) -> None:
         """Raise `InputError` where nothing listens at the endpoint."""
         refuse_silence(self.endpoint, self._where, "start the server, or mend base_url")
 
-    def _explained(self, error: Any, request: Mapping[str, Any]) -> Exception:
+    def _explain(self, error: Any, request: Mapping[str, Any]) -> Exception:
         """Say whose turn it is: the run's (key, model), the sample's (length, filter), the endpoint's, or time's."""
         body = error.body if isinstance(error.body, dict) else {}
-        said = self._without_key(" ".join(str(body.get("message") or body.get("detail") or error.message).split()))[
-            :300
-        ]
+        said = self._redact_key(" ".join(str(body.get("message") or body.get("detail") or error.message).split()))[:300]
         code, status = str(error.code or ""), error.status_code
         if status == 429 and (code == "insufficient_quota" or re.search(_FOR_GOOD, said, re.IGNORECASE)):
             return Unanswered("unavailable", f"a quota that no retry mends: {said}")
@@ -123,7 +121,7 @@ class OpenAIEndpoint:
                 return Unsupported(parameter, said)
         return Unanswered("unavailable", f"HTTP {status}: {said}")
 
-    def _without_key(self, text: str) -> str:
+    def _redact_key(self, text: str) -> str:
         """Blot the key out of what an endpoint says: some repeat it."""
         return text.replace(self._key, "[key]") if self._key else text
 

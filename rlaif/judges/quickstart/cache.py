@@ -22,7 +22,7 @@ from rlaif.core.schema import reason_of
 from rlaif.core.system.files import what_to_do
 from rlaif.core.system.home import home
 from rlaif.core.system.signals import Interruption
-from rlaif.core.system.terminal import Progress
+from rlaif.core.system.terminal import ProgressBar
 from rlaif.judges.quickstart import corpus
 from rlaif.judges.quickstart.plan import PLAN, Plan
 
@@ -44,7 +44,7 @@ _UNFINISHED = ".making-"
 _LOCK = ".lock"
 
 
-def kept(names: Sequence[str], say: Say, plan: Plan = PLAN) -> dict[str, Path]:
+def make_parts(names: Sequence[str], say: Say, plan: Plan = PLAN) -> dict[str, Path]:
     """
     Return the folders of parts; those that are not there yet, or not as they were written, are made first.
 
@@ -60,31 +60,34 @@ def kept(names: Sequence[str], say: Say, plan: Plan = PLAN) -> dict[str, Path]:
 
     """
     folder = home() / "quickstart" / plan.key
-    if not _missing(names, folder):
+    if not _find_missing(names, folder):
         return {name: folder / name for name in names}
     _make_folder(folder)
     with Interruption() as interruption, _alone(folder, say, interruption.poll):
-        if missing := _missing(names, folder):
-            say(f"first use: making {_listed(missing)} of our own corpus, once; they are kept in {folder}")
+        if missing := _find_missing(names, folder):
+            say(f"first use: making {_join_titles(missing)} of our own corpus, once; they are kept in {folder}")
         for i, name in enumerate(missing):
             try:
                 _make(name, folder, plan, f"{TITLES[name]} ({i + 1} of {len(missing)})", say, interruption.poll)
             except KeyboardInterrupt as error:
-                raise KeyboardInterrupt(f"{_left(missing, i, folder)}; the same command goes on") from error
+                raise KeyboardInterrupt(
+                    f"{_describe_progress(missing, i, folder)}; the same command goes on"
+                ) from error
             except OSError as error:
                 raise RlaifError(
-                    f"{folder}: {TITLES[name]} cannot be written: {reason_of(error)}; {_left(missing, i, folder)}: "
+                    f"{folder}: {TITLES[name]} cannot be written: {reason_of(error)}; "
+                    f"{_describe_progress(missing, i, folder)}: "
                     f"{what_to_do(error)}, or name another folder in RLAIF_HOME, and begin again"
                 ) from error
     return {name: folder / name for name in names}
 
 
-def _left(names: Sequence[str], done: int, folder: Path) -> str:
+def _describe_progress(names: Sequence[str], done: int, folder: Path) -> str:
     """Say what is kept of what was to be made."""
-    return f"{_listed(names[:done])} kept in {folder}" if done else "nothing was made yet"
+    return f"{_join_titles(names[:done])} kept in {folder}" if done else "nothing was made yet"
 
 
-def _listed(names: Sequence[str]) -> str:
+def _join_titles(names: Sequence[str]) -> str:
     *first, last = [TITLES[name] for name in names]
     return f"{', '.join(first)} and {last}" if first else last
 
@@ -116,7 +119,7 @@ def _make_model(name: str, folder: Path, plan: Plan, title: str, poll: Callable[
     from rlaif.judges.quickstart.models import make_judge, make_policy  # torch is slow to load
 
     size = {"policy": plan.policy, "judge": plan.judge, "held_out": plan.held_out}[name]
-    with Progress(f"making {title}, batches", size.batches) as progress:
+    with ProgressBar(f"making {title}, batches", size.batches) as progress:
 
         def tick(count: int) -> None:
             progress.advance(count)
@@ -152,7 +155,7 @@ def is_whole(folder: Path) -> bool:
         return False
 
 
-def _missing(names: Sequence[str], folder: Path) -> list[str]:
+def _find_missing(names: Sequence[str], folder: Path) -> list[str]:
     return [name for name in TITLES if name in names and not is_whole(folder / name)]
 
 

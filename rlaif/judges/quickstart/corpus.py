@@ -139,9 +139,9 @@ class _Writer:
 
     def _sentence(self, sentences: list[str]) -> str:
         """Choose a sentence and fill its holes."""
-        return _HOLE.sub(self._filled, self._draw.choice(sentences))
+        return _HOLE.sub(self._fill, self._draw.choice(sentences))
 
-    def _filled(self, hole: re.Match[str]) -> str:
+    def _fill(self, hole: re.Match[str]) -> str:
         article, name = hole.groups()
         text = self._words(name.lower())
         if article:

@@ -16,7 +16,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers, processors, 
 
 from rlaif.judges.quickstart.corpus import Comment, comments
 from rlaif.judges.quickstart.plan import Size
-from rlaif.policy.loading import without_bars
+from rlaif.policy.loading import hide_progress_bars
 
 SPECIAL = ("<s>", "<pad>", "</s>", "<unk>")
 BOS, PAD, EOS, UNK = range(4)
@@ -48,7 +48,7 @@ def make_policy(size: Size, folder: Path, tick: Tick) -> None:
         rows = [[*row, EOS] for row in tokenizer(texts)["input_ids"]]
 
         def loss_of(batch: Sequence[int]) -> Any:
-            ids_BT, mask_BT = padded([rows[i] for i in batch])
+            ids_BT, mask_BT = pad_rows([rows[i] for i in batch])
             labels_BT = ids_BT.masked_fill(~mask_BT, _IGNORED)
             return model(input_ids=ids_BT, attention_mask=mask_BT.long(), labels=labels_BT).loss
 
@@ -62,7 +62,7 @@ def make_judge(size: Size, folder: Path, tick: Tick) -> None:
 
     found = comments(size.comments, size.seed, size.half)
     draw = random.Random(size.seed)
-    texts = [_as_judged(comment, draw) for comment in found]
+    texts = [_judge_text(comment, draw) for comment in found]
     tokenizer = tokenizer_of([comment.text for comment in found], size.vocabulary, single="<s> $A </s>")
     with _apart(size.seed):
         config = RobertaConfig(
@@ -76,7 +76,7 @@ def make_judge(size: Size, folder: Path, tick: Tick) -> None:
         labels = torch.tensor([int(comment.is_rude) for comment in found])
 
         def loss_of(batch: Sequence[int]) -> Any:
-            ids_BT, mask_BT = padded([rows[i] for i in batch])
+            ids_BT, mask_BT = pad_rows([rows[i] for i in batch])
             logits_BC = model(input_ids=ids_BT, attention_mask=mask_BT.long()).logits
             return torch.nn.functional.cross_entropy(logits_BC, labels[list(batch)])
 
@@ -103,14 +103,14 @@ def tokenizer_of(texts: Iterable[str], vocabulary: int, single: str) -> Any:
     )  # fmt: skip
 
 
-def padded(rows: Sequence[Sequence[int]]) -> tuple[torch.Tensor, torch.Tensor]:
+def pad_rows(rows: Sequence[Sequence[int]]) -> tuple[torch.Tensor, torch.Tensor]:
     """Return ids and a mask of rows of mixed lengths, padded on the right."""
     longest = max(map(len, rows))
     ids_BT = torch.tensor([[*row, *[PAD] * (longest - len(row))] for row in rows])
     return ids_BT, torch.arange(longest) < torch.tensor([len(row) for row in rows])[:, None]
 
 
-def _as_judged(comment: Comment, draw: random.Random) -> str:
+def _judge_text(comment: Comment, draw: random.Random) -> str:
     """Return what a judge is to know: mostly the continuation of a prompt, now and then the whole."""
     return comment.text if draw.random() < 0.25 else comment.completion
 
@@ -166,7 +166,7 @@ def _batches(lengths: Sequence[int], size: Size) -> Iterable[Sequence[int]]:
 def _save(model: Any, tokenizer: Any, folder: Path) -> None:
     """Save both, or raise `OSError`: the two libraries have errors of their own for a full disk."""
     try:
-        with without_bars():
+        with hide_progress_bars():
             model.save_pretrained(folder)
         tokenizer.save_pretrained(folder)
     except OSError:

@@ -15,7 +15,7 @@ from typing import Any
 from rlaif.core.config.run import RunConfig
 from rlaif.core.errors import InputError
 from rlaif.core.paths import QUICKSTART
-from rlaif.judges.quickstart.cache import PROMPTS_FILE, kept
+from rlaif.judges.quickstart.cache import PROMPTS_FILE, make_parts
 from rlaif.judges.quickstart.plan import PLAN, Plan
 
 __all__ = ["resolve"]
@@ -40,25 +40,25 @@ def resolve(config: RunConfig, say: Callable[[str], None], plan: Plan = PLAN) ->
     """
     named = []
 
-    def noted(part: str) -> str:
+    def note(part: str) -> str:
         named.append(part)
         return part
 
-    _with_parts(config, noted)
+    _replace_parts(config, note)
     if not named:
         return config
-    folders = kept(named, say, plan)
-    return _with_parts(config, lambda part: str(_place(part, folders[part])))
+    folders = make_parts(named, say, plan)
+    return _replace_parts(config, lambda part: str(_place(part, folders[part])))
 
 
 def _place(part: str, folder: Path) -> Path:
     return folder / PROMPTS_FILE if part == "prompts" else folder
 
 
-def _with_parts(config: RunConfig, found: Callable[[str], str]) -> RunConfig:
+def _replace_parts(config: RunConfig, found: Callable[[str], str]) -> RunConfig:
     """Return the run file with what `found` says in the place of each part's name."""
 
-    def of(value: str, key: str, allowed: tuple[str, ...]) -> str:
+    def resolve_part(value: str, key: str, allowed: tuple[str, ...]) -> str:
         if not value.startswith(QUICKSTART):
             return value
         part = value.removeprefix(QUICKSTART)
@@ -67,25 +67,25 @@ def _with_parts(config: RunConfig, found: Callable[[str], str]) -> RunConfig:
             raise InputError(f"{key}: {value} is no part of the quickstart that goes here; name {known}")
         return found(part)
 
-    def of_card(card: Any, key: str) -> Any:
+    def resolve_card(card: Any, key: str) -> Any:
         """Look into inline cards, and into those inside a panel."""
         if isinstance(card, list):
-            return [of_card(member, f"{key}.{i}") for i, member in enumerate(card)]
+            return [resolve_card(member, f"{key}.{i}") for i, member in enumerate(card)]
         if not isinstance(card, Mapping):
             return card
         return {
-            name: of(value, f"{key}.model", JUDGES)
+            name: resolve_part(value, f"{key}.model", JUDGES)
             if name == "model" and isinstance(value, str)
-            else of_card(value, f"{key}.{name}")
+            else resolve_card(value, f"{key}.{name}")
             for name, value in card.items()
         }
 
     policy, data, guard, evaluation = config.policy, config.data, config.guard, config.evaluation
     return replace(
         config,
-        policy=replace(policy, model=of(policy.model, "policy.model", MODELS)),
-        data=replace(data, dataset=of(data.dataset, "data.dataset", PROMPTS)),
-        judge=of_card(config.judge, "judge"),
-        guard=replace(guard, judges=of_card(guard.judges, "guard.judges")),
-        evaluation=replace(evaluation, judges=of_card(evaluation.judges, "evaluation.judges")),
+        policy=replace(policy, model=resolve_part(policy.model, "policy.model", MODELS)),
+        data=replace(data, dataset=resolve_part(data.dataset, "data.dataset", PROMPTS)),
+        judge=resolve_card(config.judge, "judge"),
+        guard=replace(guard, judges=resolve_card(guard.judges, "guard.judges")),
+        evaluation=replace(evaluation, judges=resolve_card(evaluation.judges, "evaluation.judges")),
     )

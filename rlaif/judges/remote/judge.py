@@ -20,7 +20,7 @@ from annotated_types import Ge, Gt
 
 from rlaif.core.errors import InputError
 from rlaif.core.schema import Checked
-from rlaif.core.system.threads import side_by_side
+from rlaif.core.system.threads import map_in_threads
 from rlaif.core.types import Estimate, Judgement, Sample, Status, Usage, empty
 from rlaif.judges.cards.card import Card
 from rlaif.judges.remote.limits import Budget, OverBudget, Rates, Transient, Turn, gate
@@ -42,7 +42,7 @@ class Price(Checked):
     input: Annotated[float, Ge(0)]
     output: Annotated[float, Ge(0)]
 
-    def of(self, input_tokens: int, output_tokens: int) -> float:
+    def cost_of(self, input_tokens: int, output_tokens: int) -> float:
         """Return the USD of so many tokens."""
         return (input_tokens * self.input + output_tokens * self.output) / 1e6
 
@@ -117,7 +117,7 @@ def worst_of(scores: Verdict, categories: list[str] | None, judge: str, usage: U
     return Judgement(judge, 1 - worst, raw=worst, reason=name, usage=usage)
 
 
-class Answered(Protocol):
+class ReportsTokens(Protocol):
     """The tokens that an answer says it used; none where it does not say."""
 
     @property
@@ -128,7 +128,7 @@ class Answered(Protocol):
     def cached_tokens(self) -> int: ...  # noqa: D102
 
 
-A = TypeVar("A", bound=Answered)
+A = TypeVar("A", bound=ReportsTokens)
 
 
 class Bill:
@@ -152,7 +152,7 @@ class Bill:
             turn: comes when the endpoint's limits allow.
 
         """
-        worst = self._price.of(len(text.encode()) + 1024, max_tokens) if self._price else 0.0
+        worst = self._price.cost_of(len(text.encode()) + 1024, max_tokens) if self._price else 0.0
         self._budget.reserve(worst)
         cost, sent, start = 0.0, False, 0.0
         try:
@@ -163,7 +163,7 @@ class Bill:
             used = (answer.input_tokens, answer.output_tokens, answer.cached_tokens)
             self._tokens = [a + b for a, b in zip(self._tokens, used, strict=True)]
             if self._price:  # an endpoint that does not say what it used is taken to have used the most
-                cost = self._price.of(used[0], used[1]) if used[0] else worst
+                cost = self._price.cost_of(used[0], used[1]) if used[0] else worst
             return answer
         except Transient as error:
             cost = worst if error.billed else 0.0
@@ -232,20 +232,20 @@ class RemoteJudge:
         """Say what judging would take at most: what is stored is free, and an answer may be of full length."""
         unique = {self._texts(sample): sample for sample in samples if not sample.blank}
         keys = {key: sample for of, sample in unique.items() for key in self._keys(of)}
-        stored = self._session.stored(keys)
+        stored = self._session.read_stored(keys)
         sizes = [self._size(sample) for key, sample in keys.items() if key not in stored]
         tokens_in, tokens_out = (sum(size[i] for size in sizes) for i in (0, 1))
-        usd = self._price.of(tokens_in, tokens_out) if self._price else None
+        usd = self._price.cost_of(tokens_in, tokens_out) if self._price else None
         return Estimate(len(sizes), tokens_in, tokens_out, usd)
 
     def _judge_all(self, unique: Mapping[Texts, Sample]) -> list[Judgement]:
         tasks = {key: sample for of, sample in unique.items() for key in self._keys(of)}
-        stored = self._session.stored(tasks)
+        stored = self._session.read_stored(tasks)
         done = {key: self._judgement(verdict, FROM_STORE) for key, verdict in stored.items()}
         missing = [(key, sample) for key, sample in tasks.items() if key not in stored]
-        asked = side_by_side(lambda task: self._ask(*task), missing, self.card.concurrency)
+        asked = map_in_threads(lambda task: self._ask(*task), missing, self.card.concurrency)
         done |= {key: judgement for (key, _), judgement in zip(missing, asked, strict=True)}
-        return [self._combined([done[key] for key in self._keys(of)]) for of in unique]
+        return [self._combine([done[key] for key in self._keys(of)]) for of in unique]
 
     def _ask(self, key: bytes, sample: Sample) -> Judgement:
         """Ask until there is an answer, and store its verdict before anything else happens to it."""
@@ -254,14 +254,14 @@ class RemoteJudge:
             verdict = self._verdict(sample, bill)
             judgement = self._judgement(verdict, bill.usage)
         except (Transient, Unanswered, OverBudget) as error:
-            return self._abstained(error.status, str(error), bill.usage)
+            return self._abstain(error.status, str(error), bill.usage)
         self._session.store.put(key, verdict)
         return judgement
 
-    def _abstained(self, status: Status, reason: str, usage: Usage) -> Judgement:
+    def _abstain(self, status: Status, reason: str, usage: Usage) -> Judgement:
         return Judgement(self.name, None, status=status, reason=reason, usage=usage)
 
-    def _combined(self, answers: list[Judgement]) -> Judgement:
+    def _combine(self, answers: list[Judgement]) -> Judgement:
         return answers[0]
 
     def _keys(self, texts: Texts) -> list[bytes]:

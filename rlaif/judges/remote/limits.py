@@ -184,7 +184,7 @@ class Gate:
         backoff = tenacity.wait_random_exponential(multiplier=0.5, max=30)
         retrying = tenacity.Retrying(
             retry=tenacity.retry_if_exception_type(Transient),
-            wait=lambda state: max(backoff(state), _asked_to_wait(state)),
+            wait=lambda state: max(backoff(state), _retry_delay(state)),
             stop=is_over,
             reraise=True,
         )
@@ -257,7 +257,7 @@ def gate(endpoint: str, model: str) -> Gate:
         return _gates.setdefault(name, Gate(name))
 
 
-def _asked_to_wait(state: object) -> float:
+def _retry_delay(state: object) -> float:
     outcome = getattr(state, "outcome", None)
     error = outcome.exception() if outcome else None
     return getattr(error, "retry_after", None) or 0.0

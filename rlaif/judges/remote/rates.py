@@ -34,7 +34,7 @@ class Slots:
         self._lock = threading.Lock()
         self._path = home() / "rates.sqlite"
         try:
-            self._connection = self._opened(self._path)
+            self._connection = self._open(self._path)
         except sqlite3.DatabaseError as error:
             self._go_on_alone(error)
 
@@ -66,18 +66,18 @@ class Slots:
         run("DELETE FROM rates WHERE seen < ?", (now - 120,))
         rpm, tpm = run("SELECT min(rpm), min(tpm) FROM rates WHERE gate = ?", (gate,)).fetchone()
 
-        def taken_before(count: int) -> float:
+        def count_taken(count: int) -> float:
             """Return the time of the so manieth call before this one."""
             newest = "SELECT at FROM slots WHERE gate = ? ORDER BY at DESC LIMIT 1 OFFSET ?"
             found = run(newest, (gate, count - 1)).fetchone()
             return found[0] if found else -math.inf
 
-        at = max(now, taken_before(1))
+        at = max(now, count_taken(1))
         if math.isfinite(rpm):
             a_second = math.ceil(rpm / 60)
-            at = max(at, taken_before(1) + SECOND / a_second)
+            at = max(at, count_taken(1) + SECOND / a_second)
             if a_second * 60 / SECOND > rpm:  # else the minute cannot be full
-                at = max(at, taken_before(int(rpm)) + 60.0)
+                at = max(at, count_taken(int(rpm)) + 60.0)
         if math.isfinite(tpm):
             used = tokens
             newest = run("SELECT at, tokens FROM slots WHERE gate = ? ORDER BY at DESC", (gate,))
@@ -91,10 +91,10 @@ class Slots:
     def _go_on_alone(self, error: Exception) -> None:
         """Do without the file: a full disk, or something else wrote over it. It is no reason to lose a run."""
         log.warning("%s fails: %s; rates hold for this process alone", self._path, error)
-        self._connection = self._opened(":memory:")
+        self._connection = self._open(":memory:")
 
     @staticmethod
-    def _opened(path: Path | str) -> sqlite3.Connection:
+    def _open(path: Path | str) -> sqlite3.Connection:
         connection = connect(path)
         connection.execute("CREATE TABLE IF NOT EXISTS slots (gate TEXT, at REAL, tokens INTEGER)")
         connection.execute("CREATE INDEX IF NOT EXISTS by_gate ON slots (gate, at)")

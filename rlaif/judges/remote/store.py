@@ -44,7 +44,7 @@ class VerdictStore:
         self.path = path
         self._lock = threading.Lock()
         self._warned = False
-        self._connection = self._opened()
+        self._connection = self._open()
 
     def get(self, keys: Iterable[bytes]) -> dict[bytes, dict[str, Any]]:
         """Return the verdicts there are for these keys."""
@@ -71,26 +71,26 @@ class VerdictStore:
                 try:
                     self._connection.close()
                     self._set_aside(error)
-                    self._connection = self._created()
+                    self._connection = self._create()
                     return self._connection.execute(query, values).fetchall()
                 except (sqlite3.DatabaseError, OSError) as worse:
                     return self._warn(worse)
 
-    def _opened(self) -> sqlite3.Connection:
+    def _open(self) -> sqlite3.Connection:
         try:
             try:
-                return self._created()
+                return self._create()
             except sqlite3.DatabaseError as error:
                 if not _is_corrupt(error):
                     raise
                 self._set_aside(error)
-                return self._created()
+                return self._create()
         except (sqlite3.DatabaseError, OSError) as error:  # said before anything is paid that could not be kept
             raise InputError(
                 f"RLAIF_HOME: {self.path} cannot be opened: {reason_of(error)}; name a folder that can be written"
             ) from error
 
-    def _created(self) -> sqlite3.Connection:
+    def _create(self) -> sqlite3.Connection:
         self._file = _file_number(self.path)
         connection = connect(self.path)
         connection.execute(

@@ -20,7 +20,7 @@ class Sampling(NamedTuple):
 
 
 @contextmanager
-def sampled(model: Any, sampling: Sampling, **ids: Any) -> Iterator[Any]:
+def use_sampling(model: Any, sampling: Sampling, **ids: Any) -> Iterator[Any]:
     """
     Yield the settings that `generate` is to follow, and let the model's own rest meanwhile.
 
@@ -46,7 +46,7 @@ def sampled(model: Any, sampling: Sampling, **ids: Any) -> Iterator[Any]:
         model.generation_config = own
 
 
-def drawing(sampling: Sampling) -> Any:
+def make_draw_processor(sampling: Sampling) -> Any:
     """
     Make the last logits processor, which draws a token and leaves the greedy choice nothing else.
 
@@ -62,12 +62,12 @@ def drawing(sampling: Sampling) -> Any:
             scores = scores / sampling.temperature
             if nucleus is not None:
                 scores = nucleus(input_ids, scores)
-            return one_hot(drawn(scores), scores)
+            return one_hot(draw_ids(scores), scores)
 
     return LogitsProcessorList([Drawing()])
 
 
-def drawn(logits_BV: Tensor) -> Tensor:
+def draw_ids(logits_BV: Tensor) -> Tensor:
     """Draw an id of each row, [B, 1]; one of logit -inf is never drawn."""
     cumulated_BV = torch.softmax(logits_BV, dim=-1, dtype=torch.float64).cumsum(-1)
     # The sum of all may be a little less than 1. The first place that is beyond the number has probability.
@@ -80,7 +80,7 @@ def one_hot(ids_B1: Tensor, like_BV: Tensor) -> Tensor:
     return torch.full_like(like_BV, -torch.inf).scatter_(1, ids_B1, 0.0)
 
 
-def watching(watch: Callable[[Tensor], bool] | None, skip: int) -> Any:
+def make_watch_criterion(watch: Callable[[Tensor], bool] | None, skip: int) -> Any:
     """Make a stopping criterion of a function that is called after each token."""
     from transformers import StoppingCriteria, StoppingCriteriaList
 

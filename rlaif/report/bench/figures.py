@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING
 
 from rlaif.report import tables
 from rlaif.report.bench.numbers import MEASURES
-from rlaif.report.bench.reading import BenchFolder, Part
+from rlaif.report.bench.reading import BenchFolder, BenchPart
 from rlaif.report.drawing import ALARM, BEFORE, INK, PAPER, SERIES, SOFT, Plot, room, short
-from rlaif.report.estimates import Estimate, estimates
-from rlaif.report.reading import Row, at, mapping, rows_in
-from rlaif.report.tables import Cell, Column, Table, shown
+from rlaif.report.estimates import LabelledInterval, estimates
+from rlaif.report.reading import Row, get_list, get_mapping, get_number
+from rlaif.report.tables import Cell, Column, Table, format_number
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -28,9 +28,9 @@ def rankings(bench: BenchFolder) -> list[Plot]:
     found = []
     for part in bench.parts:
         rows = [
-            Estimate(name, value, _ends(rows_in(entry, part.measure, "ci95")), bench.colour(name))
+            LabelledInterval(name, value, _ends(get_list(entry, part.measure, "ci95")), bench.colour(name))
             for name, entry in part.judges.items()
-            if (value := at(entry, part.measure, "value")) is not None
+            if (value := get_number(entry, part.measure, "value")) is not None
         ]
         if rows:
             measure = MEASURES.get(part.measure, part.measure)
@@ -56,12 +56,12 @@ def reliabilities(bench: BenchFolder) -> list[Plot]:
     return [plot for plot in plots if plot is not None]
 
 
-def _reliability(bench: BenchFolder, part: Part) -> Plot | None:
+def _reliability(bench: BenchFolder, part: BenchPart) -> Plot | None:
     bins = {
         name: [
-            (x, y, int(at(each, "n") or 0))
-            for each in rows_in(entry, "reliability")
-            if (x := at(each, "mean_score")) is not None and (y := at(each, "share_good")) is not None
+            (x, y, int(get_number(each, "n") or 0))
+            for each in get_list(entry, "reliability")
+            if (x := get_number(each, "mean_score")) is not None and (y := get_number(each, "share_good")) is not None
         ]
         for name, entry in part.real.items()
     }
@@ -69,12 +69,12 @@ def _reliability(bench: BenchFolder, part: Part) -> Plot | None:
     if not bins:
         return None
     rows = [
-        [tables.of(name), tables.number(x), tables.number(y), tables.number(n, 0)]
+        [tables.text_cell(name), tables.number_cell(x), tables.number_cell(y), tables.number_cell(n, 0)]
         for name, points in bins.items()
         for x, y, n in points
     ]
     columns = [Column("Judge", numeric=False), Column("Mean score"), Column("Share good"), Column("Texts")]
-    said = "; ".join(f"{name}: calibration error {shown(at(part.real[name], 'ece'))}" for name in bins)
+    said = "; ".join(f"{name}: calibration error {format_number(get_number(part.real[name], 'ece'))}" for name in bins)
     title = part.title("Reliability")
 
     def draw(axes: Axes) -> None:
@@ -103,18 +103,18 @@ def _reliability(bench: BenchFolder, part: Part) -> Plot | None:
 
 def agreement(bench: BenchFolder) -> list[Plot]:
     """Return the heat map of rank correlations between judges."""
-    names = [name for name in bench.names if mapping(bench.told, "agreement", name)]
+    names = [name for name in bench.names if get_mapping(bench.told, "agreement", name)]
     if len(names) < 2:
         return []
-    value = {(a, b): at(bench.told, "agreement", a, b, "spearman") for a in names for b in names}
+    value = {(a, b): get_number(bench.told, "agreement", a, b, "spearman") for a in names for b in names}
     rows: list[list[Cell]] = [
-        [tables.of(a), tables.of(b), tables.number(value[a, b], 3),
-         tables.number(at(bench.told, "agreement", a, b, "kendall"), 3)]
+        [tables.text_cell(a), tables.text_cell(b), tables.number_cell(value[a, b], 3),
+         tables.number_cell(get_number(bench.told, "agreement", a, b, "kendall"), 3)]
         for a, b in itertools.combinations(names, 2)
     ]  # fmt: skip
     columns = [Column("Judge", numeric=False), Column("Judge", numeric=False), Column("Spearman"), Column("Kendall")]
     known = [(a, b, rho) for a, b in itertools.combinations(names, 2) if (rho := value[a, b]) is not None]
-    said = "; ".join(f"{a} and {b} {shown(rho, 2)}" for a, b, rho in known)
+    said = "; ".join(f"{a} and {b} {format_number(rho, 2)}" for a, b, rho in known)
     labels = [f"{place}  {short(name, 30)}" for place, name in enumerate(names, 1)]
     return [Plot(
         "agreement", "Rank correlation between judges",
@@ -136,7 +136,7 @@ def _draw_agreement(
         colour = BEFORE if rho is None else SERIES[0] if rho >= 0 else SERIES[1]
         strength = 0.08 if rho is None else 0.04 + 0.46 * abs(rho)
         axes.add_patch(Rectangle((x - 0.47, y - 0.46), 0.94, 0.92, facecolor=colour, alpha=strength, linewidth=0))
-        axes.text(x, y, shown(rho, 2), ha="center", va="center", color=INK, fontsize=8)
+        axes.text(x, y, format_number(rho, 2), ha="center", va="center", color=INK, fontsize=8)
     axes.set_xlim(-0.5, len(names) - 0.5)
     axes.set_ylim(len(names) - 0.5, -0.5)
     axes.set_xticks(range(len(names)), [str(place) for place in range(1, len(names) + 1)])
@@ -167,24 +167,29 @@ def costs(bench: BenchFolder) -> list[Plot]:
     return [plot for plot in plots if plot is not None]
 
 
-def _cost(bench: BenchFolder, part: Part) -> Plot | None:
-    costly = any(at(entry, "usd_per_1k") for entry in part.real.values())
+def _cost(bench: BenchFolder, part: BenchPart) -> Plot | None:
+    costly = any(get_number(entry, "usd_per_1k") for entry in part.real.values())
     priced, left_out = [], []
     for name, entry in part.real.items():
-        value, cost = at(entry, part.measure, "value"), _usd(entry) if costly else _seconds(entry)
+        value, cost = get_number(entry, part.measure, "value"), _usd(entry) if costly else _seconds(entry)
         if value is not None and cost:
-            priced.append(Priced(name, cost, value, _ends(rows_in(entry, part.measure, "ci95"))))
+            priced.append(Priced(name, cost, value, _ends(get_list(entry, part.measure, "ci95"))))
         else:
             left_out.append(name)
     if not priced:
         return None
     unit, measure = ("USD" if costly else "seconds"), MEASURES.get(part.measure, part.measure)
-    easy = [at(entry, part.measure, "value") for entry in part.judges.values() if entry.get("baseline")]
+    easy = [get_number(entry, part.measure, "value") for entry in part.judges.values() if entry.get("baseline")]
     baseline = max((value for value in easy if value is not None), default=None)
-    rows = [[tables.of(of.name), tables.number(of.cost, 4 if costly else 2), tables.number(of.value)] for of in priced]
+    rows = [
+        [tables.text_cell(of.name), tables.number_cell(of.cost, 4 if costly else 2), tables.number_cell(of.value)]
+        for of in priced
+    ]
     columns = [Column("Judge", numeric=False), Column(f"{unit} per 1,000"), Column(measure)]
     title = part.title("Cost against quality")
-    said = "; ".join(f"{of.name}: {shown(of.cost, 4 if costly else 2)} {unit}, {shown(of.value)}" for of in priced)
+    said = "; ".join(
+        f"{of.name}: {format_number(of.cost, 4 if costly else 2)} {unit}, {format_number(of.value)}" for of in priced
+    )
     missing = f" Not here, for want of a cost or a number: {', '.join(left_out)}." if left_out else ""
     line = " The dashed line is the best baseline, which costs nothing." if baseline is not None else ""
     return Plot(
@@ -197,11 +202,11 @@ def _cost(bench: BenchFolder, part: Part) -> Plot | None:
 
 
 def _usd(entry: Row) -> float | None:
-    return at(entry, "usd_per_1k")
+    return get_number(entry, "usd_per_1k")
 
 
 def _seconds(entry: Row) -> float | None:
-    rate = at(entry, "per_second")
+    rate = get_number(entry, "per_second")
     return 1000 / rate if rate else None
 
 
@@ -235,27 +240,27 @@ def _draw_cost(
 
 def best_of(bench: BenchFolder) -> list[Plot]:
     """Return a figure of each judge that picks: what other judges say of the completions that it picks, by n."""
-    curves = mapping(bench.told, "best_of", "curves")
-    plots = [_best_of(bench, place, picker, mapping(curves, picker)) for place, picker in enumerate(curves)]
+    curves = get_mapping(bench.told, "best_of", "curves")
+    plots = [_best_of(bench, place, picker, get_mapping(curves, picker)) for place, picker in enumerate(curves)]
     return [plot for plot in plots if plot is not None]
 
 
 def _best_of(bench: BenchFolder, place: int, picker: str, curves: Row) -> Plot | None:
     lines = {
-        name: [float(y) for y in rows_in(curve, "mean") if isinstance(y, int | float)]
+        name: [float(y) for y in get_list(curve, "mean") if isinstance(y, int | float)]
         for name, curve in curves.items()
     }  # fmt: skip
     lines = {name: line for name, line in lines.items() if line}
     if not lines:
         return None
-    turns = {name: at(curves, name, "turns_down_at") for name in lines}
+    turns = {name: get_number(curves, name, "turns_down_at") for name in lines}
     most = max(map(len, lines.values()))
     rows = [
-        [Cell(str(n), n), *(tables.number(line[n - 1] if n <= len(line) else None) for line in lines.values())]
+        [Cell(str(n), n), *(tables.number_cell(line[n - 1] if n <= len(line) else None) for line in lines.values())]
         for n in range(1, most + 1)
     ]
     said = "; ".join(
-        f"scored by {name}: {shown(line[0])} at n = 1, {shown(line[-1])} at n = {len(line)}"
+        f"scored by {name}: {format_number(line[0])} at n = 1, {format_number(line[-1])} at n = {len(line)}"
         + (f", turns down after {turns[name]:.0f}" if turns[name] else "")
         for name, line in lines.items()
     )
@@ -264,7 +269,7 @@ def _best_of(bench: BenchFolder, place: int, picker: str, curves: Row) -> Plot |
     def draw(axes: Axes) -> None:
         for name, line in lines.items():
             colour, ns = bench.colour(name), range(1, len(line) + 1)
-            ends = [_ends(each) for each in rows_in(curves, name, "ci95") if isinstance(each, list)]
+            ends = [_ends(each) for each in get_list(curves, name, "ci95") if isinstance(each, list)]
             if len(ends) == len(line) and all(ends):
                 low, high = zip(*(each for each in ends if each), strict=True)
                 axes.fill_between(ns, low, high, color=colour, alpha=0.13, linewidth=0)

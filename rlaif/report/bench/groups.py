@@ -8,10 +8,10 @@ from typing import TYPE_CHECKING
 
 from rlaif.report import tables
 from rlaif.report.bench.numbers import MEASURES, percent
-from rlaif.report.bench.reading import BenchFolder, Part
+from rlaif.report.bench.reading import BenchFolder, BenchPart
 from rlaif.report.drawing import INK, Plot, room, short
-from rlaif.report.reading import Row, at, mapping
-from rlaif.report.tables import Cell, Column, Table, shown
+from rlaif.report.reading import Row, get_mapping, get_number
+from rlaif.report.tables import Cell, Column, Table, format_number
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -27,10 +27,10 @@ FEW = 10
 
 
 @dataclass(frozen=True)
-class Grouped:
+class GroupTable:
     """The groups of one column in a part: by group and judge what bench.json says."""
 
-    part: Part
+    part: BenchPart
     column: str
     groups: dict[str, dict[str, Row]]
 
@@ -41,56 +41,59 @@ class Grouped:
 
     def size(self, group: str, key: str = "n") -> int:
         """Return how many rows a group has."""
-        return int(max((at(entry, key) or 0 for entry in self.groups[group].values()), default=0))
+        return int(max((get_number(entry, key) or 0 for entry in self.groups[group].values()), default=0))
 
 
-def grouped(bench: BenchFolder) -> list[Grouped]:
+def group_parts(bench: BenchFolder) -> list[GroupTable]:
     """Return the groups of all parts by their columns."""
     found = []
     for part in bench.parts:
-        columns = dict.fromkeys(column for entry in part.real.values() for column in mapping(entry, "groups"))
+        columns = dict.fromkeys(column for entry in part.real.values() for column in get_mapping(entry, "groups"))
         for column in columns:
             groups: dict[str, dict[str, Row]] = {}
             for name, entry in part.real.items():
-                for group, told in mapping(entry, "groups", column).items():
-                    groups.setdefault(group, {})[name] = mapping({"": told}, "")
-            found.append(Grouped(part, column, groups))
+                for group, told in get_mapping(entry, "groups", column).items():
+                    groups.setdefault(group, {})[name] = get_mapping({"": told}, "")
+            found.append(GroupTable(part, column, groups))
     return found
 
 
 def group_tables(bench: BenchFolder) -> list[Table]:
     """Return a table of each column of groups; a row is a group, with what each judge makes of it."""
-    return [_table(of) for of in grouped(bench) if of.groups]
+    return [_table(of) for of in group_parts(bench) if of.groups]
 
 
-def _table(of: Grouped) -> Table:
+def _table(of: GroupTable) -> Table:
     judges = list(of.part.real)
     kept = sorted(of.groups, key=lambda group: -of.size(group))[:ROWS]
     labels = of.part.kind == "labels"
     what = "good called bad" if labels else MEASURES.get(of.part.measure, of.part.measure)
     rows: list[list[Cell]] = []
     for group in sorted(kept, key=lambda group: -_worst(of, group)):
-        counts = [tables.number(of.size(group), 0), *([tables.number(of.size(group, "good"), 0)] if labels else [])]
+        counts = [
+            tables.number_cell(of.size(group), 0),
+            *([tables.number_cell(of.size(group, "good"), 0)] if labels else []),
+        ]
         cells = [_cell(of, of.groups[group].get(name, {}), labels) for name in judges]
-        rows.append([tables.of(group or "(none)"), *counts, *cells])
+        rows.append([tables.text_cell(group or "(none)"), *counts, *cells])
     columns = [Column(of.column, numeric=False), Column("Rows"), *([Column("Good")] if labels else [])]
     more = f"; the {ROWS} largest of {len(of.groups):,} groups" if len(of.groups) > ROWS else ""
     caption = f"{of.title}{': good texts called bad, and the share of bad ones called good' if labels else ''}{more}"
     return Table(caption, [*columns, *(Column(name, hint=what) for name in judges)], rows, sortable=True)
 
 
-def _cell(of: Grouped, entry: Row, labels: bool) -> Cell:
+def _cell(of: GroupTable, entry: Row, labels: bool) -> Cell:
     if not labels:
-        return tables.number(at(entry, of.part.measure))
-    missed = at(entry, "bad_called_good")
+        return tables.number_cell(get_number(entry, of.part.measure))
+    missed = get_number(entry, "bad_called_good")
     note = "" if missed is None else f"bad called good {100 * missed:.0f} %"
-    return percent(at(entry, "good_called_bad"), note=note)
+    return percent(get_number(entry, "good_called_bad"), note=note)
 
 
-def _worst(of: Grouped, group: str) -> float:
+def _worst(of: GroupTable, group: str) -> float:
     """Return how bad the worst judge is on a group: its false alarms, or what its agreement lacks."""
     key, sign = ("good_called_bad", 1) if of.part.kind == "labels" else (of.part.measure, -1)
-    return max((sign * value for entry in of.groups[group].values() if (value := at(entry, key)) is not None),
+    return max((sign * value for entry in of.groups[group].values() if (value := get_number(entry, key)) is not None),
                default=-2.0)  # fmt: skip
 
 
@@ -99,11 +102,11 @@ def _worst(of: Grouped, group: str) -> float:
 
 def group_plots(bench: BenchFolder) -> list[Plot]:
     """Return a figure of each column of groups of labelled texts: false alarms by group."""
-    plots = [_plot(bench, of, place) for place, of in enumerate(grouped(bench), 1) if of.part.kind == "labels"]
+    plots = [_plot(bench, of, place) for place, of in enumerate(group_parts(bench), 1) if of.part.kind == "labels"]
     return [plot for plot in plots if plot is not None]
 
 
-def _plot(bench: BenchFolder, of: Grouped, place: int) -> Plot | None:
+def _plot(bench: BenchFolder, of: GroupTable, place: int) -> Plot | None:
     several = [group for group in of.groups if of.size(group, "good") >= FEW]
     worst = sorted(several, key=lambda group: -_worst(of, group))[:DRAWN]
     judges = list(of.part.real)
@@ -111,18 +114,21 @@ def _plot(bench: BenchFolder, of: Grouped, place: int) -> Plot | None:
         return None
     points = {
         name: [(y, value) for y, group in enumerate(worst)
-               if (value := at(of.groups[group].get(name), "good_called_bad")) is not None]
+               if (value := get_number(of.groups[group].get(name), "good_called_bad")) is not None]
         for name in judges
     }  # fmt: skip
     points = {name: known for name, known in points.items() if known}
     if not points:
         return None
     rows = [
-        [tables.of(group or "(none)"), *(percent(at(of.groups[group].get(n), "good_called_bad")) for n in points)]
+        [
+            tables.text_cell(group or "(none)"),
+            *(percent(get_number(of.groups[group].get(n), "good_called_bad")) for n in points),
+        ]
         for group in worst
     ]
     said = "; ".join(
-        f"{name}: most often {worst[y] or '(none)'}, {shown(100 * value, 1)} %"
+        f"{name}: most often {worst[y] or '(none)'}, {format_number(100 * value, 1)} %"
         for name, known in points.items()
         for y, value in (max(known, key=lambda point: point[1]),)
     )

@@ -13,7 +13,7 @@ from typing import Any
 from rlaif.core.errors import InputError
 from rlaif.core.schema import reason_of
 from rlaif.report.drawing import BEFORE, DASHES, SERIES
-from rlaif.report.reading import Row, at, inside, mapping, rows_in
+from rlaif.report.reading import Row, get_list, get_mapping, get_number, get_value
 
 TOLD = "bench.json"
 
@@ -22,7 +22,7 @@ MARKS = "osD^vP"
 
 
 @dataclass(frozen=True)
-class Part:
+class BenchPart:
     """
     A file of the benchmark, or all of them together.
 
@@ -40,33 +40,33 @@ class Part:
     @property
     def kind(self) -> str:
         """Labels, graded, or pairs."""
-        return str(inside(self.table, "kind"))
+        return str(get_value(self.table, "kind"))
 
     @property
     def measure(self) -> str:
         """By which number judges are ranked."""
-        return str(inside(self.table, "measure"))
+        return str(get_value(self.table, "measure"))
 
     @property
     def judges(self) -> dict[str, Row]:
         """The entries of judges and baselines, the best first."""
-        found = mapping(self.table, "judges")
-        ranked = [name for name in rows_in(self.table, "ranking") if isinstance(name, str)]
-        return {name: mapping(found, name) for name in dict.fromkeys([*ranked, *found])}
+        found = get_mapping(self.table, "judges")
+        ranked = [name for name in get_list(self.table, "ranking") if isinstance(name, str)]
+        return {name: get_mapping(found, name) for name in dict.fromkeys([*ranked, *found])}
 
     @property
     def real(self) -> dict[str, Row]:
         """The entries without baselines, in the order of the command, which is that of colours and legends."""
-        found = mapping(self.table, "judges")
-        return {name: mapping(found, name) for name in found if not inside(found, name, "baseline")}
+        found = get_mapping(self.table, "judges")
+        return {name: get_mapping(found, name) for name in found if not get_value(found, name, "baseline")}
 
     def title(self, what: str) -> str:
         """Name something of this part."""
         return f"{what}: {self.label}" if self.label else what
 
-    def said(self, key: str) -> list[str]:
+    def sentences(self, key: str) -> list[str]:
         """Return sentences of the table."""
-        return [sentence for sentence in rows_in(self.table, key) if isinstance(sentence, str)]
+        return [sentence for sentence in get_list(self.table, key) if isinstance(sentence, str)]
 
 
 @dataclass(frozen=True)
@@ -86,14 +86,14 @@ class BenchFolder:
     told: Row
 
     @cached_property
-    def parts(self) -> list[Part]:
+    def parts(self) -> list[BenchPart]:
         """All files together if they are of one kind, then each file."""
-        files = mapping(self.told, "files")
+        files = get_mapping(self.told, "files")
         labels = dict(zip(files, self.labels(list(files)), strict=True)) if len(files) > 1 else dict.fromkeys(files, "")
-        found = [(labels[file], mapping(files, file)) for file in files]
-        if len(files) > 1 and mapping(self.told, "pooled"):
-            found.insert(0, ("all files together", mapping(self.told, "pooled")))
-        return [Part(place, label, table) for place, (label, table) in enumerate(found)]
+        found = [(labels[file], get_mapping(files, file)) for file in files]
+        if len(files) > 1 and get_mapping(self.told, "pooled"):
+            found.insert(0, ("all files together", get_mapping(self.told, "pooled")))
+        return [BenchPart(place, label, table) for place, (label, table) in enumerate(found)]
 
     @staticmethod
     def labels(files: Sequence[str]) -> list[str]:
@@ -108,29 +108,29 @@ class BenchFolder:
     @property
     def names(self) -> list[str]:
         """Judges, then baselines, in the order of the command."""
-        return list(mapping(self.told, "judges"))
+        return list(get_mapping(self.told, "judges"))
 
     @property
     def real(self) -> list[str]:
         """Judges without baselines."""
-        return [name for name in self.names if not inside(self.told, "judges", name, "baseline")]
+        return [name for name in self.names if not get_value(self.told, "judges", name, "baseline")]
 
     @property
     def draws(self) -> int:
         """Of the bootstrap."""
-        return int(at(self.told, "draws") or 0)
+        return int(get_number(self.told, "draws") or 0)
 
     @property
     def sampled(self) -> str:
         """What the best of n was picked from."""
-        told = mapping(self.told, "best_of")
-        count, prompts = (f"{at(told, key) or 0:,.0f}" for key in ("n", "prompts"))
-        return f"{count} completions of each of {prompts} prompts by {inside(told, 'policy')}"
+        told = get_mapping(self.told, "best_of")
+        count, prompts = (f"{get_number(told, key) or 0:,.0f}" for key in ("n", "prompts"))
+        return f"{count} completions of each of {prompts} prompts by {get_value(told, 'policy')}"
 
     @property
     def over_budget(self) -> int:
         """Judgements that were not asked for."""
-        return int(at(self.told, "over_budget") or 0)
+        return int(get_number(self.told, "over_budget") or 0)
 
     @property
     def whole(self) -> str:
@@ -170,6 +170,6 @@ def read(folder: Path) -> BenchFolder:
         told = json.loads((folder / TOLD).read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"{folder / TOLD}: cannot be read: {reason_of(error)}; {again} again") from None
-    if not mapping(told, "files"):
+    if not get_mapping(told, "files"):
         raise InputError(f"{folder / TOLD}: holds no benchmark; {again} again")
     return BenchFolder(folder, folder.resolve().name, told)

@@ -24,7 +24,7 @@ class Batches:
         self._count, self._size, self._seed = count, size, seed
         self._orders: dict[int, list[int]] = {}
 
-    def at(self, step: int, places: Sequence[int]) -> list[int]:
+    def rows_of(self, step: int, places: Sequence[int]) -> list[int]:
         """Return the prompts at some places of the batch of a step, which is counted from 1."""
         positions = [(step - 1) * self._size + place for place in places]
         return [self._order(position // self._count)[position % self._count] for position in positions]

@@ -11,10 +11,10 @@ from torch import Tensor
 
 from rlaif.core.config.trainers import PPOConfig
 from rlaif.core.errors import InputError
-from rlaif.core.schema import shown
+from rlaif.core.schema import short_repr
 from rlaif.judges.shaping import RunningMoments
 from rlaif.policy.model import Policy
-from rlaif.training.loop.checkpoint.checkpoint import State, newest
+from rlaif.training.loop.checkpoint.checkpoint import TrainingState, newest
 from rlaif.training.loop.kl_control import AdaptiveKL, FixedKL
 from rlaif.training.loop.stopping import Window
 
@@ -25,7 +25,7 @@ MAY_CHANGE = frozenset({
 """What a resumed run may have otherwise: nothing that has acted on the steps before."""
 
 
-class Learns(Protocol):
+class HasState(Protocol):
     """What changes a policy, and has a state that a run goes on from."""
 
     def state(self) -> Mapping[str, Tensor]:
@@ -58,16 +58,16 @@ class Progress:
     window: Window = field(default_factory=list)
 
 
-def state_of(progress: Progress, policy: Policy, learner: Learns, args: PPOConfig, processes: int) -> State:
+def state_of(progress: Progress, policy: Policy, learner: HasState, args: PPOConfig, processes: int) -> TrainingState:
     """Return the state after the last whole step."""
     facts = {
         "args": asdict(args), "processes": processes, "kl_coef": progress.kl_coef.value, "spent": progress.spent,
         "moments": asdict(progress.moments), "window": progress.window,
     }  # fmt: skip
-    return State(progress.step, {"weights": policy.weights(), "optimizer": learner.state()}, facts)
+    return TrainingState(progress.step, {"weights": policy.weights(), "optimizer": learner.state()}, facts)
 
 
-def restore(state: State, progress: Progress, policy: Policy, learner: Learns) -> None:
+def restore(state: TrainingState, progress: Progress, policy: Policy, learner: HasState) -> None:
     """Put a state back."""
     facts = state.facts
     progress.step, progress.spent, progress.kl_coef.value = state.step, facts["spent"], facts["kl_coef"]
@@ -79,7 +79,7 @@ def restore(state: State, progress: Progress, policy: Policy, learner: Learns) -
 
 def state_to_resume(
     folder: Path, args: PPOConfig, processes: int, policy: Policy, *, needed: bool, say: Callable[[str], None]
-) -> State | None:
+) -> TrainingState | None:
     """
     Return the newest whole checkpoint in a folder, None where there is none, and say what was passed over.
 
@@ -109,7 +109,7 @@ def refuse_other_run(facts: Mapping[str, Any], args: PPOConfig, processes: int, 
     for key in sorted(own.keys() - MAY_CHANGE):
         if own[key] != theirs.get(key):
             raise InputError(
-                f"{folder}: is of a run with {key} = {shown(theirs.get(key))}, not {shown(own[key])}; "
+                f"{folder}: is of a run with {key} = {short_repr(theirs.get(key))}, not {short_repr(own[key])}; "
                 "go on with the same, or begin another one in another folder"
             )
     if facts["processes"] != processes:

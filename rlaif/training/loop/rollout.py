@@ -13,8 +13,8 @@ from rlaif.data.prompts import Prompt
 from rlaif.judges.asking import Poll
 from rlaif.judges.rewards import Pending, Rewards
 from rlaif.policy.generation.transformers import Sampling
-from rlaif.policy.model import Policy, Scored
-from rlaif.policy.tokens import Tokens, micro_batches
+from rlaif.policy.model import Policy, TokenScores
+from rlaif.policy.tokens import TokenBatch, micro_batches
 
 
 @dataclass(frozen=True)
@@ -31,8 +31,8 @@ class Rollout:
 
     """
 
-    tokens: Tokens
-    old: Scored
+    tokens: TokenBatch
+    old: TokenScores
     reference_BR: Tensor
     ended_B: Tensor
     completions: list[str]
@@ -66,12 +66,12 @@ def act(
     def report(row: int, response: Tensor) -> None:
         reported.add(row)
         completion = policy.tokenizer.decode(response, skip_special_tokens=True)
-        pending.completed(row, Sample(completion, prompts[row].text, prompts[row].columns), response.tolist())
+        pending.add(row, Sample(completion, prompts[row].text, prompts[row].columns), response.tolist())
 
     def watch(response_BR: Tensor) -> bool:
         poll()
         if rewards.any_remote:
-            for row in set(policy.ended(response_BR[:, -1]).nonzero().flatten().tolist()) - reported:
+            for row in set(policy.is_end(response_BR[:, -1]).nonzero().flatten().tolist()) - reported:
                 report(row, response_BR[row])
         return False
 
@@ -80,41 +80,41 @@ def act(
         tokens = policy.generate(ids, sampling, encoded=encoded, watch=watch)
         for row in set(range(len(prompts))) - reported:
             report(row, tokens.response_BR[row][tokens.mask_BR[row]])
-        old, reference_BR = _scored(policy, tokens, ids, micro_batch_tokens, encoded, poll)
+        old, reference_BR = _score_tokens(policy, tokens, ids, micro_batch_tokens, encoded, poll)
     except BaseException:
         pending.cancel()
         raise
     last_B = tokens.mask_BR.sum(1, keepdim=True) - 1
-    ended_B = policy.ended(tokens.response_BR.gather(1, last_B).squeeze(1))
+    ended_B = policy.is_end(tokens.response_BR.gather(1, last_B).squeeze(1))
     completions = [sample.completion for sample in pending.samples]
     return Rollout(tokens, old, reference_BR, ended_B, completions), pending
 
 
 @torch.no_grad()
-def _scored(
+def _score_tokens(
     policy: Policy,
-    tokens: Tokens,
+    tokens: TokenBatch,
     prompts: Sequence[Sequence[int]],
     micro_batch_tokens: int,
     encoded: tuple[Tensor, Tensor] | None,
     poll: Poll,
-) -> tuple[Scored, Tensor]:
+) -> tuple[TokenScores, Tensor]:
     """Score all tokens once, before any update, by the policy and by its reference in the same pieces."""
     pieces = micro_batches(tokens.lengths, micro_batch_tokens)
-    old_BR = [torch.zeros(tokens.mask_BR.shape, device=policy.device) for _ in Scored._fields]
+    old_BR = [torch.zeros(tokens.mask_BR.shape, device=policy.device) for _ in TokenScores._fields]
     reference_BR = torch.zeros_like(old_BR[0])
     for piece in pieces:
         poll()
         scored = policy(tokens.rows(piece), _rows(encoded, piece), entropies=True)
         for all_BR, scored_BR in zip(old_BR, scored, strict=True):
             all_BR[piece, : scored_BR.shape[1]] = scored_BR
-    with policy.as_reference():
+    with policy.use_reference():
         encoded = policy.encode(prompts)  # all at once, as the policy's: before training they agree to the last bit
         for piece in pieces:
             poll()
             logprobs_BR = policy(tokens.rows(piece), _rows(encoded, piece)).logprobs
             reference_BR[piece, : logprobs_BR.shape[1]] = logprobs_BR
-    return Scored(*old_BR), reference_BR
+    return TokenScores(*old_BR), reference_BR
 
 
 def _rows(encoded: tuple[Tensor, Tensor] | None, rows: Sequence[int]) -> Tensor | None:

@@ -11,19 +11,19 @@ from torch import Tensor
 
 from rlaif.core.masked import Reduce, masked_mean, masked_moments
 from rlaif.core.types import STATUSES, toxicity_of
-from rlaif.judges.rewards import Source, Verdict
+from rlaif.judges.rewards import RewardSource, SourceReward
 from rlaif.training.loop.kl_control import kl_estimate
 from rlaif.training.loop.rollout import Rollout
 
 
-def of_rollout(rollout: Rollout, rewards_B: Tensor, judged_B: Tensor, reduce: Reduce) -> dict[str, Any]:
+def rollout_metrics(rollout: Rollout, rewards_B: Tensor, judged_B: Tensor, reduce: Reduce) -> dict[str, Any]:
     """Return what a rollout was like: rewards, distance from the reference, entropy, lengths."""
     mask_BR, old = rollout.tokens.mask_BR, rollout.old
     everything_B = torch.ones_like(judged_B)
     mean, variance = masked_moments(rewards_B, judged_B, reduce)
     count = float(reduce(judged_B.sum().double()))
 
-    def per_completion(kind: Any) -> float:
+    def mean_per_completion(kind: Any) -> float:
         kl_BR = kl_estimate(old.logprobs, rollout.reference_BR, mask_BR, kind)
         return float(masked_mean(kl_BR.sum(1), everything_B, reduce))
 
@@ -31,16 +31,16 @@ def of_rollout(rollout: Rollout, rewards_B: Tensor, judged_B: Tensor, reduce: Re
     return {
         "reward_mean": float(mean) if count else None,
         "reward_std": math.sqrt(float(variance) * count / (count - 1)) if count > 1 else None,
-        "kl": per_completion("k3"),
-        "kl_k1": per_completion("k1"),
+        "kl": mean_per_completion("k3"),
+        "kl_k1": mean_per_completion("k1"),
         "entropy": float(masked_mean(old.entropies, mask_BR, reduce)),
         "length_tokens": float(masked_mean(mask_BR.sum(1).float(), everything_B, reduce)),
         "eos_rate": float(masked_mean(rollout.ended_B.float(), everything_B, reduce)),
     }
 
 
-def of_verdicts(
-    sources: Sequence[Source], verdicts: Sequence[Sequence[Verdict]], device: torch.device, reduce: Reduce
+def verdict_metrics(
+    sources: Sequence[RewardSource], verdicts: Sequence[Sequence[SourceReward]], device: torch.device, reduce: Reduce
 ) -> tuple[dict[str, Any], float | None]:
     """Return what each judge said, by name, and what all of it cost in USD, None where a price is unknown."""
     told, usd = {}, 0.0

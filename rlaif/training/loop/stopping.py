@@ -11,7 +11,7 @@ Window = list[list[float | None]]
 """Mean score (None where all judges abstained) and KL of the last steps."""
 
 
-def seen(window: Window, metrics: Mapping[str, Any], length: int) -> Window:
+def add_to_window(window: Window, metrics: Mapping[str, Any], length: int) -> Window:
     """Return the window with a step added, and no longer than `length`."""
     scores = [judge["score_mean"] for judge in metrics["judges"].values() if judge["score_mean"] is not None]
     score = sum(scores) / len(scores) if scores else None

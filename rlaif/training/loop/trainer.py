@@ -17,7 +17,7 @@ from torch import Tensor
 
 from rlaif.core.config.trainers import PPOConfig
 from rlaif.core.errors import InputError, RlaifError
-from rlaif.core.schema import check, reason_of, shown
+from rlaif.core.schema import check, reason_of, short_repr
 from rlaif.core.seeds import seed_of
 from rlaif.core.system.devices import memory
 from rlaif.core.system.distributed import Processes
@@ -25,18 +25,18 @@ from rlaif.core.system.files import append, cut_back, finite
 from rlaif.core.system.signals import Interruption
 from rlaif.data.prompts import Prompt, prompts_of
 from rlaif.judges.asking import is_down
-from rlaif.judges.rewards import Pending, Rewards, Verdict
+from rlaif.judges.rewards import Pending, Rewards, SourceReward
 from rlaif.policy.generation.transformers import Sampling
-from rlaif.policy.loading import loaded_of
+from rlaif.policy.loading import load_any
 from rlaif.policy.model import Policy
 from rlaif.training.loop.batches import Batches
 from rlaif.training.loop.checkpoint.checkpoint import save, tidy
 from rlaif.training.loop.display import View
 from rlaif.training.loop.kl_control import AdaptiveKL, FixedKL
-from rlaif.training.loop.progress import Learns, Progress, restore, state_of, state_to_resume
+from rlaif.training.loop.progress import HasState, Progress, restore, state_of, state_to_resume
 from rlaif.training.loop.rollout import Rollout, act
-from rlaif.training.loop.step_metrics import flat, of_verdicts, spread
-from rlaif.training.loop.stopping import reason_to_stop, seen
+from rlaif.training.loop.step_metrics import flat, spread, verdict_metrics
+from rlaif.training.loop.stopping import add_to_window, reason_to_stop
 
 
 class Callback:
@@ -77,7 +77,7 @@ class Trainer(ABC):
     settings: type[PPOConfig] = PPOConfig
     """Of what kind `args` are."""
 
-    learner: Learns
+    learner: HasState
 
     def __init__(
         self,
@@ -90,7 +90,7 @@ class Trainer(ABC):
         callbacks: Sequence[Callback] | None = None,
         merge: bool = False,
     ) -> None:
-        self.args = args = _checked(args, self.settings)
+        self.args = args = _check_args(args, self.settings)
         self._refuse(model)
         self.callbacks = _callbacks(callbacks)
         self.output = Path(args.output_dir)
@@ -103,11 +103,11 @@ class Trainer(ABC):
         self.processes = Processes(args.judge_patience, args.report_to, args.output_dir)
         self.share = self.processes.share(args.batch_size)
         torch.manual_seed(seed_of(args.seed, "adapter"))
-        loaded = loaded_of(model, processing_class, peft_config, args.dtype, self.processes.device)
+        loaded = load_any(model, processing_class, peft_config, args.dtype, self.processes.device)
         self.policy = Policy(
             loaded, temperature=args.temperature, critic=args.critic, gradient_checkpointing=args.gradient_checkpointing
         ).to(self.processes.device)
-        self.processes.same(list(self.policy.weights().values()))
+        self.processes.broadcast_from_main(list(self.policy.weights().values()))
         self.prompts, self.notes = _prompts(train_dataset, self.policy.tokenizer, args.max_prompt_tokens)
         self.rewards.refuse_lacking(self.prompts)
         self.policy.refuse_unfit([len(prompt.ids) for prompt in self.prompts], args.max_new_tokens)
@@ -138,8 +138,8 @@ class Trainer(ABC):
 
         """
         self._begin(resume_from_checkpoint)
-        with self.interruption, self.view, self.processes.tracking(flat(asdict(self.args))):
-            with self._kept(at_work=False):
+        with self.interruption, self.view, self.processes.track(flat(asdict(self.args))):
+            with self._checkpoint_on_failure(at_work=False):
                 for callback in self.callbacks:
                     callback.on_begin(self)
             self._steps()
@@ -149,7 +149,7 @@ class Trainer(ABC):
         """Raise `InputError` where this trainer cannot do what is asked of it, before a model loads."""
 
     @abstractmethod
-    def _learner(self) -> Learns:
+    def _learner(self) -> HasState:
         """Make what learns from the policy's completions."""
 
     @abstractmethod
@@ -163,7 +163,7 @@ class Trainer(ABC):
 
     def rows(self, step: int) -> list[int]:
         """Return the places in `prompts` of what this process completes in a step."""
-        return self.batches.at(step, self.share)
+        return self.batches.rows_of(step, self.share)
 
     # --- a step -----------------------------------------------------------------------------------------------------
 
@@ -181,7 +181,7 @@ class Trainer(ABC):
                 poll=self.interruption.poll,
             )
 
-    def judged(self, pending: Pending) -> list[list[Verdict]]:
+    def wait_for_rewards(self, pending: Pending) -> list[list[SourceReward]]:
         """Wait for the verdicts, or raise where a judge stays down or the budget is spent."""
         verdicts = pending.result(patience=self.args.judge_patience, poll=self.interruption.poll)
         for source, said in zip(self.rewards.sources, verdicts, strict=True):
@@ -201,12 +201,12 @@ class Trainer(ABC):
         self,
         step: int,
         about: dict[str, Any],
-        verdicts: Sequence[Sequence[Verdict]],
+        verdicts: Sequence[Sequence[SourceReward]],
         update: dict[str, Any],
         start: float,
     ) -> dict[str, Any]:
         """Return the metrics of a step, of its rollout, its judges and its update."""
-        judges, usd = of_verdicts(self.rewards.sources, verdicts, self.processes.device, self.processes.reduce)
+        judges, usd = verdict_metrics(self.rewards.sources, verdicts, self.processes.device, self.processes.reduce)
         return {
             "step": step, "samples": step * self.args.batch_size, **about, "judges": judges,
             "kl_coef": self.progress.kl_coef.value, **update, "usd": usd, "seconds": time.perf_counter() - start,
@@ -223,10 +223,10 @@ class Trainer(ABC):
         progress.step = metrics["step"]
         progress.spent += metrics["usd"] or 0.0
         progress.kl_coef.update(metrics["kl_k1"], args.batch_size)
-        progress.window = seen(progress.window, metrics, args.stop_window)
+        progress.window = add_to_window(progress.window, metrics, args.stop_window)
         if why := reason_to_stop(progress.window, args):
             self.stop(why)
-        with self._kept():
+        with self._checkpoint_on_failure():
             try:
                 for callback in self.callbacks:
                     callback.on_step(self, metrics)
@@ -236,7 +236,7 @@ class Trainer(ABC):
         wished = self.processes.any(self.interruption.wished)
         if progress.step % args.save_steps == 0 or wished or self.stopped or progress.step == args.steps:
             self.save_checkpoint()
-        with self.processes.alike():
+        with self.processes.raise_on_all_ranks():
             if wished:
                 raise KeyboardInterrupt(self._where_kept())
 
@@ -249,14 +249,14 @@ class Trainer(ABC):
 
     def save_checkpoint(self) -> None:
         """Write what the run goes on from: the state after the last whole step."""
-        with self.processes.alike():
+        with self.processes.raise_on_all_ranks():
             if self.processes.is_main:
                 state = state_of(self.progress, self.policy, self.learner, self.args, self.processes.count)
                 save(self.output / "checkpoints", state, keep=self.args.save_total_limit)
 
     def save_model(self, folder: str | Path) -> None:
         """Write the policy so that transformers or peft loads it alone."""
-        with self.processes.alike():
+        with self.processes.raise_on_all_ranks():
             if self.processes.is_main:
                 try:
                     self.policy.save(Path(folder), merge=self.merge)
@@ -284,7 +284,7 @@ class Trainer(ABC):
         # A run that had stopped does not make a step more; of an object that has trained before, nothing else is left.
         self.stopped = reason_to_stop(self.progress.window, self.args)
         self.processes.wait()
-        with self.processes.alike():
+        with self.processes.raise_on_all_ranks():
             if self.processes.is_main:
                 try:
                     self.output.mkdir(parents=True, exist_ok=True)
@@ -296,10 +296,10 @@ class Trainer(ABC):
                     raise InputError(f"{metrics}: cannot be written: {error.strerror}; name another folder") from None
 
     @contextmanager
-    def _kept(self, *, at_work: bool = True) -> Iterator[None]:
+    def _checkpoint_on_failure(self, *, at_work: bool = True) -> Iterator[None]:
         """Write a checkpoint where something ends the run while the weights are those of the last step."""
         try:
-            with self.processes.alike():
+            with self.processes.raise_on_all_ranks():
                 try:
                     yield
                 except InputError as error:
@@ -324,9 +324,9 @@ class Trainer(ABC):
         self.save_model(self.output / "model")
 
 
-def _checked(args: PPOConfig | None, kind: type[PPOConfig]) -> PPOConfig:
+def _check_args(args: PPOConfig | None, kind: type[PPOConfig]) -> PPOConfig:
     if args is not None and not isinstance(args, kind):
-        raise InputError(f"args: should be a rlaif.{kind.__name__}, not {shown(args)}")
+        raise InputError(f"args: should be a rlaif.{kind.__name__}, not {short_repr(args)}")
     return check(kind, asdict(args or kind()), "args")
 
 
@@ -334,13 +334,13 @@ def _callbacks(callbacks: Sequence[Callback] | None) -> tuple[Callback, ...]:
     listed = callbacks if isinstance(callbacks, list | tuple) else [callbacks] if callbacks else []
     for callback in listed:
         if not isinstance(callback, Callback):
-            raise InputError(f"callbacks: should be of rlaif.training.ppo.trainer.Callback, not {shown(callback)}")
+            raise InputError(f"callbacks: should be of rlaif.training.ppo.trainer.Callback, not {short_repr(callback)}")
     return tuple(listed)
 
 
 def _refuse_no_rows(dataset: Any) -> None:
     if not isinstance(dataset, Iterable) or isinstance(dataset, str):
-        raise InputError(f"train_dataset: should be rows with a `prompt`, not {shown(dataset)}")
+        raise InputError(f"train_dataset: should be rows with a `prompt`, not {short_repr(dataset)}")
 
 
 def _prompts(dataset: Any, tokenizer: Any, max_tokens: int | None) -> tuple[Sequence[Prompt], tuple[str, ...]]:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from rlaif.core.config.sections import PPOSection
 from rlaif.core.masked import Reduce, no_reduce
-from rlaif.judges.shaping import RunningMoments, as_tensors, shaped
+from rlaif.judges.shaping import RunningMoments, rewards_to_tensors, shape_rewards
 from rlaif.training.loop.kl_control import kl_estimate
 from rlaif.training.loop.rollout import Rollout
 from rlaif.training.ppo.formulas import gae, token_rewards, whiten
@@ -56,9 +56,9 @@ def assign(
         reduce: sums over processes.
 
     """
-    rewards_B, judged_B = as_tensors(rewards, rollout.ended_B.device)
+    rewards_B, judged_B = rewards_to_tensors(rewards, rollout.ended_B.device)
     mask_BR = rollout.tokens.mask_BR & judged_B.unsqueeze(1)
-    shaped_B = shaped(rewards_B, judged_B, rollout.ended_B, config, moments, reduce)
+    shaped_B = shape_rewards(rewards_B, judged_B, rollout.ended_B, config, moments, reduce)
     kl_BR = kl_estimate(rollout.old.logprobs, rollout.reference_BR, mask_BR, config.kl_estimator)
     advantages_BR, returns_BR = gae(
         token_rewards(shaped_B, kl_BR, mask_BR, kl_coef),

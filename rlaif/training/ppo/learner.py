@@ -67,7 +67,7 @@ class Learner:
             seed: of the shuffling, the same on all processes.
 
         """
-        config, tally = self._config, Tally()
+        config, tally = self._config, UpdateStats()
         place = {row: i for i, row in enumerate(rows)}
         rate = self._set_learning_rate(step)
         generator = torch.Generator().manual_seed(seed)
@@ -76,20 +76,22 @@ class Learner:
             for start in range(0, batch, config.mini_batch_size):
                 mine = [place[row] for row in order[start : start + config.mini_batch_size] if row in place]
                 if not self._step(rollout, credit, mine, tally, values_only=step <= config.critic_warmup_steps):
-                    return tally.told(rate)
-        return tally.told(rate)
+                    return tally.to_metrics(rate)
+        return tally.to_metrics(rate)
 
-    def _step(self, rollout: Rollout, credit: Credit, rows: list[int], tally: Tally, *, values_only: bool) -> bool:
+    def _step(
+        self, rollout: Rollout, credit: Credit, rows: list[int], tally: UpdateStats, *, values_only: bool
+    ) -> bool:
         """Make an optimizer step, and return whether to go on: the policy has not moved beyond the target KL."""
         config, parameters = self._config, self._values_only if values_only else self._parameters
         count = self._reduce(credit.mask_BR[rows].sum().double()).item()
         if not count:
             return True  # nobody judged any of it: there is nothing to learn, and momentum alone must not move
         self._optimizer.zero_grad(set_to_none=True)
-        sums = torch.zeros(len(Tally.SUMS), dtype=torch.float64, device=self._policy.device)
+        sums = torch.zeros(len(UpdateStats.SUMS), dtype=torch.float64, device=self._policy.device)
         worst = 0.0
         lengths = rollout.tokens.lengths
-        with self._policy.learning():
+        with self._policy.learning_mode():
             for piece in micro_batches([lengths[row] for row in rows], config.micro_batch_tokens):
                 loss, told, deviation = self._loss(rollout, credit, [rows[i] for i in piece], values_only)
                 # A value head's gradient goes on into the trunk, which is the policy's: a warm-up leaves it alone.
@@ -104,7 +106,7 @@ class Learner:
         norm = float(torch.nn.utils.clip_grad_norm_(parameters, config.max_grad_norm))
         if math.isfinite(norm):
             self._optimizer.step()
-        tally.stepped(norm)
+        tally.add_step(norm)
         return True
 
     def _loss(
@@ -114,21 +116,21 @@ class Learner:
         config, tokens = self._config, rollout.tokens.rows(rows)
         length = tokens.mask_BR.shape[1]
 
-        def of_rows(x_BR: Tensor) -> Tensor:
+        def select(x_BR: Tensor) -> Tensor:
             return x_BR[rows, :length]
 
-        mask, old = of_rows(credit.mask_BR), of_rows(rollout.old.logprobs)
+        mask, old = select(credit.mask_BR), select(rollout.old.logprobs)
         now = self._policy(tokens, entropies=config.entropy_coef > 0 and not values_only)
         surrogate, clipped = policy_loss(
             now.logprobs,
             old,
-            of_rows(credit.advantages_BR),
+            select(credit.advantages_BR),
             mask,
             cliprange=config.cliprange,
             dual_clip=config.dual_clip,
         )
         error = value_loss(
-            now.values, of_rows(rollout.old.values), of_rows(credit.returns_BR), mask, cliprange=config.cliprange_value
+            now.values, select(rollout.old.values), select(credit.returns_BR), mask, cliprange=config.cliprange_value
         )
         loss = config.vf_coef * error.sum()
         if not values_only:
@@ -156,7 +158,7 @@ class Learner:
         load_moments(state, self._optimizer, self._parameters)
 
 
-class Tally:
+class UpdateStats:
     """What is told of the mini-batches of a step: means over tokens, then over mini-batches."""
 
     SUMS = ("policy_loss", "value_loss", "clip_fraction", "approx_kl")
@@ -177,14 +179,14 @@ class Tally:
         self._rows.append(means.tolist())
         self._first = deviation if self._first is None else self._first
 
-    def stepped(self, norm: float) -> None:
+    def add_step(self, norm: float) -> None:
         """Add an optimizer step by its gradient's norm; one that is not finite was skipped."""
         if math.isfinite(norm):
             self._norms.append(norm)
         else:
             self._skipped += 1
 
-    def told(self, learning_rate: float) -> dict[str, Any]:
+    def to_metrics(self, learning_rate: float) -> dict[str, Any]:
         """Return the metrics of the step."""
         columns = list(zip(*self._rows, strict=True)) or [()] * len(self.SUMS)
         return {

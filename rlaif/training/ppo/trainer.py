@@ -8,9 +8,9 @@ from typing import Any
 
 from rlaif.core.seeds import seed_of
 from rlaif.core.system.devices import memory
-from rlaif.judges.rewards import Verdict
+from rlaif.judges.rewards import SourceReward
 from rlaif.training.loop.rollout import Rollout
-from rlaif.training.loop.step_metrics import of_rollout
+from rlaif.training.loop.step_metrics import rollout_metrics
 from rlaif.training.loop.trainer import Callback, Trainer
 from rlaif.training.ppo.credit import Credit, assign
 from rlaif.training.ppo.formulas import explained_variance
@@ -44,24 +44,24 @@ class PPOTrainer(Trainer):
     learner: Learner
 
     def _learner(self) -> Learner:
-        return Learner(self.policy, self.args, self.processes.reduce, self.processes.sync)
+        return Learner(self.policy, self.args, self.processes.reduce, self.processes.all_reduce_gradients)
 
     def _steps(self) -> None:
         while self.progress.step < self.args.steps and not self.stopped:
             start, step = time.perf_counter(), self.progress.step + 1
-            with self._kept():
+            with self._checkpoint_on_failure():
                 rollout, pending = self.act(step)
-                verdicts = self.judged(pending)
+                verdicts = self.wait_for_rewards(pending)
             credit = self.assign(rollout, verdicts)
             update = self.learn(rollout, credit, step)
-            metrics = self.told(step, rollout, credit, verdicts, update, start)
+            metrics = self.make_metrics(step, rollout, credit, verdicts, update, start)
             self._end_of_step(metrics)
 
     # --- a step -----------------------------------------------------------------------------------------------------
 
-    def assign(self, rollout: Rollout, verdicts: Sequence[Sequence[Verdict]]) -> Credit:
+    def assign(self, rollout: Rollout, verdicts: Sequence[Sequence[SourceReward]]) -> Credit:
         """Spread the rewards over the tokens that earned them."""
-        rewards, progress = self.rewards.combined(verdicts), self.progress
+        rewards, progress = self.rewards.combine(verdicts), self.progress
         credit = assign(rollout, rewards, progress.kl_coef.value, self.args, progress.moments, self.processes.reduce)
         self._first(credit.rewards_B, credit.judged_B)
         return credit
@@ -74,17 +74,17 @@ class PPOTrainer(Trainer):
                 rollout, credit, rows=self.share, batch=self.args.batch_size, step=step, seed=seed
             )
 
-    def told(
+    def make_metrics(
         self,
         step: int,
         rollout: Rollout,
         credit: Credit,
-        verdicts: Sequence[Sequence[Verdict]],
+        verdicts: Sequence[Sequence[SourceReward]],
         update: dict[str, Any],
         start: float,
     ) -> dict[str, Any]:
         """Return the metrics of a step."""
-        about = of_rollout(rollout, credit.rewards_B, credit.judged_B, self.processes.reduce)
+        about = rollout_metrics(rollout, credit.rewards_B, credit.judged_B, self.processes.reduce)
         update["ratio_max_dev"] = self.processes.largest(update["ratio_max_dev"])
         values = (rollout.old.values, credit.returns_BR, credit.mask_BR)
         update["explained_variance"] = float(explained_variance(*values, self.processes.reduce))

@@ -21,12 +21,12 @@ from rlaif.core.seeds import seed_of
 from rlaif.core.system.files import cut_back, finite, read_rows, write_atomically
 from rlaif.core.types import toxicity_of
 from rlaif.data.prompts import Prompt
-from rlaif.evaluation.measure import Measuring, Side, measure
+from rlaif.evaluation.measure import MeasureOptions, Side, measure
 from rlaif.evaluation.roles import Role
 from rlaif.evaluation.side_effects import completions, fluency, length
 from rlaif.evaluation.summary import mean_score
 from rlaif.stats.text import distinct, word_count
-from rlaif.training.loop.checkpoint.weights import Weights
+from rlaif.training.loop.checkpoint.weights import WeightsFolder
 from rlaif.training.loop.trainer import Callback, Trainer
 
 RISEN = 0.01
@@ -58,7 +58,7 @@ class Guard(Callback):
         self._prompts, self._section = prompts, section
         self._roles = roles
         self._path = folder / "guard.jsonl"
-        self._weights = Weights(folder / "best")
+        self._weights = WeightsFolder(folder / "best")
         self.looks: list[Look] = []
 
     # --- the run's moments ------------------------------------------------------------------------------------------
@@ -66,7 +66,7 @@ class Guard(Callback):
     def on_begin(self, trainer: Trainer) -> None:
         """Look at the model before training, or go on from the looks of a run that is resumed."""
         step = trainer.progress.step
-        with trainer.processes.alike():
+        with trainer.processes.raise_on_all_ranks():
             if trainer.processes.is_main:
                 cut_back(self._path, step)
         trainer.processes.wait()
@@ -104,7 +104,7 @@ class Guard(Callback):
     def _tell(self, trainer: Trainer, look: Look) -> None:
         """Add a look to the line of its step, which was written without."""
         path = trainer.output / "metrics.jsonl"
-        with trainer.processes.alike():
+        with trainer.processes.raise_on_all_ranks():
             if trainer.processes.is_main:
                 rows = read_rows(path)
                 for row in rows:
@@ -130,13 +130,13 @@ class Guard(Callback):
     def _look(self, trainer: Trainer, step: int, *, as_reference: bool = False) -> Look:
         """Answer the guard prompts, compare with the first look, and act on what is seen."""
         args = trainer.args
-        how = Measuring(
+        how = MeasureOptions(
             trainer.sampling, seed_of(args.seed, "guard"), len(trainer.share), args.micro_batch_tokens,
             args.judge_patience, trainer.interruption.poll,
         )  # fmt: skip
         judges = [role.judge for role in self._roles]
         sides = measure(trainer.policy, self._prompts, judges, how, trainer.processes, as_reference=as_reference)
-        look = self._seen(step, sides)
+        look = self._make_look(step, sides)
         self.looks.append(look)
         self._keep(trainer, look)
         self._act_on(trainer, look)
@@ -152,7 +152,7 @@ class Guard(Callback):
         if self._section.patience is not None and waited >= self._section.patience:
             trainer.stop(f"the guard saw no better model than that of step {self.best['step']} in {waited} looks")
 
-    def _seen(self, step: int, sides: Sequence[Side]) -> Look:
+    def _make_look(self, step: int, sides: Sequence[Side]) -> Look:
         """Return the line of a look: its figures, times those of the first look, and what is wrong with them."""
         first = self.looks[0] if self.looks else None
         texts = completions(sides)
@@ -221,14 +221,14 @@ class Guard(Callback):
 
     def _keep(self, trainer: Trainer, look: Look) -> None:
         """Write the weights of a best look and then its line, so that each line that is fit has its weights."""
-        with trainer.processes.alike():
+        with trainer.processes.raise_on_all_ranks():
             if trainer.processes.is_main:
                 if self.best is look:
                     self._weights.write(look["step"], trainer.policy.weights())
                 write_atomically(self._path, "".join(map(_line, self.looks)))
-                self._weights.keep_only(self._needed(trainer))
+                self._weights.keep_only(self._steps_to_keep(trainer))
 
-    def _needed(self, trainer: Trainer) -> set[int]:
+    def _steps_to_keep(self, trainer: Trainer) -> set[int]:
         """Name the steps whose weights may be wanted: the best, and the best as of a checkpoint to go on from."""
         places = (trainer.output / "checkpoints").glob("*step-*")  # those too that are being replaced
         resumable = {int(found[1]) for path in places if (found := re.search(r"step-(\d+)", path.name))}

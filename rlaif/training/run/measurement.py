@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from rlaif.core.seeds import seed_of
-from rlaif.core.system.files import as_json, as_line, read_jsonl, write_atomically
+from rlaif.core.system.files import read_jsonl, to_json, to_json_line, write_atomically
 from rlaif.data.columns import toxicity_of_prompt
 from rlaif.data.prompts import Prompt
 from rlaif.evaluation.conclusion import answer
-from rlaif.evaluation.measure import Measuring, Side, measure
+from rlaif.evaluation.measure import MeasureOptions, Side, measure
 from rlaif.evaluation.roles import Role
 from rlaif.evaluation.summary import Row, figures
 from rlaif.training.loop.trainer import Trainer
@@ -41,34 +41,34 @@ class Evaluation:
         self._per_prompt = completions_per_prompt
         self._samples, self._told = folder / "samples.jsonl", folder / "evaluation.json"
 
-    def before(self, trainer: Trainer, poll: Callable[[], None]) -> None:
+    def measure_before(self, trainer: Trainer, poll: Callable[[], None]) -> None:
         """Measure the model before training, unless an earlier start of the run has done so."""
         if self._rows() is None:
             trainer.view.say(f"measuring {len(self._prompts)} completions before training")
-            sides = self._measured(trainer, poll, as_reference=True)
+            sides = self._measure(trainer, poll, as_reference=True)
             self._write(trainer, sides, [None] * len(sides))
 
-    def after(self, trainer: Trainer, kept_step: int, poll: Callable[[], None]) -> dict[str, Any]:
+    def measure_after(self, trainer: Trainer, kept_step: int, poll: Callable[[], None]) -> dict[str, Any]:
         """Measure the model that is kept, and return what evaluation.json says."""
         rows = self._rows()
         assert rows is not None, "nothing was measured before training"
         trainer.view.say(f"measuring {len(self._prompts)} completions after training")
-        sides = self._measured(trainer, poll)
+        sides = self._measure(trainer, poll)
         rows = self._write(trainer, [row["before"] for row in rows], sides)
         told = figures(rows, self._roles)
         told |= {"steps": trainer.progress.step, "kept_step": kept_step, "seed": trainer.args.seed}
         told = {"answer": answer(told), **told}
         if trainer.processes.is_main:
-            write_atomically(self._told, as_json(told))
+            write_atomically(self._told, to_json(told))
         return told
 
     def rows(self) -> list[Row]:
         """Return the lines of samples.jsonl."""
         return self._rows() or []
 
-    def _measured(self, trainer: Trainer, poll: Callable[[], None], *, as_reference: bool = False) -> list[Side]:
+    def _measure(self, trainer: Trainer, poll: Callable[[], None], *, as_reference: bool = False) -> list[Side]:
         args = trainer.args
-        how = Measuring(
+        how = MeasureOptions(
             trainer.sampling, seed_of(args.seed, "test"), len(trainer.share), args.micro_batch_tokens,
             args.judge_patience, poll,
         )  # fmt: skip
@@ -80,9 +80,9 @@ class Evaluation:
             {"prompt": prompt.text, "index": i % self._per_prompt, **self._toxicity(prompt), "before": b, "after": a}
             for i, (prompt, b, a) in enumerate(zip(self._prompts, before, after, strict=True))
         ]
-        with trainer.processes.alike():
+        with trainer.processes.raise_on_all_ranks():
             if trainer.processes.is_main:
-                write_atomically(self._samples, "".join(f"{as_line(row)}\n" for row in rows))
+                write_atomically(self._samples, "".join(f"{to_json_line(row)}\n" for row in rows))
         return rows
 
     @staticmethod

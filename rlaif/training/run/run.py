@@ -25,10 +25,10 @@ from rlaif.evaluation.conclusion import pairs_of_samples, print_figures
 from rlaif.evaluation.roles import Role, doubtful, roles_of
 from rlaif.judges.asking import Poll
 from rlaif.judges.quickstart import quickstart
-from rlaif.judges.registry import load_judge, settled
+from rlaif.judges.registry import load_judge, make_paths_absolute
 from rlaif.judges.remote.limits import Budget
 from rlaif.judges.rewards import Rewards, refuse_lacking
-from rlaif.judges.scoring import judged
+from rlaif.judges.scoring import call_judge
 from rlaif.judges.session import Session
 from rlaif.policy.loading import load, read_tokenizer
 from rlaif.report import report
@@ -67,7 +67,7 @@ def train(run: str | Path | RunConfig, sets: Iterable[str] = (), *, resume: bool
     if not resume:
         run_folder.refuse_taken(output)
     config = quickstart.resolve(config, lambda line: print(line, file=sys.stderr, flush=True))  # noqa: T201
-    config = settled_in(config, Path() if isinstance(run, RunConfig) else Path(run).parent)
+    config = resolve_card_paths(config, Path() if isinstance(run, RunConfig) else Path(run).parent)
     if resume:
         run_folder.refuse_other_run(config, output)
     refuse_misfit(config.ppo.batch_size)
@@ -80,32 +80,34 @@ def train(run: str | Path | RunConfig, sets: Iterable[str] = (), *, resume: bool
     tokenizer = read_tokenizer(config.policy.model, config.policy.revision)
     parts = parts_of(config, tokenizer, judges)
     for judge in judges.all:
-        judged(judge, [])
+        call_judge(judge, [])
     make_folder(output, "--output")
     trainer = trainer_of(config, judges.rewards, tokenizer, parts.train)
     if trainer.processes.is_main:
-        write_atomically(output / "run.yaml", run_folder.as_yaml(config))
+        write_atomically(output / "run.yaml", run_folder.format_yaml(config))
         provenance.write(output / "environment.jsonl", str(trainer.processes.device))
-    for note in (*parts.notes, *_said_before(parts, judges)):
+    for note in (*parts.notes, *_first_notes(parts, judges)):
         trainer.view.say(note)
-    with Spending(budget, output / "spending.jsonl").of(trainer):
-        return _before_and_after(config, trainer, parts, judges, output, resume)
+    with Spending(budget, output / "spending.jsonl").watch(trainer):
+        return _measure_train_measure(config, trainer, parts, judges, output, resume)
 
 
-def _before_and_after(
+def _measure_train_measure(
     config: RunConfig, trainer: Trainer, parts: Parts, judges: Judges, output: Path, resume: bool
 ) -> dict[str, Any]:
     """Measure, train, measure."""
     evaluation = Evaluation(parts.test, judges.roles, config.evaluation.completions_per_prompt, output)
     guard = Guard(parts.guard, judges.watching, config.guard, output) if config.guard.judges else None
     trainer.callbacks = (*filter(None, [guard]), *trainer.callbacks)
-    with _kept("nothing was trained yet; --resume goes on") as poll:
-        evaluation.before(trainer, poll)
+    with _say_what_is_kept("nothing was trained yet; --resume goes on") as poll:
+        evaluation.measure_before(trainer, poll)
     trainer.train(resume_from_checkpoint=resume)
     model = output / "model"
-    with _kept(f"the trained model is in {model}; --resume measures it", trainer.interruption.wished) as poll:
-        told = evaluation.after(trainer, guard.best["step"] if guard else trainer.progress.step, poll)
-    with _kept(f"the numbers are in {output / 'evaluation.json'}; `rlaif report {output}` writes the page"):
+    with _say_what_is_kept(
+        f"the trained model is in {model}; --resume measures it", trainer.interruption.wished
+    ) as poll:
+        told = evaluation.measure_after(trainer, guard.best["step"] if guard else trainer.progress.step, poll)
+    with _say_what_is_kept(f"the numbers are in {output / 'evaluation.json'}; `rlaif report {output}` writes the page"):
         if trainer.processes.is_main:
             _show(told, evaluation.rows(), model, trainer.policy.is_seq2seq, report.write([output]))
     return told
@@ -207,25 +209,25 @@ def args_of(config: RunConfig) -> PPOConfig:
     )
 
 
-def settled_in(config: RunConfig, place: Path) -> RunConfig:
+def resolve_card_paths(config: RunConfig, place: Path) -> RunConfig:
     """Make the paths of inline cards, relative to the run file, absolute: the run's own run.yaml lies elsewhere."""
 
-    def of(card: JudgeRef) -> JudgeRef:
-        return settled(card, place) if isinstance(card, dict) else card
+    def resolve(card: JudgeRef) -> JudgeRef:
+        return make_paths_absolute(card, place) if isinstance(card, dict) else card
 
     guard, evaluation = config.guard, config.evaluation
     return replace(
         config,
-        judge=of(config.judge),
-        guard=replace(guard, judges=[of(card) for card in guard.judges]),
-        evaluation=replace(evaluation, judges=[of(card) for card in evaluation.judges]),
+        judge=resolve(config.judge),
+        guard=replace(guard, judges=[resolve(card) for card in guard.judges]),
+        evaluation=replace(evaluation, judges=[resolve(card) for card in evaluation.judges]),
     )
 
 
 # --- what people see ----------------------------------------------------------------------------------------------
 
 
-def _said_before(parts: Parts, judges: Judges) -> list[str]:
+def _first_notes(parts: Parts, judges: Judges) -> list[str]:
     counts = f"{len(parts.train)} prompts to train on, {len(parts.guard)} for the guard, {len(parts.test)} to test on"
     said = [counts, *(f"warning: {line}" for line in doubtful(judges.roles, judges.training))]
     if all(role.kind == "training" for role in judges.roles):
@@ -254,10 +256,10 @@ def _show(
     print_figures(told)
     say("", *pairs_of_samples(rows, 3))
     say("", told["answer"], f"all of it, to open in a browser: {page}", "")
-    say(f"the model is in {model}; to load it:", "", *loading_lines(model, is_seq2seq))
+    say(f"the model is in {model}; to load it:", "", *format_loading_code(model, is_seq2seq))
 
 
-def loading_lines(model: Path, is_seq2seq: bool) -> list[str]:
+def format_loading_code(model: Path, is_seq2seq: bool) -> list[str]:
     """Return three lines of Python that load a model that was trained; an adapter with the model that it is of."""
     auto = "AutoModelForSeq2SeqLM" if is_seq2seq else "AutoModelForCausalLM"
     return [
@@ -268,7 +270,7 @@ def loading_lines(model: Path, is_seq2seq: bool) -> list[str]:
 
 
 @contextmanager
-def _kept(what: str, wished: bool = False) -> Iterator[Poll]:
+def _say_what_is_kept(what: str, wished: bool = False) -> Iterator[Poll]:
     """
     Say what is kept where a measurement ends early; the first signal ends it as soon as nothing can be lost.
 

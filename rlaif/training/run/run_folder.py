@@ -11,14 +11,14 @@ import yaml
 
 from rlaif.core.config.run import RunConfig
 from rlaif.core.errors import InputError
-from rlaif.core.schema import check, read_text, read_yaml, shown
+from rlaif.core.schema import check, read_text, read_yaml, short_repr
 from rlaif.core.system.files import is_taken
 
 MAY_CHANGE = ("ppo.steps", "ppo.judge_patience", "stop", "checkpoints", "budget", "trackers", "output")
 """What a resumed run may have otherwise: nothing that has acted on the steps before."""
 
 
-def as_yaml(config: RunConfig) -> str:
+def format_yaml(config: RunConfig) -> str:
     """Return a run file of all keys as they are: what `--resume` compares with."""
     return yaml.safe_dump(asdict(config), sort_keys=False, allow_unicode=True, default_flow_style=None)
 
@@ -43,7 +43,7 @@ def refuse_other_run(config: RunConfig, output: Path) -> None:
         theirs, mine = before.get(key), now.get(key)
         if mine != theirs and not any(key == word or key.startswith(f"{word}.") for word in MAY_CHANGE):
             raise InputError(
-                f"{output}: its run has {key}: {shown(theirs)}, not {shown(mine)}; "
+                f"{output}: its run has {key}: {short_repr(theirs)}, not {short_repr(mine)}; "
                 "go on with the same, or name another folder by --output"
             )
 

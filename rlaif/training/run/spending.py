@@ -35,9 +35,9 @@ class Spending(Callback):
         self._written = (0, 0.0)
 
     @contextmanager
-    def of(self, trainer: Trainer) -> Iterator[None]:
+    def watch(self, trainer: Trainer) -> Iterator[None]:
         """Watch a trainer; the first of several processes also has what cannot be shared evenly."""
-        processes, budget, (calls, usd) = trainer.processes, self._budget, _spent(self._path)
+        processes, budget, (calls, usd) = trainer.processes, self._budget, _sum_spending(self._path)
         if budget.usd is not None:
             budget.usd = max(0.0, budget.usd - usd) / processes.count
         if budget.calls is not None:
@@ -69,7 +69,7 @@ class Spending(Callback):
         return calls
 
 
-def _spent(path: Path) -> tuple[int, float]:
+def _sum_spending(path: Path) -> tuple[int, float]:
     """Add up the lines of all processes; one that a kill has torn does not count."""
     calls, usd = 0, 0.0
     for row in read_rows(path):

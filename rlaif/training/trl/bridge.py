@@ -17,7 +17,7 @@ from rlaif.core.config.trainers import GroupConfig
 from rlaif.data.prompts import Prompt
 from rlaif.policy.model import Policy
 from rlaif.policy.parts import inner
-from rlaif.policy.tokens import Tokens
+from rlaif.policy.tokens import TokenBatch
 from rlaif.training.loop.optimizer import rate_factor
 from rlaif.training.loop.progress import Progress
 from rlaif.training.loop.rollout import Rollout
@@ -63,7 +63,7 @@ class Owner(Protocol):
         """Return the rewards of these completions."""
         ...
 
-    def updated(self, told: Mapping[str, Any]) -> bool:
+    def on_update(self, told: Mapping[str, Any]) -> bool:
         """Take the metrics of an optimizer step, and say whether to go on."""
         ...
 
@@ -82,7 +82,7 @@ def trainer_of_trl(owner: Owner) -> Any:
     longest = max(len(prompt.ids) for prompt in owner.prompts)
     settings = config(**settings_of(args, longest=longest, steps=args.steps - owner.progress.step))
     settings._n_gpu = 1  # of several that are to be seen, transformers would take all
-    trainer = type(f"Borrowed{base.__name__}", (Borrowed, base), {"owner": owner})(
+    trainer = type(f"Borrowed{base.__name__}", (TRLBridge, base), {"owner": owner})(
         model=policy.model,
         reward_funcs=rewards_of(owner),
         args=settings,
@@ -100,10 +100,10 @@ def trainer_of_trl(owner: Owner) -> Any:
 def rewards_of(owner: Owner) -> Any:
     """Make the reward function: completions have been judged when TRL asks."""
 
-    def judged(**_: Any) -> list[float | None]:
+    def give_rewards(**_: Any) -> list[float | None]:
         return owner.rewards_of_step()
 
-    return judged
+    return give_rewards
 
 
 def schedule_of(owner: Owner) -> Any:
@@ -116,7 +116,7 @@ def schedule_of(owner: Owner) -> Any:
     )
 
 
-class Borrowed:
+class TRLBridge:
     """
     What is done otherwise than TRL does it (trl 1.16, trainer/grpo_trainer.py and rloo_trainer.py).
 
@@ -133,8 +133,8 @@ class Borrowed:
 
     # --- act and judge, by the owner ----------------------------------------------------------------------------------
 
-    def _get_train_sampler(self, dataset: Any = None) -> Rows:
-        return Rows(self.owner, self.num_iterations * self.args.steps_per_generation)  # type: ignore[attr-defined]
+    def _get_train_sampler(self, dataset: Any = None) -> PromptSampler:
+        return PromptSampler(self.owner, self.num_iterations * self.args.steps_per_generation)  # type: ignore[attr-defined]
 
     def _tokenize_prompts(self, prompts: Sequence[str]) -> tuple[list[list[int]], None, dict[str, Any]]:
         numbers = [int(prompt) for prompt in prompts]
@@ -173,7 +173,7 @@ class Borrowed:
         prompt_length = input_ids.shape[1] - logits_to_keep
         prompt_BP, response_BR = input_ids[:, :prompt_length], input_ids[:, prompt_length:]
         mask_BT = attention_mask.bool()
-        tokens = Tokens(prompt_BP, mask_BT[:, :prompt_length], response_BR, mask_BT[:, prompt_length:])
+        tokens = TokenBatch(prompt_BP, mask_BT[:, :prompt_length], response_BR, mask_BT[:, prompt_length:])
         wanted = self.owner.args.algorithm == "grpo" and self.owner.args.entropy_coef > 0
         scored = self.owner.policy(tokens, entropies=wanted)
         return scored.logprobs, scored.entropies if wanted else torch.zeros_like(scored.logprobs), None
@@ -187,7 +187,7 @@ class Borrowed:
 
     def compute_loss(self, model: Any, inputs: Any, **more: Any) -> Any:
         """See `training_step`."""
-        self._learning.enter_context(self.owner.policy.learning())
+        self._learning.enter_context(self.owner.policy.learning_mode())
         self._any_judged |= bool(inputs["judged"].any())
         return super().compute_loss(model, inputs, **more)  # type: ignore[misc]
 
@@ -203,14 +203,14 @@ class Borrowed:
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """Pass on what is told of an optimizer step, with TRL's metrics in it."""
         super().log(logs, start_time)  # type: ignore[misc]
-        if "loss" in logs and not self.owner.updated({**logs, "stepped": self._steps}):
+        if "loss" in logs and not self.owner.on_update({**logs, "stepped": self._steps}):
             self.control.should_training_stop = True  # type: ignore[attr-defined]
 
     def _send_telemetry(self) -> None:
         """Tell nobody."""
 
 
-class Rows(torch.utils.data.Sampler[int]):
+class PromptSampler(torch.utils.data.Sampler[int]):
     """The prompts of the steps that are left, those of each as often as TRL asks for them."""
 
     def __init__(self, owner: Owner, repeats: int) -> None:
@@ -228,7 +228,7 @@ class Rows(torch.utils.data.Sampler[int]):
 
 
 @contextmanager
-def untouched(model: Any) -> Iterator[None]:
+def restore_after_training(model: Any) -> Iterator[None]:
     """Let TRL train a model, silently, and change nothing of it but its weights."""
     own = inner(model)
     settings = deepcopy((own.config, own.generation_config))

@@ -8,11 +8,11 @@ from typing import Any
 
 from rlaif.core.config.trainers import GroupConfig
 from rlaif.core.errors import InputError
-from rlaif.core.schema import shown
+from rlaif.core.schema import short_repr
 from rlaif.core.seeds import seed_of
 from rlaif.core.system.devices import computes_on
 from rlaif.core.system.distributed import refuse_several
-from rlaif.policy.loading import Loaded, base_of, config_of
+from rlaif.policy.loading import LoadedModel, base_of, config_of
 
 OF_A_CRITIC = ("vf_learning_rate", "gamma", "lam", "cliprange_value", "vf_coef", "critic_warmup_steps", "critic")
 """Keys of what there is none of."""
@@ -44,15 +44,15 @@ def refuse_unfit(args: GroupConfig, model: Any, revision: str | None = None) -> 
         if key.name in MEANINGLESS[args.algorithm] and (value := getattr(args, key.name)) not in fitting:
             why = "there is no critic" if key.name in OF_A_CRITIC else "TRL's trainer has no such thing"
             raise InputError(
-                f"{'policy' if key.name == 'critic' else 'ppo'}.{key.name}: {shown(value)} means nothing to algorithm: "
-                f"{args.algorithm} ({why}); leave it out"
+                f"{'policy' if key.name == 'critic' else 'ppo'}.{key.name}: {short_repr(value)} means nothing to "
+                f"algorithm: {args.algorithm} ({why}); leave it out"
             )
     refuse_several(f"algorithm: {args.algorithm}")
     if isinstance(model, str | Path):
         base, adapter = base_of(str(model), revision, "policy.model")
         config = config_of(base, None if adapter else revision, "policy.model")
     else:
-        config = getattr(model.model if isinstance(model, Loaded) else model, "config", None)
+        config = getattr(model.model if isinstance(model, LoadedModel) else model, "config", None)
     if getattr(config, "is_encoder_decoder", False):
         raise InputError(
             f"algorithm: {args.algorithm} is TRL's, which trains causal models only, and policy.model is a seq2seq "

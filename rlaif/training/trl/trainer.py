@@ -12,13 +12,13 @@ from torch import Tensor
 
 from rlaif.core.config.trainers import GroupConfig
 from rlaif.core.system.devices import memory
-from rlaif.judges.rewards import Verdict
-from rlaif.judges.shaping import as_tensors, shaped
+from rlaif.judges.rewards import SourceReward
+from rlaif.judges.shaping import rewards_to_tensors, shape_rewards
 from rlaif.training.loop.optimizer import load_moments, moments_of
 from rlaif.training.loop.rollout import Rollout
-from rlaif.training.loop.step_metrics import of_rollout
+from rlaif.training.loop.step_metrics import rollout_metrics
 from rlaif.training.loop.trainer import Trainer
-from rlaif.training.trl.bridge import trainer_of_trl, untouched
+from rlaif.training.trl.bridge import restore_after_training, trainer_of_trl
 from rlaif.training.trl.settings import refuse_unfit, updates_of
 
 __all__ = ["GroupTrainer", "refuse_unfit"]
@@ -47,34 +47,36 @@ class GroupTrainer(Trainer):
     def complete(self) -> list[list[int]]:
         """Complete the prompts of the next step, have them judged, and return the ids of the completions."""
         self._start, step = time.perf_counter(), self.progress.step + 1
-        with self._kept():
+        with self._checkpoint_on_failure():
             self.rollout, pending = self.act(step)
-            self._verdicts = self.judged(pending)
-        self._rewards_B, self.judged_B = as_tensors(self.rewards.combined(self._verdicts), self.processes.device)
+            self._verdicts = self.wait_for_rewards(pending)
+        self._rewards_B, self.judged_B = rewards_to_tensors(self.rewards.combine(self._verdicts), self.processes.device)
         self._first(self._rewards_B, self.judged_B)
         tokens = self.rollout.tokens
         return [ids[mask].tolist() for ids, mask in zip(tokens.response_BR, tokens.mask_BR, strict=True)]
 
     def rewards_of_step(self) -> list[float | None]:
         """Return what is learned from: the rewards of the completions, None where a judge abstained."""
-        shaped_B = shaped(
+        shaped_B = shape_rewards(
             self._rewards_B, self.judged_B, self.rollout.ended_B, self.args, self.progress.moments,
             self.processes.reduce,
         )  # fmt: skip
         return [float(x) if known else None for x, known in zip(shaped_B, self.judged_B, strict=True)]
 
-    def updated(self, told: Mapping[str, Any]) -> bool:
+    def on_update(self, told: Mapping[str, Any]) -> bool:
         """Take what TRL tells of an optimizer step, end the step with its last one, and say whether to go on."""
         self._updates.append(told)
         if len(self._updates) == updates_of(self.args):
-            metrics = self.told(self._verdicts, self._updates)
+            metrics = self.make_metrics(self._verdicts, self._updates)
             self._updates = []
             self._end_of_step(metrics)
         return not self.stopped
 
-    def told(self, verdicts: Sequence[Sequence[Verdict]], updates: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    def make_metrics(
+        self, verdicts: Sequence[Sequence[SourceReward]], updates: Sequence[Mapping[str, Any]]
+    ) -> dict[str, Any]:
         """Return the metrics of a step; what there is only with a critic is None."""
-        about = of_rollout(self.rollout, self._rewards_B, self.judged_B, self.processes.reduce)
+        about = rollout_metrics(self.rollout, self._rewards_B, self.judged_B, self.processes.reduce)
         norms = [told["grad_norm"] for told in updates]
         update = {
             "policy_loss": _mean([told["loss"] for told in updates]),
@@ -102,7 +104,7 @@ class GroupTrainer(Trainer):
 
     def rows(self, step: int) -> list[int]:
         """Return the places in `prompts` of what a step completes, group after group."""
-        rows = self.batches.at(step, range(self.prompts_a_step))
+        rows = self.batches.rows_of(step, range(self.prompts_a_step))
         return [row for row in rows for _ in range(self.args.num_generations)]
 
     def _learner(self) -> Moments:
@@ -114,7 +116,7 @@ class GroupTrainer(Trainer):
             return
         self._updates = []
         lower = "ppo.micro_batch_tokens, or set policy.gradient_checkpointing: true"
-        with untouched(self.policy.model), memory("learning", lower):
+        with restore_after_training(self.policy.model), memory("learning", lower):
             trainer_of_trl(self).train()
 
 

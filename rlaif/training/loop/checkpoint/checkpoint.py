@@ -25,10 +25,10 @@ import torch
 from safetensors import SafetensorError
 
 from rlaif.core.errors import RlaifError
-from rlaif.core.schema import reason_of, shown
+from rlaif.core.schema import reason_of, short_repr
 from rlaif.core.system.files import sync, what_to_do, write_file
 from rlaif.core.version import __version__
-from rlaif.training.loop.checkpoint.tensors import as_safetensors, read_tensors
+from rlaif.training.loop.checkpoint.tensors import read_tensors, to_safetensors
 
 log = logging.getLogger("rlaif")
 
@@ -42,7 +42,7 @@ _HIDDEN = re.compile(rf"\.({_NAME.pattern})\.(writing|replaced|removed)")
 
 
 @dataclass(frozen=True)
-class State:
+class TrainingState:
     """
     What a run goes on from, after `step` steps.
 
@@ -58,7 +58,7 @@ class State:
     facts: Mapping[str, Any]
 
 
-def save(folder: Path, state: State, *, keep: int) -> Path:
+def save(folder: Path, state: TrainingState, *, keep: int) -> Path:
     """
     Write `folder/step-000040` and return it; then remove all but the `keep` newest whole ones up to this step.
 
@@ -77,10 +77,10 @@ def save(folder: Path, state: State, *, keep: int) -> Path:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         tidy(folder)
-        writing = _hidden(place, "writing")
+        writing = _place_before_rename(place, "writing")
         try:
             _write(writing, state)
-            _put_in_place(writing, place)
+            _move_into_place(writing, place)
         except BaseException:
             shutil.rmtree(writing, ignore_errors=True)
             raise
@@ -93,7 +93,7 @@ def save(folder: Path, state: State, *, keep: int) -> Path:
     return place
 
 
-def newest(folder: Path) -> tuple[State | None, tuple[str, ...]]:
+def newest(folder: Path) -> tuple[TrainingState | None, tuple[str, ...]]:
     """
     Return the newest whole checkpoint, its tensors on the CPU, and a line for each broken one that was passed over.
 
@@ -106,7 +106,7 @@ def newest(folder: Path) -> tuple[State | None, tuple[str, ...]]:
     """
     broken: list[str] = []
     itself = _NAME.fullmatch(folder.name) and (folder / MANIFEST).exists()
-    places = [(int(folder.name.removeprefix("step-")), folder)] if itself else _found(folder)
+    places = [(int(folder.name.removeprefix("step-")), folder)] if itself else _list_places(folder)
     for step, place in reversed(places):
         try:
             return _read(place, step), tuple(broken)
@@ -118,11 +118,11 @@ def newest(folder: Path) -> tuple[State | None, tuple[str, ...]]:
 # --- places ---------------------------------------------------------------------------------------------------
 
 
-def _hidden(place: Path, what: str) -> Path:
+def _place_before_rename(place: Path, what: str) -> Path:
     return place.with_name(f".{place.name}.{what}")
 
 
-def _found(folder: Path) -> list[tuple[int, Path]]:
+def _list_places(folder: Path) -> list[tuple[int, Path]]:
     """List step and place of what could be checkpoints, oldest first."""
     try:
         names = {path.name for path in folder.iterdir() if path.is_dir()}
@@ -153,9 +153,9 @@ def tidy(folder: Path) -> None:
                 path.rename(place)
 
 
-def _put_in_place(writing: Path, place: Path) -> None:
+def _move_into_place(writing: Path, place: Path) -> None:
     """Rename; no file system replaces a folder that is not empty, so an older one is set aside until it is done."""
-    old = _hidden(place, "replaced")
+    old = _place_before_rename(place, "replaced")
     replaces = place.exists()
     if replaces and not place.is_dir():  # somebody else's, and not to be lost
         raise NotADirectoryError(errno.ENOTDIR, os.strerror(errno.ENOTDIR))
@@ -169,7 +169,7 @@ def _put_in_place(writing: Path, place: Path) -> None:
 
 def _prune(folder: Path, step: int, keep: int) -> None:
     kept = 0
-    for at, place in reversed(_found(folder)):
+    for at, place in reversed(_list_places(folder)):
         if at > step:
             continue
         if kept < keep and _is_complete(place, at):
@@ -180,7 +180,7 @@ def _prune(folder: Path, step: int, keep: int) -> None:
 
 def _discard(path: Path, place: Path) -> None:
     """Remove a checkpoint; hidden first, so that nobody sees half of it."""
-    gone = _hidden(place, "removed")
+    gone = _place_before_rename(place, "removed")
     try:
         path.rename(gone)
     except OSError as error:
@@ -200,7 +200,7 @@ def _remove(path: Path) -> None:
 # --- writing --------------------------------------------------------------------------------------------------
 
 
-def _write(place: Path, state: State) -> None:
+def _write(place: Path, state: TrainingState) -> None:
     """Write all files and, last, the manifest that vouches for them."""
     place.mkdir()
     files = {}
@@ -208,7 +208,7 @@ def _write(place: Path, state: State) -> None:
         if not re.fullmatch(r"\w[\w.-]*", stem):
             raise ValueError(f"checkpoint {place}: {stem!r} is no name of a file")
         name = f"{stem}.safetensors"
-        files[name] = write_file(place / name, as_safetensors(tensors, place / name))
+        files[name] = write_file(place / name, to_safetensors(tensors, place / name))
     content = {"format": FORMAT, "rlaif": __version__, "step": state.step, "facts": dict(state.facts), "files": files}
     text = json.dumps({**content, "sha256": _digest(content)}, indent=1)
     write_file(place / MANIFEST, [text.encode()])
@@ -225,13 +225,13 @@ def _refuse_lossy(value: object, place: Path, path: str = "") -> None:
     if isinstance(value, dict):
         for key, part in value.items():
             if not isinstance(key, str):
-                raise TypeError(f"checkpoint {place}: the key {path}{shown(key)} of a fact is not text")
+                raise TypeError(f"checkpoint {place}: the key {path}{short_repr(key)} of a fact is not text")
             _refuse_lossy(part, place, f"{path}{key}.")
     elif isinstance(value, list):
         for index, part in enumerate(value):
             _refuse_lossy(part, place, f"{path}{index}.")
     elif not (value is None or isinstance(value, str | bool | int | float)):
-        raise TypeError(f"checkpoint {place}: the fact {path[:-1]!r} is {shown(value)}, which JSON would change")
+        raise TypeError(f"checkpoint {place}: the fact {path[:-1]!r} is {short_repr(value)}, which JSON would change")
 
 
 # --- reading --------------------------------------------------------------------------------------------------
@@ -241,7 +241,7 @@ class _Broken(Exception):
     """Why a checkpoint is not whole."""
 
 
-def _read(place: Path, step: int) -> State:
+def _read(place: Path, step: int) -> TrainingState:
     manifest = _manifest(place, step)
     try:
         for name, said in manifest["files"].items():
@@ -251,7 +251,7 @@ def _read(place: Path, step: int) -> State:
         tensors = {name.removesuffix(".safetensors"): read_tensors(place / name) for name in manifest["files"]}
     except (OSError, SafetensorError) as error:
         raise _Broken(f"cannot be read: {reason_of(error)}") from error
-    return State(step, tensors, manifest["facts"])
+    return TrainingState(step, tensors, manifest["facts"])
 
 
 def _manifest(place: Path, step: int) -> dict[str, Any]:
@@ -267,7 +267,7 @@ def _manifest(place: Path, step: int) -> dict[str, Any]:
     if not isinstance(content, dict):
         raise _Broken(f"{MANIFEST} is not a mapping")
     if content.get("format") != FORMAT:
-        raise _Broken(f"{MANIFEST} has the format {shown(content.get('format'))}; this rlaif reads {FORMAT}")
+        raise _Broken(f"{MANIFEST} has the format {short_repr(content.get('format'))}; this rlaif reads {FORMAT}")
     if content.pop("sha256", None) != _digest(content):
         raise _Broken(f"{MANIFEST} does not have its own checksum")
     if content["step"] != step:

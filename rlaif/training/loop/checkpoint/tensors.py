@@ -27,7 +27,7 @@ _DTYPES = {
 }
 
 
-def as_safetensors(tensors: Mapping[str, torch.Tensor], path: Path) -> Iterator[Any]:
+def to_safetensors(tensors: Mapping[str, torch.Tensor], path: Path) -> Iterator[Any]:
     """
     Yield a safetensors file buffer by buffer, with at most one tensor copied to the CPU at a time.
 

@@ -11,13 +11,13 @@ from safetensors import SafetensorError
 
 from rlaif.core.errors import RlaifError
 from rlaif.core.schema import reason_of
-from rlaif.core.system.files import replacing, what_to_do
-from rlaif.training.loop.checkpoint.tensors import as_safetensors, read_tensors
+from rlaif.core.system.files import replace_file, what_to_do
+from rlaif.training.loop.checkpoint.tensors import read_tensors, to_safetensors
 
 _NAME = re.compile(r"step-(\d+)\.safetensors")
 
 
-class Weights:
+class WeightsFolder:
     """
     Weights by the step that they are of.
 
@@ -39,8 +39,8 @@ class Weights:
             self._folder.mkdir(exist_ok=True)
         except OSError as error:
             raise RlaifError(f"{self._folder}: cannot be made: {reason_of(error)}; {what_to_do(error)}") from error
-        with replacing(place) as file:
-            for part in as_safetensors(weights, place):
+        with replace_file(place) as file:
+            for part in to_safetensors(weights, place):
                 file.write(part)
 
     def read(self, step: int) -> dict[str, torch.Tensor]:

@@ -17,7 +17,7 @@ STAND_INS = 64
 
 
 @dataclass(frozen=True)
-class Use:
+class JudgeUse:
     """What a judge is needed for in a run, and how many completions it then reads."""
 
     judge: Judge
@@ -33,7 +33,7 @@ def uses_of(
     *,
     guard_prompts: int,
     test_prompts: int,
-) -> list[Use]:
+) -> list[JudgeUse]:
     """
     Return all that the judges of a run will read, if it makes all its steps.
 
@@ -47,10 +47,10 @@ def uses_of(
 
     """
     per_measurement = test_prompts * config.evaluation.completions_per_prompt
-    uses = [Use(judge, "training", config.ppo.steps * config.ppo.batch_size) for judge in training]
+    uses = [JudgeUse(judge, "training", config.ppo.steps * config.ppo.batch_size) for judge in training]
     if guard_prompts:
-        uses += [Use(judge, "guard", looks(config) * guard_prompts) for judge in watching]
-    return uses + [Use(judge, "before and after", 2 * per_measurement) for judge in measuring]
+        uses += [JudgeUse(judge, "guard", looks(config) * guard_prompts) for judge in watching]
+    return uses + [JudgeUse(judge, "before and after", 2 * per_measurement) for judge in measuring]
 
 
 def looks(config: RunConfig) -> int:
@@ -75,7 +75,7 @@ def stand_ins(prompts: Sequence[Prompt], tokenizer: Any, tokens: int) -> list[Sa
     ]
 
 
-def scaled(use: Use, samples: Sequence[Sample]) -> Estimate:
+def scale_estimate(use: JudgeUse, samples: Sequence[Sample]) -> Estimate:
     """Return what a use takes at most, by what some samples like its own would; what is stored is not looked for."""
     one, factor = estimate_of(use.judge, samples), use.texts / len(samples)
     calls, tokens_in, tokens_out = (

@@ -10,7 +10,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 
-class Live(TorchDispatchMode):  # type: ignore[no-untyped-call]
+class LiveBytes(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """
     Counts the bytes of storages that are made inside it, for as long as something refers to them.
 
@@ -24,7 +24,7 @@ class Live(TorchDispatchMode):  # type: ignore[no-untyped-call]
         self.peak: int = 0
         self._known: set[int] = set()
 
-    def __enter__(self) -> Live:
+    def __enter__(self) -> LiveBytes:
         super().__enter__()  # type: ignore[no-untyped-call]
         return self
 

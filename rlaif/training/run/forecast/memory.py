@@ -19,12 +19,12 @@ import torch
 from rlaif.core.config.run import RunConfig
 from rlaif.core.types import Judge
 from rlaif.judges.classifier.judge import ClassifierJudge
-from rlaif.policy.generation.transformers import Sampling, drawing
+from rlaif.policy.generation.transformers import Sampling, make_draw_processor
 from rlaif.policy.parts import inner
 from rlaif.policy.tokens import micro_batches
-from rlaif.training.run.forecast.live import Live
+from rlaif.training.run.forecast.live import LiveBytes
 from rlaif.training.run.forecast.machine import CONTEXT, HEAP, LATER, resident
-from rlaif.training.run.forecast.outline import BITS_4, Outline, outline_of_judge, outlined
+from rlaif.training.run.forecast.outline import BITS_4, Outline, make_outline, outline_of_judge
 
 ADAM = 8
 """Bytes of a trained weight's two moments, float32."""
@@ -33,7 +33,7 @@ DRAWS = 100
 
 
 @dataclass(frozen=True)
-class Memory:
+class MemoryEstimate:
     """
     Bytes, by what holds them.
 
@@ -67,7 +67,7 @@ class Memory:
 
 def memory_of(
     config: RunConfig, tokenizer: Any, lengths: Sequence[int], judges: Sequence[Judge], device: torch.device
-) -> Memory:
+) -> MemoryEstimate:
     """
     Predict the memory of a run on the device that it computes on. No weights are loaded or made.
 
@@ -84,7 +84,7 @@ def memory_of(
     """
     on_host = device.type == "cpu"
     process = resident() + LATER if on_host else CONTEXT
-    with outlined(config.policy, tokenizer, device) as outline:
+    with make_outline(config.policy, tokenizer, device) as outline:
         memory = _memory(outline, config, lengths, judges, process)
     if not on_host:
         return memory
@@ -94,21 +94,21 @@ def memory_of(
 
 def _memory(
     outline: Outline, config: RunConfig, lengths: Sequence[int], judges: Sequence[Judge], process: int
-) -> Memory:
+) -> MemoryEstimate:
     trained = [parameter for parameter in outline.parameters() if parameter.requires_grad]
     gradients = sum(parameter.nbytes for parameter in trained)
     local = classifiers_in(judges)
     reading = [outline_of_judge(judge, config.generation.max_new_tokens) for judge in local]
-    return Memory(
+    return MemoryEstimate(
         process=process,
         weights=_weights(outline, config.policy.load_in_4bit),
         adam=ADAM * sum(parameter.numel() for parameter in trained),
         reference=sum(tensor.nbytes for tensor in (outline._reference or {}).values()),
         judges=sum(weights for weights, _ in reading),
         busy={
-            "learning": _learning(outline, config, lengths, trained),
-            "scoring": gradients + _scoring(outline, config, lengths),
-            "generating": gradients + _generating(outline, config, max(lengths)),
+            "learning": _bytes_of_learning(outline, config, lengths, trained),
+            "scoring": gradients + _bytes_of_scoring(outline, config, lengths),
+            "generating": gradients + _generation_bytes(outline, config, max(lengths)),
             "judging": gradients + max((busy for _, busy in reading), default=0),
         },
     )
@@ -138,12 +138,16 @@ def _weights(outline: Outline, in_4bit: bool) -> int:
 # --- phases -------------------------------------------------------------------------------------------------------
 
 
-def _learning(outline: Outline, config: RunConfig, lengths: Sequence[int], trained: list[torch.nn.Parameter]) -> int:
+def _bytes_of_learning(
+    outline: Outline, config: RunConfig, lengths: Sequence[int], trained: list[torch.nn.Parameter]
+) -> int:
     """Learn from a mini-batch of two pieces, if it has as many: the second finds the first one's gradients there."""
     rows, prompt, more = _largest_piece(config, lengths, config.ppo.mini_batch_size)
-    with Live() as live, outline.learning():
+    with LiveBytes() as live, outline.learning_mode():
         for _ in range(2 if more else 1):
-            loss = outline.scored(rows, prompt, config.generation.max_new_tokens, entropies=config.ppo.entropy_coef > 0)
+            loss = outline.run_scoring(
+                rows, prompt, config.generation.max_new_tokens, entropies=config.ppo.entropy_coef > 0
+            )
             torch.autograd.backward(loss, inputs=trained)
             del loss
     for parameter in trained:
@@ -151,25 +155,25 @@ def _learning(outline: Outline, config: RunConfig, lengths: Sequence[int], train
     return live.peak
 
 
-def _scoring(outline: Outline, config: RunConfig, lengths: Sequence[int]) -> int:
+def _bytes_of_scoring(outline: Outline, config: RunConfig, lengths: Sequence[int]) -> int:
     rows, prompt, _ = _largest_piece(config, lengths, config.ppo.batch_size)
-    with torch.no_grad(), Live() as live:
-        outline.scored(rows, prompt, config.generation.max_new_tokens, entropies=True)
+    with torch.no_grad(), LiveBytes() as live:
+        outline.run_scoring(rows, prompt, config.generation.max_new_tokens, entropies=True)
     return live.peak
 
 
-def _generating(outline: Outline, config: RunConfig, prompt: int) -> int:
+def _generation_bytes(outline: Outline, config: RunConfig, prompt: int) -> int:
     """Return the larger of reading the prompts and drawing the last token, when the cache is full."""
     rows, generation = config.ppo.batch_size, config.generation
-    with torch.no_grad(), Live() as live:
-        held, growth = outline.generating(rows, prompt, generation.max_new_tokens)
+    with torch.no_grad(), LiveBytes() as live:
+        held, growth = outline.run_generation(rows, prompt, generation.max_new_tokens)
     reading, cache = live.peak, int(live.now * growth)
     del held
     sampling = Sampling(generation.max_new_tokens, 0, generation.temperature, generation.top_p)
-    with torch.no_grad(), Live() as live:
+    with torch.no_grad(), LiveBytes() as live:
         # A model's logits, and the copy in float32 that transformers makes of them.
         logits_BV = torch.zeros(rows, outline._head.size, dtype=outline._dtype).float()
-        drawing(sampling)(torch.zeros(rows, 1, dtype=torch.long), logits_BV)
+        make_draw_processor(sampling)(torch.zeros(rows, 1, dtype=torch.long), logits_BV)
     return max(reading, cache + live.peak)
 
 

@@ -17,11 +17,11 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 from rlaif.core.config.sections import PolicySection
 from rlaif.judges.classifier.judge import ClassifierJudge
-from rlaif.policy.loading import Loaded, base_of, compute_dtype, config_of, with_adapter
+from rlaif.policy.loading import LoadedModel, add_adapter, base_of, compute_dtype, config_of
 from rlaif.policy.model import Policy
-from rlaif.policy.output_layer import before_head
+from rlaif.policy.output_layer import capture_hidden_states
 from rlaif.policy.parts import inner
-from rlaif.training.run.forecast.live import Live
+from rlaif.training.run.forecast.live import LiveBytes
 
 BITS_4 = 0.516
 """Bytes of a weight in NF4: 4 bits, and of the scale of each 64 weights 8 bits and 32 / 256 (Dettmers et al. 2023)."""
@@ -35,12 +35,12 @@ class _Shapes(FakeTensorMode):  # type: ignore[no-untyped-call]
 
 
 class Outline(Policy):
-    """A policy without weights; `scored` and `generating` pass through it with full rows of given sizes."""
+    """A policy without weights; `run_scoring` and `run_generation` pass through it with full rows of given sizes."""
 
     def _probe(self, where: str) -> None:
         """Leave out the comparison of logits: there are none."""
 
-    def scored(self, rows: int, prompt: int, response: int, *, entropies: bool = False) -> Tensor:
+    def run_scoring(self, rows: int, prompt: int, response: int, *, entropies: bool = False) -> Tensor:
         """Pass rows of so many tokens through policy, critic and heads, and return a number to learn from."""
         prompt_BP = torch.zeros(rows, prompt, dtype=torch.long)
         response_BR = torch.zeros(rows, response, dtype=torch.long)
@@ -51,14 +51,14 @@ class Outline(Policy):
         return logprobs_N.sum() + self._values(states_Nd).sum() + (0 if entropies_N is None else entropies_N.sum())
 
     def _states(self, model: Any, prompt_BP: Tensor, response_BR: Tensor) -> Tensor:
-        with before_head(inner(model)) as hidden:
+        with capture_hidden_states(inner(model)) as hidden:
             if self.is_seq2seq:
                 model(input_ids=prompt_BP, decoder_input_ids=response_BR, use_cache=False)
                 return hidden[0].flatten(0, 1)
             model(input_ids=torch.cat([prompt_BP, response_BR], 1), use_cache=False)
         return hidden[0][:, prompt_BP.shape[1] - 1 : -1].flatten(0, 1)
 
-    def generating(self, rows: int, prompt: int, response: int) -> tuple[Any, float]:
+    def run_generation(self, rows: int, prompt: int, response: int) -> tuple[Any, float]:
         """
         Read prompts as generation does, and return what it then holds, and how much of that it will hold at its end.
 
@@ -69,7 +69,7 @@ class Outline(Policy):
 
         """
         prompt_BP = torch.zeros(rows, prompt, dtype=torch.long)
-        with self._autocast(), before_head(inner(self.model)):
+        with self._autocast(), capture_hidden_states(inner(self.model)):
             if self.is_seq2seq:
                 encoded = inner(self.model).get_encoder()(input_ids=prompt_BP)
                 response_BR = torch.zeros(rows, response, dtype=torch.long)
@@ -79,7 +79,7 @@ class Outline(Policy):
 
 
 @contextmanager
-def outlined(policy: PolicySection, tokenizer: Any, device: torch.device) -> Iterator[Outline]:
+def make_outline(policy: PolicySection, tokenizer: Any, device: torch.device) -> Iterator[Outline]:
     """
     Yield a policy without weights; what is done with it is done inside this.
 
@@ -100,11 +100,11 @@ def outlined(policy: PolicySection, tokenizer: Any, device: torch.device) -> Ite
     with torch.device("meta"):
         model = _auto(config).from_config(config, dtype=compute if frozen_base else torch.float32)
         _untie(model, config)
-        model, base_is_reference = with_adapter(model, None, None, lora, "policy.model")
+        model, base_is_reference = add_adapter(model, None, None, lora, "policy.model")
     with _Shapes():
-        as_if_here(model)
+        pretend_on_cpu(model)
         yield Outline(
-            Loaded(model, tokenizer, compute, base_is_reference and not adapter),
+            LoadedModel(model, tokenizer, compute, base_is_reference and not adapter),
             critic=policy.critic,
             gradient_checkpointing=policy.gradient_checkpointing,
         )
@@ -112,7 +112,7 @@ def outlined(policy: PolicySection, tokenizer: Any, device: torch.device) -> Ite
 
 def outline_of_judge(judge: ClassifierJudge, completion: int) -> tuple[int, int]:
     """
-    Return the bytes of a classifier's weights, and what it takes to read a batch; called inside `outlined`.
+    Return the bytes of a classifier's weights, and what it takes to read a batch; called inside `make_outline`.
 
     Args:
         judge: of the classifier adapter.
@@ -123,16 +123,16 @@ def outline_of_judge(judge: ClassifierJudge, completion: int) -> tuple[int, int]
 
     dtype = getattr(torch, judge.card.dtype)
     model = AutoModelForSequenceClassification.from_config(judge._config, dtype=dtype).eval()
-    with torch.no_grad(), Live() as live:
+    with torch.no_grad(), LiveBytes() as live:
         model(input_ids=torch.zeros(max(1, judge.card.batch_tokens // completion), completion, dtype=torch.long))
     return sum(tensor.nbytes for tensor in (*model.parameters(), *model.buffers())), live.peak
 
 
-def as_if_here(model: torch.nn.Module) -> None:
+def pretend_on_cpu(model: torch.nn.Module) -> None:
     """Let what a model on the meta device holds seem to be on the CPU, whose code then runs; within a fake mode."""
     met: dict[int, Any] = {}
 
-    def seeming(tensor: Tensor) -> Any:
+    def report_cpu(tensor: Tensor) -> Any:
         if id(tensor) not in met:
             fake = torch.empty(tensor.shape, dtype=tensor.dtype)
             trained = isinstance(tensor, torch.nn.Parameter)
@@ -141,7 +141,7 @@ def as_if_here(model: torch.nn.Module) -> None:
 
     for module in model.modules():
         for own in (module._parameters, module._buffers):
-            own.update({name: seeming(tensor) for name, tensor in own.items() if tensor is not None})
+            own.update({name: report_cpu(tensor) for name, tensor in own.items() if tensor is not None})
 
 
 def _untie(model: Any, config: Any) -> None:

@@ -10,15 +10,15 @@ from typing import Any
 from rlaif.core.config.run import RunConfig
 from rlaif.core.types import Judge, Sample, estimate_of
 from rlaif.judges.remote.judge import RemoteJudge
-from rlaif.judges.scoring import judged
+from rlaif.judges.scoring import call_judge
 from rlaif.training.loop.display import View
 from rlaif.training.loop.trainer import Trainer
 from rlaif.training.ppo.trainer import PPOTrainer
-from rlaif.training.run.forecast.calls import Use, looks
+from rlaif.training.run.forecast.calls import JudgeUse, looks
 
 
 @dataclass(frozen=True)
-class Step:
+class TimedStep:
     """
     Seconds of a step that was made, and the samples that came of it.
 
@@ -36,7 +36,7 @@ class Step:
     samples: Sequence[Sample]
 
 
-def dry_step(trainer: Trainer) -> Step:
+def dry_step(trainer: Trainer) -> TimedStep:
     """Make the first step of a run; nothing is written, and what was learned goes with the trainer."""
     assert isinstance(trainer, PPOTrainer), "only PPO's steps can be made one at a time"
     trainer.view = View(trainer.args.steps, speaks=False)
@@ -44,13 +44,13 @@ def dry_step(trainer: Trainer) -> Step:
     start = time.perf_counter()
     rollout, pending = trainer.act(1)
     acted = time.perf_counter()
-    verdicts = trainer.judged(pending)
+    verdicts = trainer.wait_for_rewards(pending)
     heard = time.perf_counter()
     trainer.learn(rollout, trainer.assign(rollout, verdicts), 1)
-    return Step(acted - start, heard - acted, time.perf_counter() - heard, pending.samples)
+    return TimedStep(acted - start, heard - acted, time.perf_counter() - heard, pending.samples)
 
 
-def unasked(completions: Sequence[str], **_: Any) -> list[float]:
+def stand_in_reward(completions: Sequence[str], **_: Any) -> list[float]:
     """Stand for a judge that costs money: the time of a step does not hang on the rewards."""
     return [i % 2 for i in range(len(completions))]
 
@@ -67,7 +67,7 @@ def seconds_a_text(judge: Judge, samples: Sequence[Sample], latency: float) -> f
     """
     if not judge.remote:
         start = time.perf_counter()
-        judged(judge, samples)
+        call_judge(judge, samples)
         return (time.perf_counter() - start) / len(samples)
     calls, rates = estimate_of(judge, samples).calls / len(samples), [leaf.card for leaf in _leaves(judge)]
     at_once = min((card.concurrency for card in rates), default=1)
@@ -82,7 +82,13 @@ def _leaves(judge: Judge) -> list[RemoteJudge]:
 
 
 def whole_run(
-    config: RunConfig, step: Step, uses: Sequence[Use], per_text: Callable[[Judge], float], *, guard: int, test: int
+    config: RunConfig,
+    step: TimedStep,
+    uses: Sequence[JudgeUse],
+    per_text: Callable[[Judge], float],
+    *,
+    guard: int,
+    test: int,
 ) -> Mapping[str, float]:
     """
     Return the seconds of each part of a run.
