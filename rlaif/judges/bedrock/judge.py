@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class BedrockCard(BedrockKeys, LLMCard):
+class BedrockCard(LLMCard, BedrockKeys):
     """
     The keys of `adapter: bedrock`.
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class OpenAICard(OpenAIKeys, LLMCard):
+class OpenAICard(LLMCard, OpenAIKeys):
     """
     The keys of `adapter: openai`.
 
