@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import unicodedata
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol, get_args
@@ -31,6 +32,18 @@ def toxicity_of(measures: str, score: float | None) -> float | None:
     return 1 - score if measures in HARMS and score is not None else None
 
 
+_INVISIBLE = frozenset("\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0\u034f")
+"""Letters and marks that Unicode draws as nothing: fillers, the blank of Braille, a joiner."""
+
+
+def is_visible(character: str) -> bool:
+    """Whether a character shows anything: no white space, control or format character, filler or selector."""
+    kind = unicodedata.category(character)
+    is_selector = "\ufe00" <= character <= "\ufe0f" or "\U000e0100" <= character <= "\U000e01ef"
+    is_selector = is_selector or "\u180b" <= character <= "\u180f"
+    return not (kind[0] == "Z" or kind in ("Cc", "Cf") or is_selector or character in _INVISIBLE)
+
+
 @dataclass(frozen=True, slots=True)
 class Sample:
     """A completion, the prompt it answers as text (no chat markup), and the data set's other columns."""
@@ -42,7 +55,7 @@ class Sample:
     @property
     def blank(self) -> bool:
         """Whether there is nothing to judge. Judges abstain with the status `empty`."""
-        return not self.completion.strip()
+        return not any(map(is_visible, self.completion))
 
 
 @dataclass(frozen=True, slots=True)

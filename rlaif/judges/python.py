@@ -134,7 +134,7 @@ class RewardFunction:
         if answer is None:
             return None
         try:
-            if isinstance(answer, str | bytes):
+            if isinstance(answer, str | bytes | bool) or "bool" in str(getattr(answer, "dtype", "")):
                 raise TypeError
             number = float(answer)
         except (TypeError, ValueError, OverflowError):
