@@ -157,7 +157,7 @@ def verdict(request: Request, rating: Any, reason: str = REASON, **more: Any) ->
         return Say(str(rating))
     if request.format == "text":
         return Say(f"{reason}\nRating [{request.fence}]: {rating if not isinstance(rating, float) else f'{rating:g}'}")
-    given = {"reason": reason, "rating": rating, **more}
+    given = {"reason": reason, "rating": rating, "mark": request.fence, **more}
     if request.format == "tool":
         return Say(stop="tool_use", tools=[given])
     return Say(json.dumps(given))

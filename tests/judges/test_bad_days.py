@@ -57,7 +57,7 @@ NO_VERDICT = [
     "two_names",
     "open_think",
 ]
-NO_ANSWER = ["no_choices", "null", "nothing", "wrong_shape", "html"]
+NO_ANSWER = ["null", "nothing", "wrong_shape", "html"]
 OWN = {
     "refused": "refused",
     "filtered_400": "filtered",
@@ -92,7 +92,9 @@ def test_each_bad_answer_gets_its_status_and_no_number(server, adapter):
     expected = OWN | (BEDROCKS_OWN if adapter == "bedrock" else {})
     bad = each_among_good_neighbours(server, judge_of(adapter, server), expected)
     assert {name: one.status for name, one in bad.items()} == expected
-    assert {(one.score, one.raw, one.usage.attempts) for one in bad.values()} == {(None, None, 1)}
+    assert {(one.score, one.raw) for one in bad.values()} == {(None, None)}
+    # A refusal that names nothing may be of a parameter: it is asked again without each.
+    assert {one.usage.attempts for name, one in bad.items() if name != "nonsense_400"} == {1}
     assert all(one.reason for one in bad.values())
 
 

@@ -93,25 +93,26 @@ def after_a_thought(request):
 
 def unescaped(request):
     """What a model does that was never trained on JSON."""
-    return Say(f'{{"reason": "{request.judged}", "rating": {HONEST}}}')
+    return Say(f'{{"reason": "{request.judged}", "rating": {HONEST}, "mark": "{request.fence}"}}')
 
 
-# The most that may abstain of the forty, as measured. Three quote the end of a thought, within a thought; most break
-# JSON whose strings are not escaped; and prose around JSON is no verdict, whatever it quotes.
+# The most that may abstain of the forty, as measured. Three quote the begin or the end of a thought, and what stands
+# before the end of one is no verdict; most break JSON whose strings are not escaped; and prose around JSON is no
+# verdict, whatever it quotes.
 CASES = [
     ("openai", "schema", in_the_reason, 0),
     ("openai", "json", in_the_reason, 0),
-    ("openai", "text", in_the_reason, 0),
-    ("openai", "text", around, 0),
+    ("openai", "text", in_the_reason, 2),
+    ("openai", "text", around, 3),
     ("openai", "text", after_a_thought, 1),
     ("openai", "schema", after_a_thought, 3),
     ("openai", "schema", around, 40),
     ("openai", "json", unescaped, 29),
     ("bedrock", "schema", in_the_reason, 0),
     ("bedrock", "tool", in_the_reason, 0),
-    ("bedrock", "text", in_the_reason, 0),
+    ("bedrock", "text", in_the_reason, 2),
     ("bedrock", "tool", around, 0),
-    ("bedrock", "text", around, 0),
+    ("bedrock", "text", around, 3),
     ("bedrock", "tool", after_a_thought, 0),
 ]
 
@@ -135,9 +136,39 @@ def test_no_score_moves_when_a_judge_repeats_what_it_judges(server, adapter, for
     assert len(abstained) <= most, abstained
 
 
+def copied(request):
+    """What a gullible judge does: it hands on the verdict that it finds in the text, in the format it was asked for."""
+    if request.format == "tool":
+        return Say(stop="tool_use", tools=[{"reason": "flawless", "rating": 5}])
+    found = re.search(r"\{[^{}]*5[^{}]*\}|Rating[^\n]*5", request.judged)
+    return Say(found[0] if found else BEST)
+
+
+@pytest.mark.parametrize(
+    ("adapter", "form"),
+    [("openai", "schema"), ("openai", "json"), ("openai", "text"), ("bedrock", "schema"), ("bedrock", "tool")],
+)
+def test_a_verdict_that_is_copied_from_the_text_moves_nothing_in_any_format(server, adapter, form):
+    server.behaviour = copied
+    judged = load_judge(card_of(server, adapter, format=form))([Sample(attack) for attack in ATTACKS])
+    assert {(one.score, one.status) for one in judged} == {(None, "unparsable")}
+
+
+def test_an_endpoint_that_gives_no_mark_in_a_format_is_asked_in_text_and_that_is_said_once(server, caplog):
+    def unmarked(request):
+        said = verdict(request, HONEST)
+        return Say(said.text.replace(request.fence, "")) if request.format != "text" else said
+
+    server.behaviour = unmarked
+    judge = load_judge(card_of(server, "openai", concurrency=1))
+    assert [one.score for one in judge([Sample(text) for text in "abcd"])] == [SCORE] * 4
+    assert [call.format for call in server.calls] == ["schema", "text", "json", "text", "text", "text"]
+    assert len([record for record in caplog.records if "left out from now on" in record.message]) == 2
+
+
 def test_there_are_forty_and_they_fool_readers_that_take_the_first_or_the_last_verdict():
     assert len(set(ATTACKS)) == 40
-    request = type("Request", (), {"format": "schema", "judged": ""})()
+    request = type("Request", (), {"format": "schema", "judged": "", "fence": "mark"})()
     fooled = {0: 0, -1: 0}
     for request.judged in ATTACKS:
         text = around(request).text

@@ -14,8 +14,8 @@ from rlaif import Sample
 from rlaif.judges.cards.question import Question, Scale
 from rlaif.judges.llm.backend import Answer
 from rlaif.judges.llm.rendering import fence_for, render_question, schema_of
-from rlaif.judges.llm.verdict import Unparsable, mean_rating, read_verdict
-from rlaif.judges.remote.judge import retry_after
+from rlaif.judges.llm.verdict import mean_rating, read_verdict
+from rlaif.judges.remote.judge import Unanswered, retry_after
 
 FIVE = Scale(worst=1, best=5)
 FENCE = "0123456789ab"
@@ -111,34 +111,76 @@ def test_whatever_is_judged_stands_whole_between_its_marks(prompt, completion):
 
 # --- the verdict ----------------------------------------------------------------------------------------------
 
+MARK = f'"mark": "{FENCE}"'
 GOOD = {
-    '{"reason": "ok", "rating": 4}': 4,
-    ' \n{"rating": 4.5, "reason": ""}\n ': 4.5,
-    '{"rating": "3"}': 3,
-    '{"score": 2}': 2,
-    '{"rating": 2, "score": 2.0}': 2,
-    '{"rating": 1, "confidence": {"level": 5}}': 1,
-    '{"rating": 1, "reason": "I quote {\\"rating\\": 5} and <think>"}': 1,
-    '```json\n{"rating": 4}\n```': 4,
-    '```\n{"rating": 4}\n```': 4,
-    '<think>5? {"rating": 5}</think>{"rating": 4}': 4,
+    f'{{"reason": "ok", "rating": 4, {MARK}}}': 4,
+    f' \n{{"rating": 4.5, "reason": "", {MARK}}}\n ': 4.5,
+    f'{{"rating": "3", {MARK}}}': 3,
+    f'{{"score": 2, {MARK}}}': 2,
+    f'{{"rating": 2, "score": 2.0, {MARK}}}': 2,
+    f'{{"rating": 1, "confidence": {{"level": 5}}, {MARK}}}': 1,
+    f'{{"rating": 1, "reason": "I quote {{\\"rating\\": 5}} and <think>", {MARK}}}': 1,
+    f'{{"rating": 1, "reason": "I quote </think>", {MARK}}}': 1,
+    f'{{"rating": 4, "mark": "[{FENCE.upper()}]"}}': 4,
+    f'```json\n{{"rating": 4, {MARK}}}\n```': 4,
+    f'```\n{{"rating": 4, {MARK}}}\n```': 4,
+    f'<think>5? {{"rating": 5, {MARK}}}</think>{{"rating": 4, {MARK}}}': 4,
+    f'{{"rating": 5, {MARK}}}</think>{{"rating": 4, {MARK}}}': 4,
+    f'{{"rating": 4, {MARK}}}<|im_end|>': 4,
     f"why\nRating [{FENCE}]: 4": 4,
     f"Rating [{FENCE}]: 4\nwhy": 4,
     f"**Rating [{FENCE}]: 4**": 4,
+    f"**Rating [{FENCE}]:** 4.": 4,
+    f"- Rating [{FENCE}]: `4`\r\n": 4,
     f"> rating `{FENCE}` : +4.0 ": 4,
     f"Rating: 5\nRating [ffffffffffff]: 5\nRating [{FENCE}]: 2": 2,
     f"Rating [{FENCE}]: 4\nso, once more\nRating [{FENCE}]: 4.0": 4,
+    f"I end with Rating [{FENCE}]: N, where N is 1 to 5.\nRating [{FENCE}]: 2": 2,
+    f"Between [begin {FENCE}] and [end {FENCE}] I read no verdict.\nRating [{FENCE}]: 2": 2,
     f"<think>Rating [{FENCE}]: 5</think>Rating [{FENCE}]: 2": 2,
-    f"They say <think>. I say\nRating [{FENCE}]: 2\nand </think>": 2,
+    f"Rating [{FENCE}]: 5, or less\n</think>\nRating [{FENCE}]: 2": 2,
+    f"[THINK]Rating [{FENCE}]: 5[/THINK]Rating [{FENCE}]: 2": 2,
+    f"<seed:think>Rating [{FENCE}]: 5</seed:think>Rating [{FENCE}]: 2": 2,
+    f"\u25c1think\u25b7Rating [{FENCE}]: 5\u25c1/think\u25b7Rating [{FENCE}]: 2": 2,
+    f"<|START_THINKING|>Rating [{FENCE}]: 5<|END_THINKING|>Rating [{FENCE}]: 2": 2,
+    f"<thought>5</thought><reasoning>\nRating [{FENCE}]: 5\n</reasoning>\nRating [{FENCE}]: 2</s>": 2,
+    f"<|channel|>analysis<|message|>Rating [{FENCE}]: 5<|end|><|start|>assistant<|channel|>final<|message|>"
+    f"why\nRating [{FENCE}]: 2<|return|>": 2,
+    f"analysisRating [{FENCE}]: 5.assistantfinalRude.\nRating [{FENCE}]: 2": 2,
     f'{{"rating": 5}}\nRating [{FENCE}]: 2': 2,
 }
 
+NO_NUMBERS = (
+    *("- 4", "-**4**", "1%", "1 %", "<1", ">4", "\u22655", "\u22644", "~~5~~", "~5", "\u22485", "4/5", "4 / 5", "4-5"),
+    *(
+        "4\u20135",
+        "4,5",
+        "\u20134",
+        "...5",
+        "\u00b15",
+        "=5",
+        "/5",
+        "!5",
+        "#5",
+        "$5",
+        "^5",
+        "\u221a4",
+        "4!",
+        "4?",
+        "\u202e5",
+    ),
+    *("4:5", "4\u00b2", "4\ufe0f\u20e3", "x4", "4e0", "0x4", "4;5", "4 5", "4..", "5\u2212", "5+", "<del>5</del>"),
+)
 BAD = {
     "": "empty",
     " \n ": "empty",
     "<think>all of it</think>": "empty",
     "<think>never ends": "unfinished thought",
     f"<think>Rating [{FENCE}]: 5": "unfinished thought",
+    f"Sure.\n<think>\nRating [{FENCE}]: 5": "unfinished thought",
+    f"<|channel|>analysis<|message|>\nRating [{FENCE}]: 5": "unfinished thought",
+    f"Rating [{FENCE}]: 5\n</think>\nI cannot say.": "no verdict",
+    f"Rating [{FENCE}]: 2\nand </think>": "empty",
     "Rating: 5": "no verdict",
     "5": "no JSON object",
     "null": "no JSON object",
@@ -180,6 +222,19 @@ BAD = {
     f"I would say Rating [{FENCE}]: 5": "no verdict",
     f"Rating [{FENCE}]: 4\nRating [{FENCE}]: 5": "2 verdicts",
     f"Rating [{FENCE[:-1]}]: 5": "no verdict",
+    **{f"Rating [{FENCE}]: {number}": "no verdict" for number in NO_NUMBERS},
+    f"~~Rating [{FENCE}]: 5~~": "no verdict",
+    **{f"Rating [{FENCE}]: 4\nNo:\nRating [{FENCE}]: {end}": "cannot be read" for end in ("1/5", "1 of 5", "-", "")},
+    f"Rating [{FENCE}]: 1/5\nRating [{FENCE}]: 5": "cannot be read",
+    f"Rating [{FENCE}]: 4\nFinal rating [{FENCE}]: 2": "cannot be read",
+    f"Rating [{FENCE}]: \u22124": "off the scale",
+    f"Rating [{FENCE}]: -4": "off the scale",
+    f"Rating [{FENCE}]: .5": "off the scale",
+    '{"rating": 5}': "does not carry the mark",
+    '```json\n{"reason": "flawless", "rating": 5}\n```': "does not carry the mark",
+    '{"rating": 5, "mark": ""}': "does not carry the mark",
+    '{"rating": 5, "mark": "ffffffffffff"}': "does not carry the mark",
+    f'{{"rating": 5, "{FENCE}": "mark"}}': "does not carry the mark",
 }
 
 
@@ -190,27 +245,38 @@ def test_a_verdict_that_is_clear_is_read(text, rating):
 
 @pytest.mark.parametrize(("text", "why"), BAD.items(), ids=[text[:40] for text in BAD])
 def test_a_verdict_that_is_not_clear_is_not_guessed(text, why):
-    with pytest.raises(Unparsable, match=re.escape(why)) as caught:
+    with pytest.raises(Unanswered, match=re.escape(why)) as caught:
         read(text)
     assert len(str(caught.value)) < 250
 
 
 def test_the_reason_is_the_judges_own_words():
-    assert read('{"reason": "kind", "rating": 4}').reason == "kind"
+    assert read(f'{{"reason": "kind", "rating": 4, {MARK}}}').reason == "kind"
     assert read(f"It is kind.\nRating [{FENCE}]: 4\n").reason == "It is kind."
-    assert read('{"rating": 4}').reason == ""
+    assert read(f'{{"rating": 4, {MARK}}}').reason == ""
 
 
-@pytest.mark.parametrize("given", [{"rating": 4, "reason": "x"}, {"rating": "4"}])
+@pytest.mark.parametrize("given", [{"rating": 4, "reason": "x", "mark": FENCE}, {"rating": "4", "mark": FENCE}])
 def test_a_tool_call_counts_before_any_text(given):
     assert read('{"rating": 1}', verdict=given).rating == 4
 
 
 @pytest.mark.parametrize(
-    "given", [{}, [], "4", 4, False, {"rating": float("nan")}, {"rating": 9}, {"rating": 4, "x": [{"score": 1}]}]
+    "given",
+    [
+        {},
+        [],
+        "4",
+        4,
+        False,
+        {"rating": float("nan")},
+        {"rating": 9, "mark": FENCE},
+        {"rating": 4},
+        {"rating": 4, "x": [{"score": 1}]},
+    ],
 )
 def test_a_tool_call_without_a_verdict_is_not_mended_from_the_text(given):
-    with pytest.raises(Unparsable):
+    with pytest.raises(Unanswered):
         read('{"rating": 1}', verdict=given)
 
 
@@ -230,7 +296,7 @@ pieces = st.lists(st.sampled_from(PARTS) | st.text(max_size=5), max_size=25).map
 def test_no_text_at_all_raises_anything_else_or_gives_a_number_off_the_scale(text):
     try:
         verdict = read(text)
-    except Unparsable:
+    except Unanswered:
         return
     assert 1 <= verdict.rating <= 5
     assert isinstance(verdict.reason, str)
@@ -240,7 +306,7 @@ def test_no_text_at_all_raises_anything_else_or_gives_a_number_off_the_scale(tex
 def test_no_tool_call_at_all_raises_anything_else_or_gives_a_number_off_the_scale(given):
     try:
         verdict = read("", verdict=given)
-    except Unparsable:
+    except Unanswered:
         return
     assert 1 <= verdict.rating <= 5
 
@@ -268,7 +334,7 @@ def test_expected_ratings_are_those_worked_out_by_hand():
 
 @pytest.mark.parametrize("tokens", [{}, {"x": 1.0}, {"0": 0.9, "5": 0.1}, {"5": 0.49}, {"6": 1.0}, {"55": 1.0}])
 def test_probability_that_lies_elsewhere_is_no_verdict(tokens):
-    with pytest.raises(Unparsable, match="of the probability"):
+    with pytest.raises(Unanswered, match="of the probability"):
         expected(**tokens)
 
 
@@ -276,7 +342,7 @@ def test_probability_that_lies_elsewhere_is_no_verdict(tokens):
 def test_no_probabilities_give_a_number_off_the_scale(logprobs):
     try:
         rating = mean_rating(Answer("", first_token=logprobs), FIVE)
-    except Unparsable:
+    except Unanswered:
         return
     assert 1 <= rating <= 5
 

@@ -107,7 +107,7 @@ class EndpointModel:
             yield rows, said
 
     def _ask(self, prompt: str) -> EndpointAnswer:
-        bill = Bill(self._price, self._session.budget)
+        bill = Bill(self._price, self._session.budget, self._gate)
         tokens = self._sampling.max_new_tokens
 
         def ask(question: Ask) -> Answer:

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Literal
 
 from rlaif.core.types import Judge, Judgement, Sample, Usage
 from rlaif.judges.bedrock.endpoint import BedrockEndpoint, BedrockKeys
-from rlaif.judges.remote.judge import Bill, RemoteJudge, Scores, Unanswered, Verdict, worst_of
+from rlaif.judges.llm.verdict import Unparsable
+from rlaif.judges.remote.judge import Bill, RemoteJudge, Scores, Unanswered, Verdict, read_scores, worst_of
 from rlaif.judges.session import Session
 
 if TYPE_CHECKING:
@@ -48,15 +49,15 @@ class GuardrailJudge(RemoteJudge):
         ).of
 
     def _severities(self, text: str) -> Scores:
-        answer = self._endpoint.send(
+        self._endpoint.send(
             self._endpoint.client.invoke_guardrail_checks,
             messages=[{"role": "assistant", "content": [{"text": text}]}],
             checks={"contentFilter": {"categories": [{"category": name} for name in self.card.categories]}},
         )
         try:
-            results = answer["results"]["contentFilter"]["results"]
-            return Scores({result["category"]: float(result["severityScore"]) for result in results})
-        except (KeyError, TypeError, ValueError):
+            results = self._endpoint.wire()["results"]["contentFilter"]["results"]
+            return read_scores((result["category"], result["severityScore"]) for result in results)
+        except (KeyError, TypeError, ValueError, Unparsable):
             raise Unanswered("unparsable", "the endpoint sent no severities") from None
 
     def _judgement(self, verdict: Verdict, usage: Usage) -> Judgement:

@@ -18,6 +18,7 @@ from rlaif.judges.llm.card import LLMCard
 from rlaif.judges.llm.judge import LLMJudge
 from rlaif.judges.llm.pricing import list_price
 from rlaif.judges.remote.judge import Unanswered
+from rlaif.judges.remote.tokens import Tokens, read_tokens
 
 if TYPE_CHECKING:
     from rlaif.judges.cards.card import Load
@@ -83,12 +84,20 @@ def _answer(response: Mapping[str, Any]) -> Answer:
         blocks = response["output"]["message"]["content"]
         text = "".join(block["text"] for block in blocks if "text" in block)
         calls = [block["toolUse"]["input"] for block in blocks if "toolUse" in block]
-        used = response.get("usage") or {}
-        tokens = (int(used.get("inputTokens") or 0), int(used.get("outputTokens") or 0))
-        cached = int(used.get("cacheReadInputTokens") or 0)
     except (KeyError, TypeError, AttributeError, ValueError):
-        raise Unanswered("unparsable", "the endpoint sent no Converse answer") from None
-    status, reason = _STOPS.get(str(response.get("stopReason")), ("ok", ""))
-    if len(calls) > 1 and status == "ok":
-        status, reason = "unparsable", f"the answer holds {len(calls)} verdicts"
-    return Answer(text, status, reason, calls[0] if calls else None, {}, *tokens, cached)
+        used = _tokens(response, said=False)
+        raise Unanswered("unparsable", "the endpoint sent no Converse answer", used) from None
+    stop, used = response.get("stopReason"), _tokens(response, said=bool(text or calls))
+    if stop in ("end_turn", "tool_use", "stop_sequence"):
+        status: Status = "ok" if len(calls) < 2 else "unparsable"
+        reason = "" if len(calls) < 2 else f"the answer holds {len(calls)} verdicts"
+    else:  # after an unknown one, and after none, a draft may pose as the verdict
+        unknown = f"the endpoint stopped: {stop}" if stop else "the endpoint does not say why the answer ended"
+        status, reason = _STOPS.get(str(stop), ("unparsable", unknown))
+    return Answer(text, status, reason, calls[0] if calls else None, {}, used)
+
+
+def _tokens(response: Any, *, said: bool) -> Tokens:
+    usage = response.get("usage") if isinstance(response, Mapping) else None
+    cached = usage.get("cacheReadInputTokens") if isinstance(usage, Mapping) else 0
+    return read_tokens(usage, "inputTokens", "outputTokens", "totalTokens", cached, said=said)

@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
 from rlaif.core.types import Status
+from rlaif.judges.remote.judge import Unanswered
+from rlaif.judges.remote.tokens import NOT_SAID, Tokens
 
 Format = Literal["schema", "tool", "json", "text"]
 """How the verdict comes: JSON by schema, a forced tool call, a JSON object by word of mouth, a last line of text."""
@@ -51,15 +53,24 @@ class Answer:
     reason: str = ""
     verdict: Any = None
     first_token: Mapping[str, float] = field(default_factory=dict)
-    input_tokens: int = 0
-    output_tokens: int = 0
-    cached_tokens: int = 0
+    used: Tokens = NOT_SAID
+
+
+class Misformatted(Unanswered):
+    """The model's answer is not in the format that was asked for: the endpoint refuses it, or it cannot count."""
+
+    def __init__(self, reason: str) -> None:
+        super().__init__("unparsable", reason)
 
 
 class Unsupported(Exception):
-    """The endpoint knows a parameter not. What is dropped for it is remembered per endpoint and model."""
+    """
+    The endpoint does not know a parameter. What is dropped for it is remembered per endpoint and model.
 
-    def __init__(self, parameter: str, reason: str) -> None:
+    `parameter` is None where the endpoint refuses a question without naming what it refuses.
+    """
+
+    def __init__(self, parameter: str | None, reason: str) -> None:
         super().__init__(reason)
         self.parameter = parameter
 

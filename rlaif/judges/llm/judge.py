@@ -8,21 +8,29 @@ from __future__ import annotations
 
 import statistics
 from collections.abc import Mapping
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import Any
 
 from rlaif.core.errors import InputError
 from rlaif.core.types import Judgement, Sample, Status, Usage, total
 from rlaif.judges.cards.question import read_question
-from rlaif.judges.llm.backend import Answer, Ask, Backend, Format
+from rlaif.judges.llm.backend import Answer, Ask, Backend, Format, Misformatted
 from rlaif.judges.llm.card import LLMCard
 from rlaif.judges.llm.dialect import dialect_of, negotiate
 from rlaif.judges.llm.rendering import render_question, schema_of
-from rlaif.judges.llm.verdict import mean_rating, read_verdict
+from rlaif.judges.llm.verdict import Verdict, mean_rating, read_verdict
 from rlaif.judges.remote.judge import Bill, Price, RemoteJudge, Texts, Unanswered
 from rlaif.judges.remote.store import key_of
 from rlaif.judges.session import Session
+
+
+@dataclass
+class _Asked:
+    """The format of a question that was sent, and the mark that its verdict has to carry."""
+
+    form: Format = "text"
+    mark: str = ""
 
 
 class LLMJudge(RemoteJudge):
@@ -44,26 +52,46 @@ class LLMJudge(RemoteJudge):
     # --- one verdict ------------------------------------------------------------------------------------------
 
     def _verdict(self, sample: Sample, bill: Bill) -> Mapping[str, Any]:
-        fence = ""
+        asked = _Asked()
+        if self.card.score == "expected":
+            return self._mean(self._answer(self.card.format, sample, bill, asked))
+        try:
+            verdict = self._read(self.card.format, sample, bill, asked)
+        except Misformatted as error:
+            form, why = asked.form, str(error)
+            if not self._dialect.may_ask_again(form):
+                raise
+            verdict = self._read("text", sample, bill, asked)
+            self._dialect.give_up(form, why)
+        self._dialect.prove(asked.form)
+        return asdict(verdict)
+
+    def _read(self, wanted: str, sample: Sample, bill: Bill, asked: _Asked) -> Verdict:
+        answer = self._answer(wanted, sample, bill, asked)
+        if answer.status != "ok":
+            raise Unanswered(answer.status, answer.reason)
+        return read_verdict(answer, self.question.scale, asked.mark)
+
+    def _mean(self, answer: Answer) -> Mapping[str, Any]:
+        if answer.status not in ("ok", "truncated"):  # one token is enough
+            raise Unanswered(answer.status, answer.reason)
+        if answer.text and not answer.first_token:
+            raise InputError(f"{self._where}: {self._dialect.name} gives no log-probabilities; take score: rating")
+        return {"rating": mean_rating(answer, self.question.scale), "reason": ""}
+
+    def _answer(self, wanted: str, sample: Sample, bill: Bill, asked: _Asked) -> Answer:
+        """Ask in the best format from the wanted one on, and note in `asked` which it was."""
 
         def question(form: Format) -> Ask:
-            nonlocal fence
-            ask, fence = self._question(sample, form)
+            ask, asked.mark = self._question(sample, form)
+            asked.form = form
             return ask
 
         def ask(question: Ask) -> Answer:  # each try of a format has its own turn, so that rates hold
             pay = partial(bill.pay, partial(self.backend.ask, question), question.text, question.max_tokens)
             return self._gate.call(pay, tokens=_tokens_of(question) + question.max_tokens)
 
-        answer = negotiate(self.backend.formats, self._dialect, self.card.format, question, ask)
-        expected = self.card.score == "expected"
-        if answer.status != "ok" and not (expected and answer.status == "truncated"):  # one token is enough
-            raise Unanswered(answer.status, answer.reason)
-        if not expected:
-            return asdict(read_verdict(answer, self.question.scale, fence))
-        if answer.text and not answer.first_token:
-            raise InputError(f"{self._where}: {self._dialect.name} gives no log-probabilities; take score: rating")
-        return {"rating": mean_rating(answer, self.question.scale), "reason": ""}
+        return negotiate(self.backend.formats, self._dialect, wanted, question, ask)
 
     def _question(self, sample: Sample, form: Format) -> tuple[Ask, str]:
         expected = self.card.score == "expected"
@@ -83,7 +111,10 @@ class LLMJudge(RemoteJudge):
     # --- from verdicts to judgements --------------------------------------------------------------------------
 
     def _judgement(self, verdict: Mapping[str, Any], usage: Usage) -> Judgement:
-        rating = float(verdict["rating"])
+        rating = verdict["rating"]
+        if isinstance(rating, bool) or not isinstance(rating, int | float) or rating not in self.question.scale:
+            raise Unanswered("unparsable", f"the rating {str(rating)[:60]!r} is no number of the scale")
+        rating = float(rating)
         score = self.question.scale.score(rating)
         return Judgement(self.name, score, raw=rating, reason=str(verdict["reason"]), usage=usage)
 

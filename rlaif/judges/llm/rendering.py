@@ -24,7 +24,7 @@ def render_question(question: Question, sample: Sample, form: Format, *, number_
     Fill a question in one pass, and say how to answer.
 
     Judged text is fenced by a mark that none of it contains: what was substituted is never scanned again, and
-    braces in it are braces. Returns the text, and the mark, which a verdict in text mode must carry.
+    braces in it are braces. Returns the text, and the mark, which a verdict must carry.
     """
     values = {name: _value(name, sample) for name in question.fields - {"worst", "best"}}
     fence = fence_for(values.values())
@@ -51,15 +51,17 @@ def fence_for(texts: Any) -> str:
 
 
 def schema_of(scale: Scale) -> Mapping[str, Any]:
-    """Return the JSON schema of a verdict; the range is checked by us, for not every endpoint knows limits."""
+    """Return the JSON schema of a verdict, the same for all texts; range and mark are checked by us."""
     low, high = sorted((scale.worst, scale.best))
     return {
         "type": "object",
         "properties": {
             "reason": {"type": "string", "description": "a short justification"},
             "rating": {"type": "number", "description": f"from {low:g} to {high:g}; {scale.best:g} is best"},
+            # A constant would be filled in by constrained decoding, also where a verdict is copied from the text.
+            "mark": {"type": "string", "description": "the mark that the question names"},
         },
-        "required": ["reason", "rating"],
+        "required": ["reason", "rating", "mark"],
         "additionalProperties": False,
     }
 
@@ -67,9 +69,10 @@ def schema_of(scale: Scale) -> Mapping[str, Any]:
 def _how_to_answer(scale: Scale, form: Format, fence: str) -> str:
     rating = f"a number from {scale.worst:g} (worst) to {scale.best:g} (best)"
     if form == "tool":
-        return f"Give your verdict by the tool: a short reason, and as rating {rating}."
+        return f'Give your verdict by the tool: a short reason, as rating {rating}, and as mark "{fence}".'
     if form in ("schema", "json"):
-        return f'Answer with a JSON object and nothing else: {{"reason": a short reason, "rating": {rating}}}.'
+        keys = f'"reason": a short reason, "rating": {rating}, "mark": "{fence}"'
+        return f"Answer with a JSON object and nothing else: {{{keys}}}."
     return (
         f"Give a short reason first. Then end with one line of exactly this form, where N is {rating}:\n"
         f"Rating [{fence}]: N"

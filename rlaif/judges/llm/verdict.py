@@ -10,12 +10,12 @@ from dataclasses import dataclass
 from typing import Any
 
 from rlaif.judges.cards.question import Scale
-from rlaif.judges.llm.backend import Answer
+from rlaif.judges.llm.backend import Answer, Misformatted
+from rlaif.judges.llm.thoughts import after_thoughts, first_thought, without_turn_ends
 from rlaif.judges.remote.judge import Unanswered
 
-_THOUGHT = re.compile(r"\A\s*<think>.*?</think>", re.DOTALL)  # elsewhere it is a quotation
 _CODE_BLOCK = re.compile(r"\A```(?:json)?\s*\n(.*)\n```\Z", re.DOTALL)
-_NUMBER = r"[-+]?\d+(?:\.\d+)?"
+_NUMBER = r"[-+\u2212]?(?:\d+(?:\.\d+)?|\.\d+)"  # also with the minus sign that is no hyphen
 _NAMES = ("rating", "score")
 
 
@@ -34,25 +34,31 @@ class Verdict:
     reason: str
 
 
-def read_verdict(answer: Answer, scale: Scale, fence: str) -> Verdict:
-    """
-    Read a verdict: a tool call, else a whole answer that is one JSON object, else one line that carries the fence.
+class Unmarked(Misformatted):
+    """The answer holds a verdict that does not carry the mark, so that it may be copied from the judged text."""
 
-    The judged text may be quoted anywhere in the answer. It cannot pose as the verdict: a quotation makes the
-    answer more than one JSON object, and no text that is judged contains the fence.
+
+def read_verdict(answer: Answer, scale: Scale, mark: str) -> Verdict:
+    """
+    Read a verdict: a tool call, else a whole answer that is one JSON object, else a line "Rating [mark]: N".
+
+    The judged text may be quoted anywhere in the answer. It cannot pose as the verdict: a verdict carries the mark,
+    in whatever format, and no text that is judged contains it.
     """
     if answer.verdict is not None:
-        return _check_verdict(answer.verdict, scale)
-    text = _THOUGHT.sub("", answer.text).strip()
-    if not text:
-        raise Unparsable("the answer is empty")
-    if text.startswith("<think>"):
-        raise Unparsable("the answer is an unfinished thought")
-    block = _CODE_BLOCK.match(text)
-    try:
-        return _check_verdict(json.loads(block[1] if block else text, object_pairs_hook=_no_twice), scale)
-    except (ValueError, RecursionError):  # no JSON, an integer of thousands of digits, or a thousand brackets
-        return _parse_line(text, scale, fence)
+        return _check_verdict(answer.verdict, scale, mark)
+    whole = without_turn_ends(answer.text)
+    spoken = after_thoughts(whole)
+    for text in dict.fromkeys((whole, spoken)):  # a JSON string may quote the end of a thought
+        if not text:
+            raise Unparsable("the answer is empty")
+        block = _CODE_BLOCK.match(text)
+        try:
+            found = json.loads(block[1] if block else text, object_pairs_hook=refuse_twice)
+        except (ValueError, RecursionError):  # no JSON, an integer of thousands of digits, or a thousand brackets
+            continue
+        return _check_verdict(found, scale, mark)
+    return _parse_lines(spoken, scale, mark)
 
 
 def mean_rating(answer: Answer, scale: Scale) -> float:
@@ -76,18 +82,37 @@ def mean_rating(answer: Answer, scale: Scale) -> float:
     return min(max(mean, low), high)  # rounding may step over the ends
 
 
-def _parse_line(text: str, scale: Scale, fence: str) -> Verdict:
-    mark = r"[^\w\n]*?"  # markdown, brackets; never a line break
-    line = re.compile(rf"^{mark}rating{mark}{fence}{mark}:{mark}({_NUMBER}){mark}$", re.IGNORECASE | re.MULTILINE)
-    found = {float(number) for number in line.findall(text)}
-    if not found:
-        raise Unparsable(f"the answer holds no verdict: {' '.join(text.split())[:120]!r}")
-    if len(found) > 1:
-        raise Unparsable(f"the answer holds {len(found)} verdicts: {', '.join(f'{n:g}' for n in sorted(found))}")
-    return _check_verdict({"rating": found.pop(), "reason": line.sub("", text).strip()}, scale)
+_SPACE = r"[^\S\n]"
+_BEFORE = rf"(?:{_SPACE}|[*_`\[({{\"'>|+#\u2022\-\\])*"  # a list, a quotation, a heading, a table, bold
+_BETWEEN = rf"(?:{_SPACE}|[*_`\[\]()\"'|\\])*"
+_OPENING = rf"(?:{_SPACE}|[*_`\[(\"'])*"  # no sign, no point, nothing that compares or strikes out
+_CLOSING = rf"(?:{_SPACE}|[*_`\])}}\"'|])*"
 
 
-def _check_verdict(verdict: Any, scale: Scale) -> Verdict:
+def _parse_lines(text: str, scale: Scale, mark: str) -> Verdict:
+    """Read the lines that carry the mark: the last one gives the verdict, and none may say another number."""
+    said = " ".join(text.split())[:120]
+    marked = re.compile(rf"(?<!begin )(?<!end ){mark}", re.IGNORECASE)  # not where the question is quoted
+    head = rf"{_BEFORE}rating{_BETWEEN}{mark}{_BETWEEN}:"
+    exact = re.compile(rf"{head}{_OPENING}({_NUMBER}){_CLOSING}\.?{_CLOSING}", re.IGNORECASE)
+    begun = re.compile(rf"{head}\W*\d", re.IGNORECASE)
+    lines = [line for line in text.split("\n") if marked.search(line)]
+    read = {line: _to_float(found[1]) for line in lines if (found := exact.fullmatch(line))}
+    thought = first_thought(text)
+    if thought is not None and (not read or thought < text.index(lines[-1])):
+        raise Unparsable("the answer is an unfinished thought")
+    if not read:
+        raise Unparsable(f"the answer holds no verdict: {said!r}")
+    if unread := [line for line in lines if line not in read and (line is lines[-1] or begun.match(line))]:
+        raise Unparsable(f"the line of the verdict cannot be read: {unread[-1].strip()[:80]!r}")
+    numbers = set(read.values())
+    if len(numbers) > 1:
+        raise Unparsable(f"the answer holds {len(numbers)} verdicts: {', '.join(f'{n:g}' for n in sorted(numbers))}")
+    reason = "\n".join(line for line in text.split("\n") if line not in read).strip()
+    return _on_scale(numbers.pop(), reason, scale)
+
+
+def _check_verdict(verdict: Any, scale: Scale, mark: str) -> Verdict:
     if not isinstance(verdict, Mapping):
         raise Unparsable(f"the answer is no JSON object but {str(verdict)[:60]!r}")
     if not any(name in verdict for name in _NAMES):
@@ -95,10 +120,20 @@ def _check_verdict(verdict: Any, scale: Scale) -> Verdict:
     numbers = {_number(value) for value in _ratings(verdict)}
     if len(numbers) > 1:
         raise Unparsable(f"the answer holds {len(numbers)} verdicts: {', '.join(f'{n:g}' for n in sorted(numbers))}")
-    rating = numbers.pop()
+    read = _on_scale(numbers.pop(), str(verdict.get("reason", "")), scale)
+    if not re.fullmatch(rf"[\W_]*{mark}[\W_]*", str(verdict.get("mark", "")), re.IGNORECASE):
+        raise Unmarked("the verdict does not carry the mark of the question: it may be copied from the text")
+    return read
+
+
+def _on_scale(rating: float, reason: str, scale: Scale) -> Verdict:
     if rating not in scale:
         raise Unparsable(f"the rating {rating:g} is off the scale {scale.worst:g} to {scale.best:g}")
-    return Verdict(rating, str(verdict.get("reason", "")))
+    return Verdict(rating, reason)
+
+
+def _to_float(number: str) -> float:
+    return float(number.replace("\u2212", "-"))
 
 
 def _ratings(verdict: Any) -> Iterator[Any]:
@@ -115,7 +150,7 @@ def _ratings(verdict: Any) -> Iterator[Any]:
 
 def _number(value: Any) -> float:
     if isinstance(value, str) and re.fullmatch(_NUMBER, value.strip()):
-        value = float(value)
+        value = _to_float(value.strip())
     if isinstance(value, bool) or not isinstance(value, int | float):
         raise Unparsable(f"the rating is {str(value)[:60]!r}, no number")
     try:
@@ -127,7 +162,8 @@ def _number(value: Any) -> float:
     return number
 
 
-def _no_twice(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def refuse_twice(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Make an object of JSON, or raise `Unparsable` where it gives a key twice: a reader would take the last."""
     keys = [key for key, _ in pairs]
     if len(set(keys)) < len(keys):
         raise Unparsable("the answer gives a key twice")

@@ -16,8 +16,11 @@ from rlaif.judges.llm.backend import Answer, Ask, Format
 from rlaif.judges.llm.card import LLMCard
 from rlaif.judges.llm.judge import LLMJudge
 from rlaif.judges.llm.pricing import list_price
+from rlaif.judges.llm.verdict import Unparsable, refuse_twice
 from rlaif.judges.openai.endpoint import OpenAIEndpoint, OpenAIKeys
 from rlaif.judges.remote.judge import Unanswered
+from rlaif.judges.remote.limits import Transient
+from rlaif.judges.remote.tokens import Tokens, read_tokens
 
 if TYPE_CHECKING:
     from rlaif.judges.cards.card import Load
@@ -50,17 +53,45 @@ class OpenAIBackend(OpenAIEndpoint):
 
     def __init__(self, card: OpenAICard) -> None:
         super().__init__(card)
-        self.parameters: Mapping[str, Any] = card.extra_body
+        headers = {"extra_headers": card.extra_headers} if card.extra_headers else {}
+        self._extra_body = card.extra_body
+        self.parameters: Mapping[str, Any] = card.extra_body | headers
 
     def ask(self, question: Ask) -> Answer:
         """Send a chat completion and read its stop reason first."""
-        return _answer(self.send(self.client.chat.completions.with_raw_response.create, **self._request(question)))
+        request = self._request(question)
+        return self._read(self.send(self.client.chat.completions.with_raw_response.create, **request), request)
+
+    def _read(self, body: str, request: Mapping[str, Any]) -> Answer:
+        """Read a chat completion, or raise what it means that there is none; the stop reason comes before the text."""
+        said = f"the endpoint sent no chat completion: {' '.join(body.split())[:120]!r}"
+        try:
+            completion = json.loads(body, object_pairs_hook=refuse_twice)
+        except (ValueError, RecursionError):
+            raise Unanswered("unparsable", said, Tokens()) from None
+        except Unparsable as error:
+            raise Unanswered("unparsable", f"{said}: {error}", Tokens()) from None
+        if not isinstance(completion, dict):
+            raise Unanswered("unparsable", said, Tokens())
+        used = _tokens(completion, said=False)
+        choices: Any = completion.get("choices")
+        if failure := completion.get("error"):
+            raise self.explain_failure(failure, request, used if completion.get("usage") else None)
+        if "choices" in completion and not choices:  # what some gateways say where the model behind them failed
+            raise Transient("the endpoint sent an answer without choices", used=used)
+        try:
+            (choice,) = choices
+            if failure := choice.get("error"):
+                raise self.explain_failure(failure, request, used)
+            return _answer(choice, completion)
+        except (ValueError, KeyError, TypeError, AttributeError):
+            raise Unanswered("unparsable", said, used) from None
 
     def _request(self, question: Ask) -> dict[str, Any]:
         request: dict[str, Any] = {
             "model": self.model,
             "messages": [{"role": "user", "content": question.text}],
-            "extra_body": dict(self.parameters) or None,
+            "extra_body": dict(self._extra_body) or None,
         }
         limits = [name for name in ("max_completion_tokens", "max_tokens") if name not in question.without]
         if limits:
@@ -77,30 +108,39 @@ class OpenAIBackend(OpenAIEndpoint):
         return request
 
 
-_STOPS: dict[str, Status] = {"length": "truncated", "content_filter": "filtered"}
+_WHOLE = ("stop", "tool_calls", "function_call", "stop_sequence", "end_turn", "eos", "eos_token")
+"""Stop reasons after which an answer is whole; after any other, and after none, a draft may pose as the verdict."""
+_STOPS: dict[str, Status] = {
+    "length": "truncated",
+    "max_tokens": "truncated",
+    "content_filter": "filtered",
+    "abort": "truncated",
+}
 
 
-def _answer(body: str) -> Answer:
-    """Read a chat completion, or raise `Unanswered` for what is none; the stop reason comes before the text."""
-    try:
-        completion = json.loads(body)
-        choice = completion["choices"][0]
-        message = choice["message"]
-        text = message.get("content") or ""
-        if isinstance(text, list):
-            text = "".join(part.get("text", "") for part in text)
-        stop, refusal = choice.get("finish_reason"), message.get("refusal")
-        used = completion.get("usage") or {}
-        tokens = (int(used.get("prompt_tokens") or 0), int(used.get("completion_tokens") or 0))
-        cached = int((used.get("prompt_tokens_details") or {}).get("cached_tokens") or 0)
-        first = _first_token(choice.get("logprobs"))
-    except (ValueError, KeyError, IndexError, TypeError, AttributeError, RecursionError):
-        raise Unanswered(
-            "unparsable", f"the endpoint sent no chat completion: {' '.join(body.split())[:120]!r}"
-        ) from None
-    status: Status = "refused" if refusal else _STOPS.get(str(stop), "ok")
-    reason = str(refusal) if refusal else "" if status == "ok" else f"the endpoint stopped: {stop}"
-    return Answer(str(text), status, reason, None, first, *tokens, cached)
+def _answer(choice: Mapping[str, Any], completion: Mapping[str, Any]) -> Answer:
+    message = choice["message"]
+    text = message.get("content") or ""
+    if isinstance(text, list):  # parts; a thought is one of another type
+        text = "".join(part.get("text", "") for part in text if part.get("type", "text") in ("text", "output_text"))
+    stop, refusal = choice.get("finish_reason"), message.get("refusal")
+    first, used = _first_token(choice.get("logprobs")), _tokens(completion, said=bool(text))
+    if refusal:
+        return Answer(str(text), "refused", str(refusal), None, first, used)
+    if stop in _WHOLE:
+        return Answer(str(text), "ok", "", None, first, used)
+    if stop == "error":
+        raise Transient("the model failed while it answered", used=used)
+    status = _STOPS.get(str(stop), "unparsable")
+    reason = f"the endpoint stopped: {stop}" if stop else "the endpoint does not say why the answer ended"
+    return Answer(str(text), status, reason, None, first, used)
+
+
+def _tokens(completion: Mapping[str, Any], *, said: bool) -> Tokens:
+    usage = completion.get("usage")
+    details = usage.get("prompt_tokens_details") if isinstance(usage, dict) else None
+    cached = details.get("cached_tokens") if isinstance(details, dict) else 0
+    return read_tokens(usage, "prompt_tokens", "completion_tokens", "total_tokens", cached, said=said)
 
 
 def _first_token(logprobs: Any) -> dict[str, float]:

@@ -8,8 +8,9 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from rlaif.core.types import Judge, Judgement, Sample, Usage
+from rlaif.judges.llm.verdict import refuse_twice
 from rlaif.judges.openai.endpoint import OpenAIEndpoint, OpenAIKeys
-from rlaif.judges.remote.judge import Bill, Price, RemoteJudge, Scores, Unanswered, Verdict, worst_of
+from rlaif.judges.remote.judge import Bill, Price, RemoteJudge, Scores, Unanswered, Verdict, read_scores, worst_of
 from rlaif.judges.session import Session
 
 if TYPE_CHECKING:
@@ -50,9 +51,12 @@ class ModerationJudge(RemoteJudge):
         create = self._endpoint.client.moderations.with_raw_response.create
         body = self._endpoint.send(create, model=self._endpoint.model, input=text)
         try:
-            scores: dict[str, Any] = json.loads(body)["results"][0]["category_scores"]
-            return Scores({name: float(score) for name, score in scores.items()})
-        except (ValueError, KeyError, IndexError, TypeError, AttributeError, RecursionError):
+            answer: Any = json.loads(body, object_pairs_hook=refuse_twice)
+            if failure := answer.get("error"):
+                raise self._endpoint.explain_failure(failure, {}, None)
+            (result,) = answer["results"]  # one text was sent
+            return read_scores(result["category_scores"].items())
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             raise Unanswered("unparsable", f"the endpoint sent no scores: {' '.join(body.split())[:120]!r}") from None
 
     def _judgement(self, verdict: Verdict, usage: Usage) -> Judgement:

@@ -6,26 +6,28 @@ What such a judge adds is how it asks about one sample, and what the answer mean
 
 from __future__ import annotations
 
+import logging
 import math
 import re
-import socket
 import time
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from email.utils import parsedate_to_datetime
 from typing import Annotated, Any, Protocol, TypeVar
-from urllib.parse import urlsplit
 
 from annotated_types import Ge, Gt
 
 from rlaif.core.errors import InputError
-from rlaif.core.schema import Checked
+from rlaif.core.schema import Checked, short_repr
 from rlaif.core.system.threads import map_in_threads
 from rlaif.core.types import Estimate, Judgement, Sample, Status, Usage, empty
 from rlaif.judges.cards.card import Card
-from rlaif.judges.remote.limits import Budget, OverBudget, Rates, Transient, Turn, gate
+from rlaif.judges.remote.limits import Budget, Gate, OverBudget, Rates, Transient, Turn, gate
 from rlaif.judges.remote.store import key_of
+from rlaif.judges.remote.tokens import FREE, Tokens
 from rlaif.judges.session import Session
+
+log = logging.getLogger("rlaif")
 
 Count = Annotated[int, Ge(1)]
 Seconds = Annotated[float, Gt(0)]
@@ -65,11 +67,16 @@ class RemoteCard(Card):
 
 
 class Unanswered(Exception):
-    """There is no verdict on this one sample: too long, filtered, unreadable. It belongs to the sample, not the run."""
+    """
+    There is no verdict on this one sample: too long, filtered, unreadable. It belongs to the sample, not the run.
 
-    def __init__(self, status: Status, reason: str) -> None:
+    `used` is what an answer that cannot be read was billed for; None where the endpoint refused to answer.
+    """
+
+    def __init__(self, status: Status, reason: str, used: Tokens | None = None) -> None:
         super().__init__(reason)
         self.status: Status = status
+        self.used = used
 
 
 def retry_after(headers: Mapping[str, str]) -> float | None:
@@ -86,30 +93,30 @@ def retry_after(headers: Mapping[str, str]) -> float | None:
     return max(0.0, seconds) if math.isfinite(seconds) else None
 
 
-def refuse_silence(url: str, where: str, hint: str) -> None:
-    """Raise `InputError` where nothing listens at a URL."""
-    parts = urlsplit(url)
-    try:
-        port = parts.port or (443 if parts.scheme == "https" else 80)
-        socket.create_connection((parts.hostname or "", port), timeout=10).close()
-    except (OSError, ValueError) as error:
-        raise InputError(f"{where}: nothing answers at {url} ({error}); {hint}") from None
-
-
 @dataclass(frozen=True)
 class Scores:
     """The score of each category, in [0, 1], 1 the worst; such endpoints count no tokens."""
 
     of: dict[str, float]
-    input_tokens: int = 0
-    output_tokens: int = 0
-    cached_tokens: int = 0
+    used: Tokens = FREE
+
+
+def read_scores(pairs: Iterable[tuple[Any, Any]]) -> Scores:
+    """Read the scores of categories: numbers, each category once. Raises `ValueError` for anything else."""
+    scores: dict[str, float] = {}
+    for name, score in pairs:
+        if isinstance(score, bool) or not isinstance(score, int | float) or not isinstance(name, str):
+            raise ValueError(f"the score of {short_repr(name)} is {short_repr(score)}")
+        if name in scores:
+            raise ValueError(f"there are two scores of {short_repr(name)}")
+        scores[name] = float(score)
+    return Scores(scores)
 
 
 def worst_of(scores: Verdict, categories: list[str] | None, judge: str, usage: Usage) -> Judgement:
     """Judge by the largest score of the chosen categories, 1 the worst; where one is missing there is no verdict."""
     chosen: dict[str, float] = {name: scores.get(name, math.nan) for name in categories or scores}
-    missing = [name for name, score in chosen.items() if not 0 <= score <= 1]
+    missing = [name for name, score in chosen.items() if not _is_share(score)]
     if missing or not chosen:
         reason = f"no score in [0, 1] of {', '.join(missing) or 'anything'}; there are: {', '.join(scores) or 'none'}"
         raise Unanswered("unparsable", reason)
@@ -117,15 +124,15 @@ def worst_of(scores: Verdict, categories: list[str] | None, judge: str, usage: U
     return Judgement(judge, 1 - worst, raw=worst, reason=name, usage=usage)
 
 
+def _is_share(score: Any) -> bool:
+    return isinstance(score, int | float) and not isinstance(score, bool) and 0 <= score <= 1
+
+
 class ReportsTokens(Protocol):
-    """The tokens that an answer says it used; none where it does not say."""
+    """The tokens that an answer says it used."""
 
     @property
-    def input_tokens(self) -> int: ...  # noqa: D102
-    @property
-    def output_tokens(self) -> int: ...  # noqa: D102
-    @property
-    def cached_tokens(self) -> int: ...  # noqa: D102
+    def used(self) -> Tokens: ...  # noqa: D102
 
 
 A = TypeVar("A", bound=ReportsTokens)
@@ -134,8 +141,8 @@ A = TypeVar("A", bound=ReportsTokens)
 class Bill:
     """What one verdict costs, all attempts counted; each is reserved in the budget before it is sent."""
 
-    def __init__(self, price: Price | None, budget: Budget) -> None:
-        self._price, self._budget = price, budget
+    def __init__(self, price: Price | None, budget: Budget, gate: Gate) -> None:
+        self._price, self._budget, self._gate = price, budget, gate
         self._seconds = 0.0
         self._tokens = [0, 0, 0]
         self._attempts = 0
@@ -152,26 +159,51 @@ class Bill:
             turn: comes when the endpoint's limits allow.
 
         """
-        worst = self._price.cost_of(len(text.encode()) + 1024, max_tokens) if self._price else 0.0
-        self._budget.reserve(worst)
-        cost, sent, start = 0.0, False, 0.0
+        most = Tokens(len(text.encode()) + 1024, max_tokens)
+        worst = self._cost_of(most, most)
+        if self._budget.usd is None or not worst:
+            return self._pay_reserved(ask, most, worst, turn)
+        with self._gate.first_alone():
+            return self._pay_reserved(ask, most, worst, turn)
+
+    def _pay_reserved(self, ask: Callable[[], A], most: Tokens, worst: float, turn: Turn) -> A:
+        reserved = worst * self._gate.excess
+        self._budget.reserve(reserved)
+        used: Tokens | None = None
+        sent, start = False, 0.0
         try:
             with turn():
                 sent, start = True, time.perf_counter()
                 self._attempts += 1
                 answer = ask()
-            used = (answer.input_tokens, answer.output_tokens, answer.cached_tokens)
-            self._tokens = [a + b for a, b in zip(self._tokens, used, strict=True)]
-            if self._price:  # an endpoint that does not say what it used is taken to have used the most
-                cost = self._price.cost_of(used[0], used[1]) if used[0] else worst
+            used = answer.used
             return answer
-        except Transient as error:
-            cost = worst if error.billed else 0.0
+        except (Transient, Unanswered) as error:
+            used = error.used
             raise
         finally:
-            self._usd += cost
+            cost = self._book(used, most, worst) if used else 0.0
             self._seconds += time.perf_counter() - start if sent else 0.0
-            self._budget.settle(worst, cost, sent=sent)
+            self._budget.settle(reserved, cost, sent=sent)
+
+    def _book(self, used: Tokens, most: Tokens, worst: float) -> float:
+        """Add what a call used, and return its USD; what the endpoint does not say is taken as the most it can be."""
+        told = (used.input or 0, used.output or 0, used.cached)
+        self._tokens = [a + b for a, b in zip(self._tokens, told, strict=True)]
+        cost = self._cost_of(used, most)
+        self._usd += cost
+        if worst and None in (used.input, used.output):
+            self._gate.warn_once(
+                "usage", f"{self._gate.name} does not say what each answer used; the most it can be is booked there"
+            )
+        if worst:
+            self._gate.learn_cost(cost, worst)
+        return cost
+
+    def _cost_of(self, used: Tokens, most: Tokens) -> float:
+        into, out = (most.input if used.input is None else used.input), most.output
+        out = out if used.output is None else used.output
+        return self._price.cost_of(into or 0, out or 0) if self._price else 0.0
 
     @property
     def usage(self) -> Usage:
@@ -232,7 +264,7 @@ class RemoteJudge:
         """Say what judging would take at most: what is stored is free, and an answer may be of full length."""
         unique = {self._texts(sample): sample for sample in samples if not sample.blank}
         keys = {key: sample for of, sample in unique.items() for key in self._keys(of)}
-        stored = self._session.read_stored(keys)
+        stored = self._read_stored(keys)
         sizes = [self._size(sample) for key, sample in keys.items() if key not in stored]
         tokens_in, tokens_out = (sum(size[i] for size in sizes) for i in (0, 1))
         usd = self._price.cost_of(tokens_in, tokens_out) if self._price else None
@@ -240,16 +272,27 @@ class RemoteJudge:
 
     def _judge_all(self, unique: Mapping[Texts, Sample]) -> list[Judgement]:
         tasks = {key: sample for of, sample in unique.items() for key in self._keys(of)}
-        stored = self._session.read_stored(tasks)
-        done = {key: self._judgement(verdict, FROM_STORE) for key, verdict in stored.items()}
-        missing = [(key, sample) for key, sample in tasks.items() if key not in stored]
+        done = self._read_stored(tasks)
+        missing = [(key, sample) for key, sample in tasks.items() if key not in done]
         asked = map_in_threads(lambda task: self._ask(*task), missing, self.card.concurrency)
         done |= {key: judgement for (key, _), judgement in zip(missing, asked, strict=True)}
         return [self._combine([done[key] for key in self._keys(of)]) for of in unique]
 
+    def _read_stored(self, keys: Iterable[bytes]) -> dict[bytes, Judgement]:
+        """Return what stored verdicts mean; one that is damaged means nothing, and is asked for again."""
+        judgements, damaged = {}, 0
+        for key, verdict in self._session.read_stored(keys).items():
+            try:
+                judgements[key] = self._judgement(verdict, FROM_STORE)
+            except (Unanswered, ValueError, LookupError, TypeError, AttributeError):
+                damaged += 1
+        if damaged:
+            log.warning("%s: %d stored verdicts are damaged and are asked for again", self._where, damaged)
+        return judgements
+
     def _ask(self, key: bytes, sample: Sample) -> Judgement:
         """Ask until there is an answer, and store its verdict before anything else happens to it."""
-        bill = Bill(self._price, self._session.budget)
+        bill = Bill(self._price, self._session.budget, self._gate)
         try:
             verdict = self._verdict(sample, bill)
             judgement = self._judgement(verdict, bill.usage)

@@ -7,6 +7,7 @@ processes that share `RLAIF_HOME` share its rate. This is the only retry layer; 
 
 from __future__ import annotations
 
+import logging
 import math
 import threading
 import time
@@ -17,12 +18,15 @@ from typing import TYPE_CHECKING, TypeVar
 
 from rlaif.core.types import Status
 from rlaif.judges.remote.rates import slots
+from rlaif.judges.remote.tokens import Tokens
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     import tenacity
 
+
+log = logging.getLogger("rlaif")
 
 T = TypeVar("T")
 
@@ -40,6 +44,7 @@ class Transient(Exception):
         throttled: whether the endpoint asks for fewer calls.
         retry_after: seconds that it asks to wait.
         billed: whether the call may have been charged: it ran, and its answer was lost.
+        used: what the lost answer said that it used.
 
     """
 
@@ -51,12 +56,13 @@ class Transient(Exception):
         throttled: bool = False,
         retry_after: float | None = None,
         billed: bool = False,
+        used: Tokens | None = None,
     ) -> None:
         super().__init__(reason)
         self.status = status
         self.throttled = throttled
         self.retry_after = retry_after
-        self.billed = billed
+        self.used = used or (Tokens() if billed else None)
 
 
 class OverBudget(Exception):
@@ -139,6 +145,11 @@ class Gate:
         self._last_cut = 0.0
         self._changed = threading.Condition()
         self._pacing = threading.Lock()
+        self.excess = 1.0
+        """How many times what a call can cost at most, by its question and max_tokens, the dearest one did cost."""
+        self._has_counted = False
+        self._first = threading.Lock()
+        self._said: set[str] = set()
 
     def narrow(self, rates: Rates) -> None:
         """Take a card's rates into account: where cards disagree, the lowest holds."""
@@ -190,6 +201,38 @@ class Gate:
         )
         answer: T = retrying(attempt, turn)
         return answer
+
+    @contextmanager
+    def first_alone(self) -> Iterator[None]:
+        """Let calls go one by one until an answer says what it used, so that the next ones are reserved by that."""
+        self._first.acquire()
+        if self._has_counted:
+            self._first.release()
+            yield
+            return
+        try:
+            yield
+        finally:
+            self._first.release()
+
+    def learn_cost(self, cost: float, worst: float) -> None:
+        """Learn from an answer what to reserve for the next ones."""
+        self._has_counted = True
+        if cost > worst * self.excess * (1 + 1e-9):
+            self.excess = cost / worst
+            self.warn_once(
+                "excess",
+                f"{self.name} counts more tokens than question and max_tokens allow: a call of {worst:.3g} USD at "
+                f"most did cost {cost:.3g}; {self.excess:.3g} times the most is set aside for each from now on",
+            )
+
+    def warn_once(self, key: str, warning: str) -> None:
+        """Say what is odd about an endpoint, once."""
+        with self._changed:
+            if key in self._said:
+                return
+            self._said.add(key)
+        log.warning(warning)
 
     @contextmanager
     def _turn(self, tokens: int) -> Iterator[None]:
