@@ -102,7 +102,7 @@ class Work:
         assert done.returncode == -signal.SIGKILL, done.stderr
 
     def _kill_by_server(self, run: Run, n: int) -> str:
-        if len(whole(self.server)) >= n and run.process.is_alive():
+        if len(whole(self.server)) >= n and run.is_alive:
             run.signal(signal.SIGKILL)
         return "ok"
 

@@ -62,15 +62,15 @@ class Elements(html.parser.HTMLParser):
         self.found.append((tag, dict(attrs)))
 
 
-def hostile_run(folder: Path) -> Path:
-    """A run in which everything that a model, a judge or a user may have written is hostile."""
+def hostile_run(folder: Path, longest: int = 1_000_000) -> Path:
+    """A run in which everything that a model, a judge or a user may have written is hostile, and one text is long."""
     rows = samples(len(HOSTILE) + 3)
     for row, (name, text) in zip(rows, HOSTILE.items(), strict=False):
         row["prompt"] = text
         row["after"] = side(f"{text} {name}", dict.fromkeys(JUDGES, 0.01))
         parts = [judgement("part", 0.5, reason=text)]
         row["after"]["judgements"]["toxicity"] = judgement("toxicity", None, reason=text, parts=parts)
-    rows[-1]["after"] = side("x" * 1_000_000, dict.fromkeys(JUDGES, 0.0))
+    rows[-1]["after"] = side("x" * longest, dict.fromkeys(JUDGES, 0.0))
     everything = " ".join(HOSTILE.values())
 
     def told(numbers):

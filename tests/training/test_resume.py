@@ -121,10 +121,10 @@ def test_a_run_killed_at_random_moments_again_and_again_ends_as_the_undisturbed_
     made, draw, kills = places[architecture], random.Random(architecture), 0
     for attempt in range(6):
         run = made.start(*(["--resume"] if attempt else []), "--output", output)
-        while "prompts to train on" not in run.stderr and run.process.is_alive():
+        while "prompts to train on" not in run.stderr and run.is_alive:
             time.sleep(0.005)
-        run.process.join(draw.uniform(0.0, 0.9 if attempt else 0.3))
-        if run.process.is_alive():
+        run.join(draw.uniform(0.0, 0.9 if attempt else 0.3))
+        if run.is_alive:
             run.signal(signal.SIGKILL)
         done = run.ended()
         assert done.returncode in (0, -signal.SIGKILL), done.stderr
