@@ -9,11 +9,11 @@ quickstart: .venv/base.stamp
 	$(BIN)/rlaif train quickstart
 
 test: .venv/test.stamp
-	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest --numprocesses auto --dist loadfile
+	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest --numprocesses auto --dist worksteal
 
 # Also kills processes at each of their events, not at some: it takes much longer.
 test-all: .venv/test.stamp
-	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest --numprocesses auto --dist loadfile -m ""
+	HF_HUB_OFFLINE=1 $(BIN)/python -m pytest --numprocesses auto --dist worksteal -m ""
 
 lint: .venv/test.stamp
 	$(BIN)/ruff check .

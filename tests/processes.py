@@ -29,9 +29,18 @@ ROOT = Path(__file__).parent.parent
 
 READ_BY_IMPORTS = (
     "ATEN_", "CUDA_", "DATASETS_", "GOMP_", "HF_", "HOME", "HUGGING", "KMP_", "LANG", "LC_", "LD_", "MKL_", "MPL",
-    "NUMEXPR_", "OMP_", "OPENBLAS_", "PYTHON", "PYTORCH_", "TORCH", "TRANSFORMERS_", "TRL_", "USE_", "XDG_",
+    "NUMEXPR_", "OMP_", "OPENBLAS_", "PYTHON", "PYTORCH_", "TORCH_", "TRANSFORMERS_", "TRL_", "USE_", "XDG_",
 )  # fmt: skip
 """How the variables begin that Python and its libraries read when they start."""
+
+SET_BY_RLAIF = {
+    "TRANSFORMERS_VERBOSITY": "error",
+    "TRANSFORMERS_NO_ADVISORY_WARNINGS": "1",
+    "DATASETS_VERBOSITY": "error",
+    "HF_HUB_VERBOSITY": "error",
+    "HF_HUB_DISABLE_TELEMETRY": "1",
+}
+"""Those that `rlaif` sets where they are missing, before it imports anything."""
 
 _environment: dict[str, str] = {}
 """Of the process that others are forked from."""
@@ -83,6 +92,7 @@ def run(
 
 
 def _read_by_imports(env: Mapping[str, str]) -> dict[str, str]:
+    env = {**SET_BY_RLAIF, **env}
     return {name: env[name] for name in env if name.startswith(READ_BY_IMPORTS) and name != "PYTHONPATH"}
 
 
@@ -97,7 +107,7 @@ class Process:
             ends = [_open_ends(number, file, text, theirs) for number, file in enumerate(files)]
             self.stdin, self.stdout, self.stderr = (ours for ours, _ in ends)
             inherited = [_Inherited(ends[1][1] if end == subprocess.STDOUT else end) for _, end in ends]
-            with mock.patch.dict(os.environ, _environment, clear=True), contextlib.chdir(ROOT):
+            with mock.patch.dict(os.environ, {**SET_BY_RLAIF, **_environment}, clear=True), contextlib.chdir(ROOT):
                 forkserver.ensure_running()  # in ROOT it finds what it shall import
             self._process = _processes.Process(target=_become, args=(arguments, cwd, env, inherited, session))
             self._process.start()
@@ -205,6 +215,7 @@ def _become(arguments: list[str], cwd: str, env: Mapping[str, str], files: Seque
     sys.path[:] = [cwd if option == "-m" else "", *added, *(path for path in sys.path if path.startswith(own))]
     if option == "-m":
         sys.argv = [program, *rest]
+        sys.modules.pop(f"{program}.__main__", None)
         runpy.run_module(program, run_name="__main__", alter_sys=True)
     else:
         sys.argv = [option, *rest]

@@ -35,6 +35,12 @@ import torch, transformers
 torch.set_num_threads(1)
 """
 
+NO_FIGURES = """
+from matplotlib.figure import Figure
+Figure.savefig = lambda figure, file, **_: file.write(b'<svg viewBox="0 0 1 1"/>')
+"""
+"""Saves the figures of the report empty: to draw them takes a tiny run as long as all the rest."""
+
 COMMAND = """
 from rlaif.__main__ import command
 command()
@@ -49,10 +55,17 @@ def at(moment: At, act: str) -> str:
 class Run:
     """`rlaif` in a process of its own."""
 
-    def __init__(self, folder: Path, arguments: Sequence[str], env: Mapping[str, str], meddle: str) -> None:
+    def __init__(
+        self, folder: Path, arguments: Sequence[str], env: Mapping[str, str], meddle: str, *, figures: bool = False
+    ) -> None:
         self._said = folder / f"said-{time.monotonic_ns()}"
         self.arguments = arguments
-        script = BEGINNING + (meddle and MEDDLING + meddle) + (COMMAND if arguments else "")
+        script = (
+            BEGINNING
+            + ("" if figures else NO_FIGURES)
+            + (meddle and MEDDLING + meddle)
+            + (COMMAND if arguments else "")
+        )
         with self._said.open("ab") as said:
             self.process = processes.start(
                 ["-c", script, *arguments], cwd=folder, env={**os.environ, **env}, stdin=subprocess.DEVNULL,
@@ -93,15 +106,17 @@ class Place:
     folder: Path
     keys: dict[str, Any]
 
-    def start(self, *arguments: str, env: Mapping[str, str] | None = None, meddle: str = "") -> Run:
+    def start(
+        self, *arguments: str, env: Mapping[str, str] | None = None, meddle: str = "", figures: bool = False
+    ) -> Run:
         """Start `rlaif train run.yaml` with further arguments."""
-        return Run(self.folder, ["train", "run.yaml", *arguments], env or {}, meddle)
+        return Run(self.folder, ["train", "run.yaml", *arguments], env or {}, meddle, figures=figures)
 
     def train(
-        self, *arguments: str, env: Mapping[str, str] | None = None, meddle: str = ""
+        self, *arguments: str, env: Mapping[str, str] | None = None, meddle: str = "", figures: bool = False
     ) -> subprocess.CompletedProcess[str]:
         """Run `rlaif train run.yaml` with further arguments to its end."""
-        return self.start(*arguments, env=env, meddle=meddle).ended()
+        return self.start(*arguments, env=env, meddle=meddle, figures=figures).ended()
 
     def write(self, name: str = "run.yaml", **changes: Any) -> None:
         """Write a run file: this one with some sections changed."""

@@ -8,6 +8,7 @@ import pty
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import get_type_hints
@@ -20,6 +21,7 @@ from rlaif.core.config.sections import PPOSection
 from tests import tiny
 from tests.conftest import ROOT
 from tests.server import Server
+from tests.shell import Commands
 
 README = (ROOT / "README.md").read_text()
 PPO = (ROOT / "docs" / "ppo.md").read_text()
@@ -32,8 +34,17 @@ def blocks(text: str, language: str) -> list[str]:
     return [body for found, body in BLOCK.findall(text) if found == language]
 
 
+@pytest.fixture(scope="module")
+def commands() -> Iterator[Path]:
+    """The folder in which a shell finds `rlaif`."""
+    with Commands() as folder:
+        yield folder
+
+
 @pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, nobody: None, server: Server, policy_folder) -> Path:
+def folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, nobody: None, server: Server, policy_folder, commands: Path
+) -> Path:
     """A newcomer's folder: the files that the pages show, and small models under the names that they mention."""
     for body in blocks(PAGES, "yaml") + blocks(PAGES, "python") + blocks(CONTRIBUTING, "python"):
         if name := re.match(r"# (\S+\.(?:yaml|py))", body):
@@ -74,7 +85,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, nobody: None, server
         (tmp_path / f"{name}.jsonl").write_text(json.dumps(row) + "\n")
     (tmp_path / "pairs.jsonl").write_text(json.dumps(pair) + "\n")
     (tmp_path / "comments.csv").write_text("comment,author\nYou are kind.,a\nYou fool.,b\n")
-    monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}:{os.environ['PATH']}")
+    monkeypatch.setenv("PATH", f"{commands}:{Path(sys.executable).parent}:{os.environ['PATH']}")
     monkeypatch.chdir(tmp_path)
     return tmp_path
 

@@ -8,7 +8,6 @@ import os
 import re
 import signal
 import subprocess
-import sys
 import time
 from collections import Counter
 from pathlib import Path
@@ -21,6 +20,7 @@ from rlaif.benchmark import best_of
 from rlaif.benchmark.csv_files import format_csv
 from rlaif.core.errors import InputError
 from rlaif.judges.cards.overrides import Overrides
+from tests import processes
 from tests.benching import labelled, pairs, write_rows
 from tests.cli.test_score import on_terminal
 from tests.conftest import one_line
@@ -397,8 +397,8 @@ def test_what_a_power_cut_left_in_the_middle_is_asked_again_with_all_that_follow
 def test_a_killed_benchmark_goes_on_where_it_was():
     write_rows("x.jsonl", labelled(400))
     judge_that(pause=0.005)  # chunks of 64, 128, ...: 0.3 s, 0.6 s, ...
-    command = [sys.executable, "-m", "rlaif", "bench", "-j", JUDGE, "--data", "x.jsonl", "--bad", "toxic", "-o", "out"]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
+    command = ["-m", "rlaif", "bench", "-j", JUDGE, "--data", "x.jsonl", "--bad", "toxic", "-o", "out"]
+    process = processes.start(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
     deadline = time.monotonic() + 60
     while not (Path("out/scores.jsonl").exists() and Path("out/scores.jsonl").stat().st_size):
         assert time.monotonic() < deadline
@@ -407,7 +407,7 @@ def test_a_killed_benchmark_goes_on_where_it_was():
     process.wait()
     kept = Path("out/scores.jsonl").read_bytes().count(b"\n")
     assert 0 < kept < 400
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    done = processes.run(command, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
     assert [row["row"] for row in lines("scores.jsonl")] == list(range(400))
     assert asked()[-(400 - kept) :] == [row["completion"] for row in labelled(400)[kept:]]

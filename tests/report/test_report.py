@@ -349,11 +349,14 @@ def test_what_cannot_be_reported_is_refused_in_one_line(tmp_path, main, argument
 def test_a_run_ends_with_its_report(tmp_path):
     from tests.runs import place
 
-    done = place(tmp_path, ppo={"steps": 1}).train()
+    done = place(tmp_path, ppo={"steps": 2}).train(figures=True)
     assert done.returncode == 0, done.stderr
     page = tmp_path / "runs/run/report.html"
+    figures = re.findall(r"<figure id=.*?</figure>", page.read_text(), re.DOTALL)
+    assert figures
+    assert all("<path" in figure for figure in figures)
     assert str(Path("runs/run/report.html")) in done.stderr
-    assert "Finished after 1 steps" in page.read_text()
+    assert "Finished after 2 steps" in page.read_text()
     (begun,) = map(json.loads, (tmp_path / "runs/run/environment.jsonl").read_text().splitlines())
     assert begun["packages"]["torch"].startswith("2.")
     assert begun["device"] == "cpu"

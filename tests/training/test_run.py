@@ -13,7 +13,6 @@ import random
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ from typing import Any
 import pytest
 import yaml
 
+from tests import processes
 from tests.conftest import one_line
 from tests.events import At
 from tests.remote import card_of, environment
@@ -457,7 +457,7 @@ sums.append(float(model.eval()(**given, **decoder).logits.detach().double().sum(
 
 
 def test_the_printed_lines_load_the_trained_model_in_a_fresh_process(places, output):
-    """All kinds in one process: it takes longer to import transformers than to load them."""
+    """All kinds in one process."""
     from rlaif.policy.loading import load
 
     script, trained, untrained = ["import os", "sums = []"], [], []
@@ -475,9 +475,7 @@ def test_the_printed_lines_load_the_trained_model_in_a_fresh_process(places, out
             for folder, sums in ((f"{name}/model", trained), ("policy", untrained)):
                 loaded = load(str(Path(folder).absolute()), dtype="float32")
                 exec(SUM, {"model": loaded.model, "tokenizer": loaded.tokenizer, "sums": sums})
-    fresh = subprocess.run(
-        [sys.executable, "-c", "\n".join([*script, "print(sums)"])], capture_output=True, text=True, timeout=300
-    )
+    fresh = processes.run(["-c", "\n".join([*script, "print(sums)"])], text=True, timeout=300)
     assert fresh.returncode == 0, fresh.stderr
     found = json.loads(fresh.stdout)
     assert found == pytest.approx(trained, rel=1e-4)
