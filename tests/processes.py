@@ -10,6 +10,7 @@ of what an import costs or brings start an interpreter themselves.
 from __future__ import annotations
 
 import contextlib
+import functools
 import multiprocessing
 import os
 import runpy
@@ -96,6 +97,13 @@ def _read_by_imports(env: Mapping[str, str]) -> dict[str, str]:
     return {name: env[name] for name in env if name.startswith(READ_BY_IMPORTS) and name != "PYTHONPATH"}
 
 
+@functools.cache
+def _start_server() -> None:
+    """Start the process that others are forked from: in ROOT it finds what it shall import."""
+    with mock.patch.dict(os.environ, {**SET_BY_RLAIF, **_environment}, clear=True), contextlib.chdir(ROOT):
+        forkserver.ensure_running()
+
+
 class Process:
     """A forked process, with what tests use of `subprocess.Popen`."""
 
@@ -107,8 +115,7 @@ class Process:
             ends = [_open_ends(number, file, text, theirs) for number, file in enumerate(files)]
             self.stdin, self.stdout, self.stderr = (ours for ours, _ in ends)
             inherited = [_Inherited(ends[1][1] if end == subprocess.STDOUT else end) for _, end in ends]
-            with mock.patch.dict(os.environ, {**SET_BY_RLAIF, **_environment}, clear=True), contextlib.chdir(ROOT):
-                forkserver.ensure_running()  # in ROOT it finds what it shall import
+            _start_server()
             self._process = _processes.Process(target=_become, args=(arguments, cwd, env, inherited, session))
             self._process.start()
         self.pid: int = self._process.pid or 0

@@ -168,7 +168,7 @@ def ranks(count: int = 2) -> list[dict[str, str]]:
         port = free.getsockname()[1]
     common = {
         "WORLD_SIZE": str(count), "LOCAL_WORLD_SIZE": str(count), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port),
-        "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1",
+        "ACCELERATE_USE_CPU": "true",
     }  # fmt: skip
     return [{**common, "RANK": str(rank), "LOCAL_RANK": str(rank)} for rank in range(count)]
 

@@ -497,7 +497,7 @@ def test_memory_does_not_grow_with_the_file(here):
             assert sum(1 for _ in file) == rows
         return usage.ru_maxrss / 1024
 
-    small, large = peak_mb(20_000), peak_mb(300_000)
+    small, large = peak_mb(20_000), peak_mb(150_000)
     assert large - small < 25, (small, large)
 
 
