@@ -29,8 +29,8 @@ from unittest import mock
 ROOT = Path(__file__).parent.parent
 
 READ_BY_IMPORTS = (
-    "ATEN_", "CUDA_", "DATASETS_", "GOMP_", "HF_", "HOME", "HUGGING", "KMP_", "LANG", "LC_", "LD_", "MKL_", "MPL",
-    "NUMEXPR_", "OMP_", "OPENBLAS_", "PYTHON", "PYTORCH_", "TORCH_", "TRANSFORMERS_", "TRL_", "USE_", "XDG_",
+    "ATEN_", "CUDA_", "DATASETS_", "HF_", "HOME", "HUGGING", "LANG", "LC_", "LD_", "MKL_", "MPL", "NUMEXPR_", "OMP_",
+    "OPENBLAS_", "PYTHON", "PYTORCH_", "TORCH_", "TRANSFORMERS_", "TRL_", "USE_", "XDG_",
 )  # fmt: skip
 """How the variables begin that Python and its libraries read when they start."""
 

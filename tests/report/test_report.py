@@ -352,7 +352,7 @@ def test_a_run_ends_with_its_report(tmp_path):
     done = place(tmp_path, ppo={"steps": 2}).train(figures=True)
     assert done.returncode == 0, done.stderr
     page = tmp_path / "runs/run/report.html"
-    figures = re.findall(r"<figure id=.*?</figure>", page.read_text(), re.DOTALL)
+    figures = re.findall(r"<figure class=\"plot.*?</figure>", page.read_text(), re.DOTALL)
     assert figures
     assert all("<path" in figure for figure in figures)
     assert str(Path("runs/run/report.html")) in done.stderr
