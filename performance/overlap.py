@@ -110,7 +110,7 @@ def timed(trainer: Any, step: int) -> tuple[float, float, float, float]:
     judging = time.perf_counter() - start
     start = time.perf_counter()
     rollout, pending = trainer.act(step)
-    verdicts = trainer.judged(pending)
+    verdicts = trainer.wait_for_rewards(pending)
     until_judged = time.perf_counter()
     assert all(verdict.status == "ok" and not verdict.usage.from_store for verdict in verdicts[0])
     credit = trainer.assign(rollout, verdicts)

@@ -28,7 +28,7 @@ DRIVER = """
 import json, os
 import torch
 from rlaif import PPOConfig, PPOTrainer
-from rlaif.policy.model import Scored
+from rlaif.policy.model import TokenScores
 from rlaif.training.loop.rollout import Rollout
 import rlaif.training.loop.trainer as t
 
@@ -46,15 +46,15 @@ def fixed(trainer):
     def act(policy, prompts, rewards, sampling, **more):
         step = trainer.progress.step + 1
         torch.manual_seed(step)
-        prompts = [trainer.prompts[i] for i in trainer.batches.at(step, range(8))]
+        prompts = [trainer.prompts[i] for i in trainer.batches.rows_of(step, range(8))]
         whole, said = real(policy, prompts, rewards, sampling, **more)
         rows = list(trainer.share)
         tokens = whole.tokens.rows(rows)
         length = tokens.mask_BR.shape[1]
         pending = rewards.begin(len(rows))
         for i, row in enumerate(rows):
-            pending.completed(i, said.samples[row], tokens.response_BR[i].tolist())
-        old = Scored(*(x[rows, :length] for x in whole.old))
+            pending.add(i, said.samples[row], tokens.response_BR[i].tolist())
+        old = TokenScores(*(x[rows, :length] for x in whole.old))
         own = Rollout(tokens, old, whole.reference_BR[rows, :length], whole.ended_B[rows],
                       [whole.completions[row] for row in rows])
         return own, pending

@@ -25,7 +25,7 @@ def examined(*data, groups=(), columns=None, needed=NOTHING, limit=None, **meani
 
 
 def targets(table):
-    return [key["target"] for key, _ in table.asked()]
+    return [key["target"] for key, _ in table.read_texts()]
 
 
 def refusal(*data, **keys):

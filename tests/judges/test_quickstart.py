@@ -89,9 +89,9 @@ sys.path.insert(0, {root!r})
 from tests.judges.test_quickstart import ALL, SLOW, TINY
 from rlaif.core.errors import RlaifError
 {before}
-from rlaif.judges.quickstart.cache import kept
+from rlaif.judges.quickstart.cache import make_parts
 try:
-    kept(ALL, lambda line: print(line, flush=True), {plan})
+    make_parts(ALL, lambda line: print(line, flush=True), {plan})
 except (RlaifError, KeyboardInterrupt) as error:
     print(type(error).__name__, error)
     sys.exit(3)
@@ -315,7 +315,7 @@ def refuse(*arguments, **keys):
 socket.socket.connect = socket.socket.connect_ex = socket.getaddrinfo = socket.create_connection = refuse
 """
     use = """
-folders = {name: str(folder) for name, folder in kept(ALL, str, TINY).items()}
+folders = {name: str(folder) for name, folder in make_parts(ALL, str, TINY).items()}
 from rlaif import load_judge
 from rlaif.policy.loading import load
 from rlaif.core.types import Sample
@@ -324,7 +324,7 @@ for name in ("judge", "held_out"):
     load_judge({"adapter": "classifier", "name": name, "model": folders[name], "bad": "toxic"})([Sample("You fool.")])
 print("used")
 """
-    process = started(home, "TINY", f"{blocked}\nfrom rlaif.judges.quickstart.cache import kept\n{use}")
+    process = started(home, "TINY", f"{blocked}\nfrom rlaif.judges.quickstart.cache import make_parts\n{use}")
     out = ended(process)
     assert "used" in out
     assert "ASKED" not in out

@@ -32,7 +32,7 @@ def llama(tmp_path_factory):
 def one_update(trainer, step=1):
     """Act, judge, assign, learn, once; returns rollout, credit and what is told of the update."""
     rollout, pending = trainer.act(step)
-    credit = trainer.assign(rollout, trainer.judged(pending))
+    credit = trainer.assign(rollout, trainer.wait_for_rewards(pending))
     return rollout, credit, trainer.learn(rollout, credit, step)
 
 

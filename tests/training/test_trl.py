@@ -364,7 +364,7 @@ def test_callbacks_may_generate_and_score_in_the_middle_and_disturb_nothing(algo
 
     def look(trainer, metrics):
         rollout = trainer.rollout
-        with torch.no_grad(), trainer.policy.as_reference():
+        with torch.no_grad(), trainer.policy.use_reference():
             scored = trainer.policy(rollout.tokens)
         torch.testing.assert_close(scored.logprobs, rollout.reference_BR, atol=1e-5, rtol=0)
         prompts = [list(prompt.ids) for prompt in trainer.prompts]
