@@ -74,7 +74,7 @@ def samples(count: int, *, seed: int = 0, rise: float = 0.3, words: int = 12) ->
 def settings(folder: Path, **keys: Any) -> dict[str, Any]:
     return {
         "policy": {"model": "google/flan-t5-base"}, "data": {"dataset": "prompts.jsonl"}, "judge": "toxicity",
-        "output": str(folder), "ppo": {"steps": 20}, **keys,
+        "output": str(folder), "training": {"steps": 20}, **keys,
     }  # fmt: skip
 
 
@@ -125,7 +125,7 @@ def run_folder(
     folder.mkdir(parents=True)
     config = check(RunConfig, settings(folder, **keys), "run.yaml")
     (folder / "run.yaml").write_text(format_yaml(config))
-    assert yaml.safe_load((folder / "run.yaml").read_text())["ppo"]["steps"] == 20
+    assert yaml.safe_load((folder / "run.yaml").read_text())["training"]["steps"] == 20
     (folder / "metrics.jsonl").write_text(lines(metrics(steps)))
     (folder / "guard.jsonl").write_text(lines(looks(steps)))
     (folder / "samples.jsonl").write_text(lines(rows))

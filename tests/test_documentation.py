@@ -16,7 +16,7 @@ import pytest
 import yaml
 
 from rlaif.core.config.run import RunConfig, read_run
-from rlaif.core.config.sections import PPOSection
+from rlaif.core.config.sections import PPOSection, TrainingSection
 from tests import tiny
 from tests.conftest import ROOT
 from tests.server import Server
@@ -90,8 +90,10 @@ def stand_in_for_the_hub(folder: Path, policy: Path) -> None:
     rows = [{"chosen": f"{text} Twice {i}.", "rejected": f"{text} Who knows?"} for i, text in enumerate(asked)]
     (data / "train.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     run = read_run(folder / "run.yaml")
-    assert (run.ppo.steps, run.ppo.batch_size) == (200, 64), "the run that is shown is not the one that is tested"
-    short = {"ppo": {**keys["ppo"], "steps": 2, "batch_size": 4, "mini_batch_size": 2}}
+    assert (run.training.steps, run.training.batch_size) == (200, 64), (
+        "the run that is shown is not the one that is tested"
+    )
+    short = {"training": {**keys["training"], "steps": 2, "batch_size": 4, "mini_batch_size": 2}}
     (folder / "run.yaml").write_text(yaml.safe_dump({**keys, **short, "generation": {"max_new_tokens": 8}}))
 
 
@@ -100,10 +102,10 @@ def prepare(text: str) -> None:
     from rlaif.__main__ import main
 
     if "rlaif report" in text and "runs/short" in text:
-        assert main(["train", "run.yaml", "--set", "ppo.steps=1", "--output", "runs/short"]) == 0
+        assert main(["train", "run.yaml", "--set", "training.steps=1", "--output", "runs/short"]) == 0
     measures_run = "rlaif evaluate" in text and "runs/run" in text
     if "--resume" in text or '"runs/run' in text or "rlaif report" in text or measures_run:
-        assert main(["train", "run.yaml", "--set", "ppo.steps=1"]) == 0
+        assert main(["train", "run.yaml", "--set", "training.steps=1"]) == 0
 
 
 COMMANDS = [
@@ -196,14 +198,15 @@ def rows_of(page: str, section: str) -> list[str]:
     return re.findall(r"^\| (`.*?) \|", page.partition(f"\n## {section}\n")[2].partition("\n## ")[0], re.MULTILINE)
 
 
-def test_the_table_of_ppo_has_every_key_with_its_default():
-    rows = [yaml.safe_load(row.strip("`")) for row in rows_of(PPO, "Keys of `ppo`")]
-    assert rows == [{field.name: field.default} for field in fields(PPOSection)]
+@pytest.mark.parametrize(("section", "kind"), [("training", TrainingSection), ("ppo", PPOSection)])
+def test_the_tables_of_training_and_of_ppo_have_every_key_with_its_default(section, kind):
+    rows = [yaml.safe_load(row.strip("`")) for row in rows_of(PPO, f"Keys of `{section}`")]
+    assert rows == [{field.name: field.default} for field in fields(kind)]
 
 
 def test_the_table_of_metrics_has_every_key_that_a_run_writes(folder, main, monkeypatch):
     monkeypatch.chdir(folder)
-    done = main("train", "run.yaml", "--set", "ppo.steps=1")
+    done = main("train", "run.yaml", "--set", "training.steps=1")
     assert done.returncode == 0, done.stderr
     line = json.loads((folder / "runs/run/metrics.jsonl").read_text())
     judges = line.pop("judges")

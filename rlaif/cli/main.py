@@ -63,7 +63,7 @@ def rlaif() -> None:
 
 @rlaif.command()
 @click.argument("run", metavar="RUN.yaml")
-@_set_option("a key of the run file (ppo.steps=20)")
+@_set_option("a key of the run file (training.steps=20)")
 @click.option("--resume", is_flag=True, help="Go on from the newest whole checkpoint of the output folder.")
 @click.option("--output", metavar="DIR", help="Folder of the run. Default: runs/NAME of the run file.")
 def train(run: str, sets: tuple[str, ...], resume: bool, output: str | None) -> None:
@@ -77,7 +77,7 @@ def train(run: str, sets: tuple[str, ...], resume: bool, output: str | None) -> 
     \b
     rlaif train run.yaml
     rlaif train run.yaml --resume
-    rlaif train run.yaml --set ppo.steps=20 --output runs/short
+    rlaif train run.yaml --set training.steps=20 --output runs/short
     rlaif train run.yaml --set judge=toxicity_claude --set budget.usd=5 --output runs/claude
     torchrun --nproc_per_node 2 -m rlaif train run.yaml             (CPUs)
     accelerate launch --num_processes 2 -m rlaif train run.yaml     (GPUs)
@@ -255,7 +255,7 @@ def judges(name: str | None) -> None:
 @rlaif.command()
 @click.argument("run", required=False, type=click.Path(path_type=Path), metavar="[RUN.yaml]")
 @_judge_option(required=False)
-@_set_option("a key of the run file (ppo.steps=20), or without one of a card (toxicity.device=cpu)")
+@_set_option("a key of the run file (training.steps=20), or without one of a card (toxicity.device=cpu)")
 @click.option("--quick", is_flag=True, help="Make no step of a run, so that its policy is not loaded.")
 def check(run: Path | None, **options: Any) -> int:
     """

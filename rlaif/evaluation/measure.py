@@ -20,7 +20,7 @@ Side = dict[str, Any]
 """A `ScoredCompletion` as a mapping, with `judgements`: judge name -> judgement, both as they are written to files."""
 
 
-LOWER = ("measuring", "ppo.batch_size, generation.max_new_tokens or ppo.micro_batch_tokens")
+LOWER = ("measuring", "training.batch_size, generation.max_new_tokens or training.micro_batch_tokens")
 """What is being done, and what to lower where memory runs out."""
 
 

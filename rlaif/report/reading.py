@@ -12,6 +12,7 @@ from typing import Any
 
 import yaml
 
+from rlaif.core.config.old_keys import rename_old_keys
 from rlaif.core.errors import InputError
 from rlaif.core.schema import reason_of
 from rlaif.core.system.files import read_jsonl
@@ -30,7 +31,7 @@ class RunFolder:
     Args:
         folder: where.
         name: what it is called beside others.
-        settings: run.yaml, empty where there is none.
+        settings: run.yaml, by the names that keys have today; empty where there is none.
         settings_text: the same, as it was written.
         metrics: a line a step.
         looks: of the guard.
@@ -62,7 +63,7 @@ class RunFolder:
     @property
     def steps(self) -> int | None:
         """Steps that were asked for."""
-        asked = get_number(self.settings, "ppo", "steps")
+        asked = get_number(self.settings, "training", "steps")
         return None if asked is None else int(asked)
 
     @property
@@ -151,8 +152,9 @@ def _text(path: Path, notes: list[str]) -> str:
 
 def _settings(text: str, notes: list[str]) -> Row:
     try:
-        return get_mapping({"": yaml.safe_load(text)}, "")
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        keys, _ = rename_old_keys(yaml.safe_load(text), "run.yaml")
+        return get_mapping({"": keys}, "")
+    except (yaml.YAMLError, ValueError, RecursionError, InputError) as error:
         notes.append(f"run.yaml cannot be read: {reason_of(error)}")
         return {}
 

@@ -465,7 +465,7 @@ def test_where_memory_runs_out_it_says_what_to_lower(policy_folder, tmp_path, mo
         raise torch.OutOfMemoryError("CUDA out of memory")
 
     monkeypatch.setattr(trainer.policy, "generate", full)
-    with pytest.raises(RlaifError, match=r"out of memory while measuring: lower ppo\.batch_size"):
+    with pytest.raises(RlaifError, match=r"out of memory while measuring: lower training\.batch_size"):
         evaluation_of(trainer).measure_before(trainer, never)
 
 

@@ -170,7 +170,7 @@ def refuse_misfit(batch: int = 0) -> None:
     Without GPUs, `accelerate launch` starts one process, and tells it nothing of the others.
     """
     if _count_processes() and batch % _count_processes():
-        raise InputError(f"ppo.batch_size ({batch}) should be a multiple of the {_count_processes()} processes")
+        raise InputError(f"training.batch_size ({batch}) should be a multiple of the {_count_processes()} processes")
     if {"MASTER_ADDR", "ACCELERATE_MIXED_PRECISION"} <= os.environ.keys() and not _count_processes():
         raise InputError(
             "accelerate launch starts one process on CPUs, whatever --num_processes says; for two: "

@@ -62,7 +62,7 @@ class Trainer(ABC):
         model: hub id or folder of a model or of a LoRA adapter, or a model.
         reward_funcs: a judge, a card, a function of TRL's contract (`prompts, completions, completion_ids, **columns`
             -> `list[float | None]`), or a list of these. A row with a None weighs nothing.
-        args: the keys of `ppo` and `generation`, and what is around them.
+        args: the keys of `training`, `ppo` and `generation`, and what is around them.
         train_dataset: rows with a `prompt` (text or messages), a list of texts, or prompts.
         processing_class: the tokenizer, where it is not the model's own.
         peft_config: a peft `LoraConfig` trains an adapter; the model with it off is the reference.
@@ -171,7 +171,7 @@ class Trainer(ABC):
         """Complete the prompts of a step; its seed differs by step and process, so that no two sample alike."""
         prompts = [self.prompts[row] for row in self.rows(step)]
         torch.manual_seed(seed_of(self.args.seed, step, self.processes.rank))
-        with memory("acting", "ppo.batch_size, generation.max_new_tokens or ppo.micro_batch_tokens"):
+        with memory("acting", "training.batch_size, generation.max_new_tokens or training.micro_batch_tokens"):
             return act(
                 self.policy,
                 prompts,

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from rlaif.core.config.sections import PPOSection
+from rlaif.core.config.trainers import PPOConfig
 from rlaif.core.masked import Reduce
 from rlaif.policy.model import Policy
 from rlaif.policy.tokens import micro_batches
@@ -36,7 +36,7 @@ class Learner:
     """
 
     def __init__(
-        self, policy: Policy, config: PPOSection, reduce: Reduce, sync: Callable[[Sequence[Tensor]], None]
+        self, policy: Policy, config: PPOConfig, reduce: Reduce, sync: Callable[[Sequence[Tensor]], None]
     ) -> None:
         self._policy, self._config, self._reduce, self._sync = policy, config, reduce, sync
         head = set(policy.value_head.parameters())

@@ -11,7 +11,7 @@ from typing import Any
 
 from rlaif.core.config.knobs import JudgeRef
 from rlaif.core.config.run import RunConfig, read_run
-from rlaif.core.config.sections import GenerationSection, PPOSection
+from rlaif.core.config.sections import GenerationSection, PPOSection, TrainingSection
 from rlaif.core.config.trainers import GroupConfig, PPOConfig
 from rlaif.core.errors import InputError, RlaifError
 from rlaif.core.system import provenance
@@ -47,7 +47,7 @@ def train(run: str | Path | RunConfig, sets: Iterable[str] = (), *, resume: bool
 
     Args:
         run: its path, or what was read of it.
-        sets: changes, as `--set` gives them: `ppo.steps=20`.
+        sets: changes, as `--set` gives them: `training.steps=20`.
         resume: go on from the newest whole checkpoint in the output folder.
 
     Returns:
@@ -59,7 +59,8 @@ def train(run: str | Path | RunConfig, sets: Iterable[str] = (), *, resume: bool
         KeyboardInterrupt: Ctrl-C or SIGTERM; what was done is kept.
 
     """
-    config = run if isinstance(run, RunConfig) else read_run(Path(run), sets)
+    notes: list[str] = []
+    config = run if isinstance(run, RunConfig) else read_run(Path(run), sets, notes.append)
     if not config.output:
         raise InputError("output: is missing; name the folder of the run")
     output, budget = Path(config.output), Budget(config.budget.usd, config.budget.calls)
@@ -70,7 +71,7 @@ def train(run: str | Path | RunConfig, sets: Iterable[str] = (), *, resume: bool
     config = resolve_card_paths(config, Path() if isinstance(run, RunConfig) else Path(run).parent)
     if resume:
         run_folder.refuse_other_run(config, output)
-    refuse_misfit(config.ppo.batch_size)
+    refuse_misfit(config.training.batch_size)
     if isinstance(args := args_of(config), GroupConfig):
         refuse_unfit(args, config.policy.model, config.policy.revision)
     refuse_missing(config.data)
@@ -86,7 +87,7 @@ def train(run: str | Path | RunConfig, sets: Iterable[str] = (), *, resume: bool
     if trainer.processes.is_main:
         write_atomically(output / "run.yaml", run_folder.format_yaml(config))
         provenance.write(output / "environment.jsonl", str(trainer.processes.device))
-    for note in (*parts.notes, *_first_notes(parts, judges)):
+    for note in (*notes, *parts.notes, *_first_notes(parts, judges)):
         trainer.view.say(note)
     with Spending(budget, output / "spending.jsonl").watch(trainer):
         return _measure_train_measure(config, trainer, parts, judges, output, resume)
@@ -185,11 +186,8 @@ def trainer_of(config: RunConfig, rewards: Rewards, tokenizer: Any, prompts: lis
 
 def args_of(config: RunConfig) -> PPOConfig:
     """Return the trainer's settings: the same keys, flat."""
-    sections = {
-        field.name: getattr(section, field.name)
-        for section, kind in ((config.ppo, PPOSection), (config.generation, GenerationSection))
-        for field in fields(kind)
-    }
+    kinds = ((config.training, TrainingSection), (config.ppo, PPOSection), (config.generation, GenerationSection))
+    sections = {field.name: getattr(section, field.name) for section, kind in kinds for field in fields(kind)}
     if config.algorithm != "ppo":
         sections |= {"algorithm": config.algorithm, "num_generations": config.group.num_generations}
     return (PPOConfig if config.algorithm == "ppo" else GroupConfig)(

@@ -115,7 +115,7 @@ class GroupTrainer(Trainer):
         if self.stopped or self.progress.step >= self.args.steps:
             return
         self._updates = []
-        lower = "ppo.micro_batch_tokens, or set policy.gradient_checkpointing: true"
+        lower = "training.micro_batch_tokens, or set policy.gradient_checkpointing: true"
         with restore_after_training(self.policy.model), memory("learning", lower):
             trainer_of_trl(self).train()
 

@@ -142,7 +142,7 @@ def _bytes_of_learning(
     outline: Outline, config: RunConfig, lengths: Sequence[int], trained: list[torch.nn.Parameter]
 ) -> int:
     """Learn from a mini-batch of two pieces, if it has as many: the second finds the first one's gradients there."""
-    rows, prompt, more = _largest_piece(config, lengths, config.ppo.mini_batch_size)
+    rows, prompt, more = _largest_piece(config, lengths, config.training.mini_batch_size)
     with LiveBytes() as live, outline.learning_mode():
         for _ in range(2 if more else 1):
             loss = outline.run_scoring(
@@ -156,7 +156,7 @@ def _bytes_of_learning(
 
 
 def _bytes_of_scoring(outline: Outline, config: RunConfig, lengths: Sequence[int]) -> int:
-    rows, prompt, _ = _largest_piece(config, lengths, config.ppo.batch_size)
+    rows, prompt, _ = _largest_piece(config, lengths, config.training.batch_size)
     with torch.no_grad(), LiveBytes() as live:
         outline.run_scoring(rows, prompt, config.generation.max_new_tokens, entropies=True)
     return live.peak
@@ -164,7 +164,7 @@ def _bytes_of_scoring(outline: Outline, config: RunConfig, lengths: Sequence[int
 
 def _generation_bytes(outline: Outline, config: RunConfig, prompt: int) -> int:
     """Return the larger of reading the prompts and drawing the last token, when the cache is full."""
-    rows, generation = config.ppo.batch_size, config.generation
+    rows, generation = config.training.batch_size, config.generation
     with torch.no_grad(), LiveBytes() as live:
         held, growth = outline.run_generation(rows, prompt, generation.max_new_tokens)
     reading, cache = live.peak, int(live.now * growth)
@@ -187,7 +187,7 @@ def _largest_piece(config: RunConfig, lengths: Sequence[int], rows: int) -> tupl
     most, several = (0, 0), False
     for _ in range(DRAWS):
         batch = [length + response for length in draw.choices(lengths, k=rows)]
-        pieces = micro_batches(batch, config.ppo.micro_batch_tokens)
+        pieces = micro_batches(batch, config.training.micro_batch_tokens)
         several = several or len(pieces) > 1
         most = max(most, *((len(piece), batch[piece[0]]) for piece in pieces), key=lambda piece: piece[0] * piece[1])
     return most[0], most[1] - response, several
