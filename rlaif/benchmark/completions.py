@@ -16,8 +16,9 @@ from rlaif.core.errors import InputError
 from rlaif.core.system.files import read_jsonl
 from rlaif.core.system.terminal import ProgressBar
 from rlaif.core.types import Sample
+from rlaif.data.formats import Row
 from rlaif.data.labelled import Labelled, LabelledText
-from rlaif.data.rows import Row, RowSource
+from rlaif.data.rows import RowSource
 
 PROMPTS = 200
 """At most: a curve over so many has an interval of about 0.03."""

@@ -15,7 +15,8 @@ from rlaif.cli.output.summary import print_estimates, say
 from rlaif.cli.score import parse_renames
 from rlaif.core.errors import RlaifError
 from rlaif.core.system.files import to_json
-from rlaif.data.labelled import Meaning, examine
+from rlaif.data.labelled import examine
+from rlaif.data.meaning import Graded, Meaning
 from rlaif.data.rows import RowSource
 from rlaif.judges.cards.overrides import Overrides
 from rlaif.judges.registry import load_judge
@@ -29,7 +30,7 @@ def run(
     data: Sequence[str],
     bad: Sequence[str],
     good: Sequence[str],
-    graded: bool,
+    graded: Graded | None,
     groups: Sequence[str],
     columns: Sequence[str],
     split: str | None,
@@ -59,7 +60,9 @@ def run(
         overrides.refuse_unused()
         needed: frozenset[str] = frozenset().union(*(judge.reads for judge in panel))
         sources = sources_of(data, parse_renames(columns), split, limit, needed)
-        tables = examine(sources, Meaning(frozenset(bad), frozenset(good), graded), groups)
+        tables = examine(sources, Meaning(frozenset(bad), frozenset(good), graded or False), groups)
+        for line in filter(None, (table.describe_labels() for table in tables)):
+            say(line)
         benchmark = Benchmark(panel, tables, session, options)
         if not dry_run:
             folder = Path(output) if output is not None else Path(scratch) / "bench"

@@ -135,9 +135,15 @@ def score(**options: Any) -> None:
     metavar="FILE",
     help="Labelled texts (completion, label) or pairs (prompt, chosen, rejected). May be repeated: a table for each.",
 )
-@click.option("--bad", multiple=True, metavar="VALUE", help="A label of bad texts; the others are good.")
-@click.option("--good", multiple=True, metavar="VALUE", help="A label of good texts; the others are bad.")
-@click.option("--graded", is_flag=True, help="Labels are numbers, higher = better.")
+@click.option("--bad", multiple=True, metavar="VALUE", help="A label of bad texts, or '>=0.5'; the others are good.")
+@click.option("--good", multiple=True, metavar="VALUE", help="A label of good texts, or '<2'; the others are bad.")
+@click.option(
+    "--graded",
+    is_flag=False,
+    flag_value="high",
+    type=click.Choice(["high", "low"]),
+    help="Labels are numbers: the high ones (default) or the low ones are of good texts.",
+)
 @click.option("--group", "groups", multiple=True, metavar="COLUMN", help="Tell numbers apart by a column.")
 @_source_options
 @click.option("-o", "--output", metavar="DIR", help="Keep scores and numbers in a folder; goes on where it was.")
