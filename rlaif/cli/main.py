@@ -31,7 +31,10 @@ def _set_option(what: str) -> Options:
 
 
 def _data_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    sources = "jsonl, csv, parquet, txt, a hub id, or - for standard input. Columns: completion (or text), prompt."
+    sources = (
+        "jsonl, json, csv, tsv, parquet, txt, a folder of save_to_disk, a hub id, or - for standard input. "
+        "Columns: completion (or text), prompt."
+    )
     command = click.option("--data", metavar="FILE", help=sources)(command)
     return _source_options(command)
 
