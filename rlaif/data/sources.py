@@ -34,7 +34,7 @@ def source_of(data: DataSection, split: str, *, test: bool = False) -> RowSource
         if not exists(folder := path / (data.data_dir or ""), "folder"):
             raise InputError(f"data.data_dir: there is no folder {folder}")
         if is_saved_dataset(folder):
-            return _saved(folder, data, split, key)
+            return _split_of_saved(folder, data, split, key)
         return _file(_find_named(split, folder) or _file_of_split(folder, split, key), data)
     if exists(path, "file"):
         _refuse_hub_keys(data, "a file", ("name", "revision", "data_dir"))
@@ -62,7 +62,7 @@ def _file(path: Path, data: DataSection) -> RowSource:
     return RowSource(str(path), limit=data.limit, line_column="prompt")
 
 
-def _saved(folder: Path, data: DataSection, split: str, key: str) -> RowSource:
+def _split_of_saved(folder: Path, data: DataSection, split: str, key: str) -> RowSource:
     """Take a split of a folder of `save_to_disk`; one that holds a single data set has the default split only."""
     if (folder / "dataset_dict.json").is_file():
         return RowSource(str(folder), limit=data.limit, split=split)
