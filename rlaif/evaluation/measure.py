@@ -11,7 +11,7 @@ from rlaif.core.system.distributed import Processes
 from rlaif.core.types import Judge, Sample
 from rlaif.data.prompts import Prompt
 from rlaif.evaluation.sampling import answers
-from rlaif.judges.asking import Poll, Reading
+from rlaif.judges.asking import PendingJudgements, Poll
 from rlaif.judges.scoring import judgement_to_dict
 from rlaif.policy.generation.transformers import Sampling
 from rlaif.policy.model import Policy
@@ -66,7 +66,7 @@ def measure(
     mine = range(processes.rank, len(prompts), processes.count)
     given = [prompts[i] for i in mine]
     sides: dict[int, Side] = {}
-    with processes.raise_on_all_ranks(), memory(*LOWER), Reading(judges, how.patience, how.poll) as reading:
+    with processes.raise_on_all_ranks(), memory(*LOWER), PendingJudgements(judges) as pending:
         made = answers(
             policy, given, how.sampling, seed=how.seed + processes.rank, batch_size=how.batch_size,
             micro_batch_tokens=how.micro_batch_tokens, as_reference=as_reference, poll=how.poll,
@@ -76,9 +76,9 @@ def measure(
                 Sample(answer.completion, given[row].text, given[row].columns)
                 for row, answer in zip(rows, batch, strict=True)
             ]
-            reading.begin([mine[row] for row in rows], samples)
+            pending.add([mine[row] for row in rows], samples)
             sides |= {mine[row]: asdict(answer) for row, answer in zip(rows, batch, strict=True)}
-        for row, judgements in reading.result().items():
+        for row, judgements in pending.by_row(patience=how.patience, poll=how.poll).items():
             sides[row]["judgements"] = {name: judgement_to_dict(judgement) for name, judgement in judgements.items()}
     everybodys = dict(processes.gather_objects(list(sides.items())))
     return [everybodys[i] for i in range(len(prompts))]

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import fields
-from functools import partial
 from typing import Any
 
 from rlaif.core.errors import InputError, JudgeBug, RlaifError
 from rlaif.core.schema import reason_of
 from rlaif.core.system.files import to_json_line
-from rlaif.core.system.threads import map_in_threads
 from rlaif.core.types import Judge, Judgement, Sample, Usage
 from rlaif.data.rows import make_samples
 from rlaif.judges.cards.card import CardRef
@@ -56,14 +54,6 @@ def call_judge(judge: Judge, samples: Sequence[Sample]) -> list[Judgement]:
     if len(judgements) != len(samples):
         raise JudgeBug(f"judge {judge.name}: returned {len(judgements)} judgements for {len(samples)} samples")
     return judgements
-
-
-def call_judges_in_chunks(
-    samples: Iterable[Sample], judges: Sequence[Judge]
-) -> Iterator[tuple[list[Sample], list[list[Judgement]]]]:
-    """Yield chunks of samples with each judge's judgements of them; the judges work side by side."""
-    for chunk in chunks(samples):
-        yield chunk, map_in_threads(partial(call_judge, samples=chunk), judges)
 
 
 def chunks(samples: Iterable[Sample]) -> Iterator[list[Sample]]:

@@ -15,7 +15,7 @@ from rlaif.core.system.files import read_jsonl
 from rlaif.core.types import Judge, Sample
 from rlaif.evaluation.compare.comparison import SIDES
 from rlaif.evaluation.roles import Role, roles_of
-from rlaif.judges.asking import Poll, Reading
+from rlaif.judges.asking import PendingJudgements, Poll
 from rlaif.judges.registry import load_judge
 from rlaif.judges.scoring import judgement_to_dict
 from rlaif.judges.session import Session
@@ -72,9 +72,9 @@ class FinishedRun:
         rows: list[Row] = [{**row, **{side: {**row[side]} for side in SIDES}} for row in self.rows]
         sides = [(row["prompt"], row[side]) for side in SIDES for row in rows]
         there = [i for i, (_, side) in enumerate(sides) if not side.get("missing")]
-        with Reading(judges, patience, poll) as reading:
-            reading.begin(there, [Sample(sides[i][1]["completion"], sides[i][0]) for i in there])
-            said = reading.result()
+        with PendingJudgements(judges) as pending:
+            pending.add(there, [Sample(sides[i][1]["completion"], sides[i][0]) for i in there])
+            said = pending.by_row(patience=patience, poll=poll)
         for i, (_, side) in enumerate(sides):
             new = (
                 {name: judgement_to_dict(judgement) for name, judgement in said[i].items()}

@@ -26,7 +26,7 @@ from rlaif.evaluation.compare.prompts import CompletionSlot
 from rlaif.evaluation.compare.sides import Answerer, EndpointSide, ModelSide
 from rlaif.evaluation.measure import MeasureOptions, Side
 from rlaif.evaluation.sampling import sample_batches
-from rlaif.judges.asking import Reading
+from rlaif.judges.asking import PendingJudgements
 from rlaif.judges.scoring import judgement_to_dict
 from rlaif.policy.likelihood import score_ids, score_texts
 from rlaif.policy.loading import load
@@ -49,12 +49,12 @@ def run_comparison(
 
     """
     work, places = ComparisonRun(comparison, how, speakers), comparison.places
-    with memory(*LOWER), Reading(judges, how.patience, how.poll) as reading:
+    with memory(*LOWER), PendingJudgements(judges) as pending:
         with ProgressBar("answered", 2 * len(places)) as progress:
-            work.answer_after(reading, progress)
-            work.answer_before(reading, progress)
+            work.answer_after(pending, progress)
+            work.answer_before(pending, progress)
         work.score_by_independent()
-        said = reading.result()
+        said = pending.by_row(patience=how.patience, poll=how.poll)
     for number, name in enumerate(SIDES):
         for place, side in enumerate(work.sides[name]):
             side["judgements"] = _judgements(judges, side, said.get(number * len(places) + place))
@@ -93,15 +93,15 @@ class ComparisonRun:
         self._drawn: dict[str, SampledIds] = {}
         self._own: list[float] = []
 
-    def answer_after(self, reading: Reading, progress: ProgressBar) -> None:
+    def answer_after(self, pending: PendingJudgements, progress: ProgressBar) -> None:
         """Make the completions of the side after."""
-        with self._answer("after", reading, progress) as policy:
+        with self._answer("after", pending, progress) as policy:
             if policy is not None and self._of.by_ids:
                 self._own = self._score(policy, "after", "after", self._how.sampling.temperature)
 
-    def answer_before(self, reading: Reading, progress: ProgressBar) -> None:
+    def answer_before(self, pending: PendingJudgements, progress: ProgressBar) -> None:
         """Make the completions of the side before, and let its model, the reference, score all."""
-        with self._answer("before", reading, progress) as policy:
+        with self._answer("before", pending, progress) as policy:
             if policy is None:
                 return
             if not self._of.by_ids:
@@ -126,10 +126,10 @@ class ComparisonRun:
     # --- answers ----------------------------------------------------------------------------------------------------
 
     @contextmanager
-    def _answer(self, name: str, reading: Reading, progress: ProgressBar) -> Iterator[Policy | None]:
+    def _answer(self, name: str, pending: PendingJudgements, progress: ProgressBar) -> Iterator[Policy | None]:
         """Make a side's completions and hand them to the judges; yield its model, where it is one of ours."""
         answerer: Answerer = getattr(self._of, name)
-        hand_in = CompletionSink(self._of, name, self.sides[name], reading, progress)
+        hand_in = CompletionSink(self._of, name, self.sides[name], pending, progress)
         if isinstance(answerer, ModelSide):
             with open_policy(answerer) as policy:
                 self._drawn[name] = self._draw(policy, name, hand_in)
@@ -224,7 +224,7 @@ class CompletionSink:
     comparison: Comparison
     name: str
     sides: list[Side]
-    reading: Reading
+    pending: PendingJudgements
     progress: ProgressBar
 
     def __call__(self, places: Sequence[int], batch: Sequence[Side]) -> None:
@@ -238,7 +238,7 @@ class CompletionSink:
             if not side.get("missing"):  # nobody is asked about what is not there
                 numbers.append(first + place)
                 samples.append(Sample(side["completion"], question.text, question.columns))
-        self.reading.begin(numbers, samples)
+        self.pending.add(numbers, samples)
         self.progress.advance(len(places))
 
 

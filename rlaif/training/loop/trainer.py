@@ -24,7 +24,7 @@ from rlaif.core.system.distributed import Processes
 from rlaif.core.system.files import append, cut_back, finite
 from rlaif.core.system.signals import Interruption
 from rlaif.data.prompts import Prompt, prompts_of
-from rlaif.judges.asking import is_down
+from rlaif.judges.asking import refuse_unasked
 from rlaif.judges.rewards import Pending, Rewards, SourceReward
 from rlaif.policy.generation.transformers import Sampling
 from rlaif.policy.loading import load_any
@@ -185,11 +185,7 @@ class Trainer(ABC):
         """Wait for the verdicts, or raise where a judge stays down or the budget is spent."""
         verdicts = pending.result(patience=self.args.judge_patience, poll=self.interruption.poll)
         for source, said in zip(self.rewards.sources, verdicts, strict=True):
-            if any(verdict.status == "over_budget" for verdict in said):
-                raise RlaifError("the budget is spent")
-            if is_down(said):
-                why = next((f": {v.reason}" for v in said if v.status in ("unavailable", "timeout")), "")
-                raise RlaifError(f"judge {source.name} stayed down for {self.args.judge_patience:g} s{why}")
+            refuse_unasked(source.name, said, self.args.judge_patience)
         return verdicts
 
     def _first(self, rewards_B: Tensor, judged_B: Tensor) -> None:
