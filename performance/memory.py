@@ -95,14 +95,14 @@ def child(what: str, run: Path) -> Any:
 def predicted(run: Path) -> dict[str, Any]:
     """Return what is predicted of a run file."""
     import rlaif.training.run.run
-    from rlaif.core.config.run import read_run
     from rlaif.core.system.devices import computes_on
     from rlaif.core.system.distributed import Processes
     from rlaif.judges.session import Session
     from rlaif.policy.loading import read_tokenizer
     from rlaif.training.run.forecast.memory import memory_of
+    from rlaif.training.run.run_file import open_run
 
-    config = rlaif.training.run.run.resolve_card_paths(read_run(run), run.parent)
+    config = open_run(run)
     judges = rlaif.training.run.run.judges_of(config, Session())
     tokenizer = read_tokenizer(config.policy.model)
     parts = rlaif.training.run.run.parts_of(config, tokenizer, judges)

@@ -10,7 +10,7 @@ from pathlib import Path
 from rlaif.cli.output import forecast
 from rlaif.cli.output.summary import say
 from rlaif.cli.probing import FaultList, ProbedJudge, probe_all, read_cards
-from rlaif.core.config.run import RunConfig, read_run
+from rlaif.core.config.run import RunConfig
 from rlaif.core.config.trainers import GroupConfig
 from rlaif.core.errors import InputError
 from rlaif.core.system.devices import computes_on
@@ -30,6 +30,7 @@ from rlaif.training.run.forecast.machine import free, resident
 from rlaif.training.run.forecast.memory import MemoryEstimate, memory_of
 from rlaif.training.run.forecast.pace import dry_step, seconds_a_text, stand_in_reward, whole_run
 from rlaif.training.run.run import Judges, args_of, parts_of, trainer_of
+from rlaif.training.run.run_file import open_run
 from rlaif.training.trl.trainer import refuse_unfit
 
 
@@ -48,13 +49,9 @@ def check_run(path: Path, more: Sequence[str], sets: Sequence[str], quick: bool)
 
     """
     notes: list[str] = []
-    config = quickstart.resolve(read_run(path, sets, notes.append), say)
+    config = quickstart.resolve(open_run(path, sets, notes.append), say)
     faults = FaultList()
-    # An inline card's paths are relative to the file that holds it.
-    refs: list[tuple[CardRef, Path]] = [
-        (ref, path.parent if isinstance(ref, dict) else Path())
-        for ref in (config.judge, *config.guard.judges, *config.evaluation.judges, *more)
-    ]
+    refs: list[CardRef] = [config.judge, *config.guard.judges, *config.evaluation.judges, *more]
     read = read_cards(refs, Overrides(), Session(fresh=True), faults)
     judges = _judges_of(config, read, faults)
     faults.passes(refuse_misfit, config.training.batch_size)

@@ -287,6 +287,18 @@ def test_check_reads_an_inline_card_relative_to_the_run_file(main: Command, tmp_
     assert "0.500" in done.stdout
 
 
+@pytest.mark.parametrize("command", ["check", "train"])
+def test_a_wrong_path_of_an_inline_card_is_told_as_the_run_file_means_it(
+    main: Command, tmp_path: Path, whole: str, command: str
+) -> None:
+    (tmp_path / "there").mkdir()
+    inline = "judge: {adapter: classifier, bad: toxic, model: ./tox}"
+    (tmp_path / "there" / "run.yaml").write_text(whole.replace("judge: length", inline))
+    done = main(command, "there/run.yaml")
+    assert done.returncode == 2
+    assert f"there is no model folder '{tmp_path}/there/tox'" in one_line(done)
+
+
 def test_check_tells_of_all_judges_also_where_one_is_wrong(main: Command, run_file: Path, whole: str) -> None:
     run_file.write_text(whole + "guard: {judges: [{adapter: constant, value: 2, name: high}]}\n")
     done = main("check", str(run_file))

@@ -5,12 +5,11 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from rlaif.core.config.knobs import JudgeRef
-from rlaif.core.config.run import RunConfig, read_run
+from rlaif.core.config.run import RunConfig
 from rlaif.core.config.sections import GenerationSection, PPOSection, TrainingSection
 from rlaif.core.config.trainers import GroupConfig, PPOConfig
 from rlaif.core.errors import InputError, RlaifError
@@ -25,7 +24,7 @@ from rlaif.evaluation.conclusion import pairs_of_samples, print_figures
 from rlaif.evaluation.roles import Role, doubtful, roles_of
 from rlaif.judges.asking import Poll
 from rlaif.judges.quickstart import quickstart
-from rlaif.judges.registry import load_judge, make_paths_absolute
+from rlaif.judges.registry import load_judge
 from rlaif.judges.remote.limits import Budget
 from rlaif.judges.rewards import Rewards, refuse_lacking
 from rlaif.judges.scoring import call_judge
@@ -37,6 +36,7 @@ from rlaif.training.ppo.trainer import PPOTrainer
 from rlaif.training.run import run_folder
 from rlaif.training.run.guard import Guard
 from rlaif.training.run.measurement import Evaluation
+from rlaif.training.run.run_file import open_run
 from rlaif.training.run.spending import Spending
 from rlaif.training.trl.trainer import GroupTrainer, refuse_unfit
 
@@ -60,7 +60,7 @@ def train(run: str | Path | RunConfig, sets: Iterable[str] = (), *, resume: bool
 
     """
     notes: list[str] = []
-    config = run if isinstance(run, RunConfig) else read_run(Path(run), sets, notes.append)
+    config = open_run(run, sets, notes.append)
     if not config.output:
         raise InputError("output: is missing; name the folder of the run")
     output, budget = Path(config.output), Budget(config.budget.usd, config.budget.calls)
@@ -68,7 +68,6 @@ def train(run: str | Path | RunConfig, sets: Iterable[str] = (), *, resume: bool
     if not resume:
         run_folder.refuse_taken(output)
     config = quickstart.resolve(config, lambda line: print(line, file=sys.stderr, flush=True))  # noqa: T201
-    config = resolve_card_paths(config, Path() if isinstance(run, RunConfig) else Path(run).parent)
     if resume:
         run_folder.refuse_other_run(config, output)
     refuse_misfit(config.training.batch_size)
@@ -204,21 +203,6 @@ def args_of(config: RunConfig) -> PPOConfig:
         stop_window=config.stop.window,
         stop_kl=config.stop.kl,
         report_to=config.trackers,
-    )
-
-
-def resolve_card_paths(config: RunConfig, place: Path) -> RunConfig:
-    """Make the paths of inline cards, relative to the run file, absolute: the run's own run.yaml lies elsewhere."""
-
-    def resolve(card: JudgeRef) -> JudgeRef:
-        return make_paths_absolute(card, place) if isinstance(card, dict) else card
-
-    guard, evaluation = config.guard, config.evaluation
-    return replace(
-        config,
-        judge=resolve(config.judge),
-        guard=replace(guard, judges=[resolve(card) for card in guard.judges]),
-        evaluation=replace(evaluation, judges=[resolve(card) for card in evaluation.judges]),
     )
 
 
