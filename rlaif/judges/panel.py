@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from annotated_types import Ge, Le
 
@@ -29,12 +29,12 @@ class PanelCard(Card):
     many must answer: `all`, or a number, and then the weight moves to those who did (mean and median only).
     """
 
-    judges: list[str | dict[str, Any]]
+    judges: list[str | dict[str, object]]
     combine: Literal["mean", "min", "median", "product"] = "mean"
     quorum: Literal["all"] | Annotated[int, Ge(1)] = "all"
     measures: str = ""
 
-    def members(self) -> list[str | dict[str, Any]]:
+    def members(self) -> list[str | dict[str, object]]:
         """Name the judges it is made of."""
         return [seat.judge for seat in seats_of(self)]
 
@@ -43,7 +43,7 @@ class PanelCard(Card):
 class PanelMember(Checked):
     """A member's place in a panel."""
 
-    judge: str | dict[str, Any]
+    judge: str | dict[str, object]
     weight: Annotated[float, Ge(0)] = 1.0
     veto_below: Annotated[float, Ge(0), Le(1)] | None = None
 
