@@ -78,7 +78,7 @@ def measure(
             ]
             pending.add([mine[row] for row in rows], samples)
             sides |= {mine[row]: asdict(answer) for row, answer in zip(rows, batch, strict=True)}
-        for row, judgements in pending.by_row(patience=how.patience, poll=how.poll).items():
+        for row, judgements in pending.judgements_by_row(patience=how.patience, poll=how.poll).items():
             sides[row]["judgements"] = {name: judgement_to_dict(judgement) for name, judgement in judgements.items()}
     everybodys = dict(processes.gather_objects(list(sides.items())))
     return [everybodys[i] for i in range(len(prompts))]

@@ -148,7 +148,7 @@ class PendingJudgements:
             judgements = calls.judgements(rows, poll)
         return judgements
 
-    def by_row(self, *, patience: float, poll: Poll) -> dict[int, dict[str, Judgement]]:
+    def judgements_by_row(self, *, patience: float, poll: Poll) -> dict[int, dict[str, Judgement]]:
         """
         Return what each judge says, by row and by the judge's name, all samples being there.
 

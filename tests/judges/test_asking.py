@@ -114,7 +114,7 @@ def test_in_a_measurement_a_local_member_of_a_panel_gets_all_batches_as_one(rank
     with PendingJudgements([judge]) as pending:
         pending.add([5, 3], SAMPLES[:2])
         pending.add([4], SAMPLES[2:])
-        found = pending.by_row(patience=0.0, poll=lambda: None)
+        found = pending.judgements_by_row(patience=0.0, poll=lambda: None)
     scores = {row: judgements["panel"].score for row, judgements in found.items()}
     assert scores == pytest.approx({5: 17 / 24, 3: 13 / 24, 4: 21 / 24}, abs=1e-12)
     assert batches_of(rank) == [["aa", "b", "cccc"]]
@@ -174,7 +174,7 @@ def test_in_a_measurement_a_call_is_made_of_what_is_added_and_a_local_judge_gets
             time.sleep(0.001)
         assert sorted(remote.asked) == [["b"], ["cccc", "aa"]]
         assert not local.asked
-        found = pending.by_row(patience=0.0, poll=lambda: None)
+        found = pending.judgements_by_row(patience=0.0, poll=lambda: None)
     assert local.asked == [["cccc", "aa", "b"]]
     assert list(found) == [2, 0, 1]
     assert {name for judgements in found.values() for name in judgements} == {"remote", "local"}
@@ -189,14 +189,14 @@ def test_a_measurement_ends_where_one_batch_of_many_could_not_reach_a_judge(stat
         for row, sample in enumerate([*SAMPLES] * 3):
             pending.add([row], [sample])
         with pytest.raises(RlaifError, match=r"judge far stayed down for 0 s: gone"):
-            pending.by_row(patience=0.0, poll=lambda: None)
+            pending.judgements_by_row(patience=0.0, poll=lambda: None)
 
 
 def test_a_local_judge_that_says_that_it_is_down_has_abstained():
     judge = Local(lambda _: Judgement("local", None, status="unavailable"))
     with PendingJudgements([judge]) as pending:
         pending.add([0], SAMPLES[:1])
-        found = pending.by_row(patience=600.0, poll=lambda: None)
+        found = pending.judgements_by_row(patience=600.0, poll=lambda: None)
     assert found[0]["local"].status == "unavailable"
     assert len(judge.asked) == 1
 

@@ -74,7 +74,7 @@ class FinishedRun:
         there = [i for i, (_, side) in enumerate(sides) if not side.get("missing")]
         with PendingJudgements(judges) as pending:
             pending.add(there, [Sample(sides[i][1]["completion"], sides[i][0]) for i in there])
-            said = pending.by_row(patience=patience, poll=poll)
+            said = pending.judgements_by_row(patience=patience, poll=poll)
         for i, (_, side) in enumerate(sides):
             new = (
                 {name: judgement_to_dict(judgement) for name, judgement in said[i].items()}

@@ -54,7 +54,7 @@ def run_comparison(
             work.answer_after(pending, progress)
             work.answer_before(pending, progress)
         work.score_by_independent()
-        said = pending.by_row(patience=how.patience, poll=how.poll)
+        said = pending.judgements_by_row(patience=how.patience, poll=how.poll)
     for number, name in enumerate(SIDES):
         for place, side in enumerate(work.sides[name]):
             side["judgements"] = _judgements(judges, side, said.get(number * len(places) + place))
