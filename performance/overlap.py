@@ -95,7 +95,7 @@ def timed(trainer: Any, step: int) -> tuple[float, float, float, float]:
     from rlaif.judges.rewards import Rewards
     from rlaif.training.loop.rollout import act
 
-    prompts = [trainer.prompts[i] for i in trainer.batches.at(step, trainer.share)]
+    prompts = [trainer.prompts[i] for i in trainer.batches.rows_of(step, trainer.share)]
     micro_batch_tokens = trainer.args.micro_batch_tokens
 
     nobody = Rewards({"adapter": "constant", "name": "nobody"})
