@@ -1,9 +1,9 @@
-# The two commands of a newcomer are `make quickstart` and `make test`; CI runs `make lint` and `make test`.
+# The two commands of a newcomer are `make quickstart` and `make test`; CI runs `make lint`, `make docs` and `make test`.
 PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: quickstart test test-all lint format performance performance-training clean
+.PHONY: quickstart test test-all lint format docs performance performance-training clean
 
 quickstart: .venv/base.stamp
 	$(BIN)/rlaif train quickstart
@@ -23,6 +23,10 @@ lint: .venv/test.stamp
 format: .venv/test.stamp
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+# The site is build/site/index.html; its warnings are errors.
+docs: .venv/test.stamp
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
 
 performance: .venv/test.stamp
 	HF_HUB_OFFLINE=1 $(BIN)/python performance/startup.py
@@ -49,7 +53,7 @@ performance-training: .venv/test.stamp
 	@touch $@
 
 .venv/test.stamp: .venv/base.stamp
-	$(PIP) --editable '.[test]'
+	$(PIP) --editable '.[test,docs]'
 	@touch $@
 
 clean:

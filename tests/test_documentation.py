@@ -239,15 +239,27 @@ def test_every_path_that_a_page_names_is_there(page):
     assert [path for path in named if not (ROOT / path).exists()] == []
 
 
-@pytest.mark.parametrize(
-    "page", ["README.md", "CONTRIBUTING.md", "docs/ppo.md", "docs/bench.md", "docs/architecture.md"]
+LINKED = sorted(
+    path.relative_to(ROOT).as_posix()
+    for folder in (".", "docs", "examples", "judges", "prompts")
+    for path in (ROOT / folder).glob("*.md")
 )
+
+
+@pytest.mark.parametrize("page", LINKED)
 def test_every_link_to_a_file_leads_to_one(page):
     for link in re.findall(r"\]\(([^)]+)\)", (ROOT / page).read_text()):
         if "://" not in link:
             path, _, heading = link.partition("#")
-            assert (ROOT / page).parent.joinpath(path).exists(), link
-            assert not heading or f"## {heading}" in (ROOT / page).parent.joinpath(path).read_text().lower()
+            target = (ROOT / page).parent / path if path else ROOT / page
+            assert target.exists(), link
+            assert not heading or heading in anchors(target.read_text()), link
+
+
+def anchors(text: str) -> list[str]:
+    """The names by which a code host, and the site, link to the headings of a page."""
+    headings = re.findall(r"^#+ (.*)$", text, re.MULTILINE)
+    return [re.sub(r"[^\w\s-]", "", heading.lower()).strip().replace(" ", "-") for heading in headings]
 
 
 def test_every_command_has_help_that_shows_how(main):
