@@ -227,13 +227,15 @@ def test_the_file_tree_names_every_room():
     tree = README.partition("## Where things are")[2].partition("\n## ")[0]
     rooms = [path.parent.relative_to(ROOT / "rlaif").as_posix() for path in (ROOT / "rlaif").glob("*/__init__.py")]
     assert rooms
-    for room in (*rooms, *(f"{folder}" for folder in ("judges", "prompts", "recipes", "tests", "performance", "docs"))):
+    others = ("judges", "prompts", "recipes", "tests", "performance", "docs", "examples")
+    for room in (*rooms, *others):
         assert f" {room}/ " in tree, room
 
 
 @pytest.mark.parametrize("page", ["CONTRIBUTING.md", "docs/architecture.md"])
 def test_every_path_that_a_page_names_is_there(page):
-    paths = re.findall(r"`((?:rlaif|judges|prompts|tests|docs|performance)/[\w./]+)`", (ROOT / page).read_text())
+    folders = "rlaif|judges|prompts|tests|docs|examples|performance"
+    paths = re.findall(rf"`((?:{folders})/[\w./]+)`", (ROOT / page).read_text())
     named = [path for path in paths if "NAME" not in path]
     assert named
     assert [path for path in named if not (ROOT / path).exists()] == []
