@@ -12,7 +12,7 @@ import pytest
 import scipy.stats
 
 from rlaif.core.errors import InputError
-from rlaif.stats import influence
+from rlaif.stats import influence, weighted
 from rlaif.stats.abstentions import Bounds, worst_case
 from rlaif.stats.changes import Change, RatioChange, equivalent, paired_change, ratio_change
 from rlaif.stats.corrections import Spread, holm, seed_spread
@@ -217,12 +217,26 @@ def test_all_ways_are_tried_where_there_are_no_more_than_flips():
     assert random.value * 16 == pytest.approx(round(random.value * 16))
 
 
-def test_flips_are_random_bits_in_blocks():
-    differences = np.random.default_rng(32).normal(0.03, 1, 1001)
-    found = swap_test(lambda total: total[1] - total[0], np.zeros((1, 1001)), differences[None], flips=100, seed=3)
+@pytest.mark.parametrize("seed", [3, 4, 5, 6])
+def test_flips_are_random_bits_in_blocks(seed):
+    differences = np.random.default_rng(32).normal(0.02, 1, 1100)
+    found = swap_test(lambda total: total[1] - total[0], np.zeros((1, 1100)), differences[None], flips=100, seed=seed)
     assert found.resolution == 1 / 101
-    assert 0.02 < found.value < 0.9
-    assert found.value == pytest.approx(swapped_in_blocks(differences, 100, 3))
+    assert 0.1 < found.value < 0.95
+    assert found.value == pytest.approx(swapped_in_blocks(differences, 100, seed))
+
+
+def test_more_prompts_than_a_block_holds_are_flipped_once_at_a_time():
+    differences = np.random.default_rng(36).normal(0.001, 1, 2**15 + 1)
+    found = swap_test(lambda total: total[1] - total[0], np.zeros((1, 2**15 + 1)), differences[None], flips=9, seed=1)
+    assert found.value == pytest.approx(swapped_in_blocks(differences, 9, 1))
+
+
+@pytest.mark.parametrize("scale", [1e-12, 1e-5, 1e9])
+def test_the_p_value_does_not_depend_on_the_unit(scale):
+    differences = np.array([1, 2, 3, -2, 1, 4]) / 7
+    assert sign_flip_test((scale * differences).tolist()) == sign_flip_test(differences.tolist())
+    assert sign_flip_test(differences.tolist()).value < 0.5
 
 
 def swapped_in_blocks(differences: np.ndarray, flips: int, seed: int) -> float:
@@ -281,8 +295,9 @@ def test_students_test_takes_the_rows_of_a_cluster_together():
 
 
 def test_differences_that_are_all_the_same_are_for_sure():
-    assert influence.p_value(np.zeros(1001), np.arange(1001)) == 1.0
-    assert influence.p_value(np.full(1001, 0.5), np.arange(1001)) == 0.0
+    with np.errstate(all="raise"):
+        assert influence.p_value(np.zeros(1001), np.arange(1001)) == 1.0
+        assert influence.p_value(np.full(1001, 0.5), np.arange(1001)) == 0.0
 
 
 def test_contributions_are_tested_in_two_clusters_and_not_in_one():
@@ -334,11 +349,36 @@ def test_one_prompt_has_a_ratio_of_texts_and_no_interval():
     assert found.note == "one prompt: no interval and no p-value"
 
 
-def test_sides_of_unequal_length_are_refused():
-    with pytest.raises(InputError, match="one of each"):
+def test_sides_of_unequal_length_are_refused_and_counted_in_the_order_in_which_they_were_given():
+    with pytest.raises(InputError, match="there are 1 and 2"):
         jackknife_ratio(sums, [1.0], [1.0, 2.0])
-    with pytest.raises(InputError, match="one of each"):
+    with pytest.raises(InputError, match="there are 2 and 2 and 1"):
         jackknife_ratio(sums, [1.0, 1.0], [1.0, 2.0], ["a"])
+    with pytest.raises(InputError, match="there are 1 and 2"):
+        worst_case([1.0], [1.0, 0.5])
+
+
+def test_the_jackknife_measures_before_and_after_in_this_order():
+    def measure(before: list[str], after: list[str]) -> tuple[float, float]:
+        assert {text[0] for text in before} == {"b"}
+        assert {text[0] for text in after} == {"a"}
+        return float(len(before)), 2.0
+
+    assert jackknife_ratio(measure, ["b0", "b1", "b2"], ["a0", "a1", "a2"]).ratio == pytest.approx(2 / 3)
+
+
+def test_the_first_pair_that_is_not_finite_is_named():
+    with pytest.raises(InputError, match="pair 1 holds nan, 3"):
+        pairs_of([0.0, math.nan, math.inf], [1.0, 3.0, 4.0])
+
+
+def test_two_rows_correlate_and_a_draw_of_equal_ones_does_not():
+    with np.errstate(all="raise"):
+        drawn = weighted.spearman(np.array([0.1, 0.2]), np.array([1.0, 3.0]), np.arange(2))(
+            np.array([[1, 1], [3, 0], [0, 2]], dtype=np.uint8)
+        )
+    assert drawn[0] == 1.0
+    assert np.isnan(drawn[1:]).all()
 
 
 # --- texts --------------------------------------------------------------------------------------------------------
@@ -382,6 +422,7 @@ def test_bounds_of_the_worst_of_k_are_reached_where_abstentions_are_all_or_nothi
     found = worst_of_k([[0.75, None], [0.25, 0.5]])
     assert (found.k, found.prompts, found.abstained) == (2, 2, 1)
     assert found.expected_maximum_bounds == Bounds(0.625, 0.75)
+    assert found.expected_maximum_std == pytest.approx(0.25 / math.sqrt(2))
     assert found.probability_bounds == Bounds(1.0, 1.0)
     nothing = worst_of_k([[None, None]])
     assert (nothing.expected_maximum_bounds, nothing.probability_bounds) == (Bounds(0.0, 1.0), Bounds(0.0, 1.0))
