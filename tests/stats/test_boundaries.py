@@ -165,6 +165,13 @@ def test_what_has_no_ratio_is_named():
     assert (beyond.before, beyond.after, beyond.ratio) == (None, pytest.approx(math.e), None)
 
 
+def test_a_single_interval_that_has_no_finite_bounds_is_noted():
+    found = ratio_change([1.0] * 3 + [0.0] * 4, [1.0] * 7, draws=300, flips=1)
+    assert found.ci95 is None
+    assert found.ci90 is not None
+    assert "no interval: it has no finite bounds" in found.note
+
+
 def test_one_prompt_has_a_ratio_and_no_interval():
     found = ratio_change([2.0, 4.0], [3.0, 6.0], ["same", "same"])
     assert (found.ratio, found.ci95, found.ci90, found.p_value) == (1.5, None, None, None)
