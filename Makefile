@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: quickstart test test-all lint format docs performance performance-training clean
+.PHONY: quickstart test test-all lint format docs performance performance-training mutation clean
 
 quickstart: .venv/base.stamp
 	$(BIN)/rlaif train quickstart
@@ -40,6 +40,11 @@ performance-training: .venv/test.stamp
 	HF_HUB_OFFLINE=1 $(BIN)/python -m performance.evaluate
 	HF_HUB_OFFLINE=1 $(BIN)/python -m performance.scaling
 	HF_HUB_OFFLINE=1 $(BIN)/python -m performance.detox
+
+# Tries the mutants that have no line in performance/results/mutation.jsonl yet; its --again also tries those that survived.
+mutation: .venv/test.stamp
+	$(PIP) 'cosmic-ray>=8.7,<9'
+	$(BIN)/python -m performance.mutation
 
 .venv/bin/python:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
