@@ -121,7 +121,7 @@ def _sample_missing(policy: BestOfPolicy, known: int) -> Iterator[list[dict[str,
     from rlaif.core.seeds import seed_of
     from rlaif.core.system.devices import memory
     from rlaif.data.prompts import prompts_of
-    from rlaif.policy.generation.transformers import Sampling
+    from rlaif.policy.generation.protocol import Sampling
     from rlaif.policy.loading import load
     from rlaif.policy.model import Policy as Model
 

@@ -13,7 +13,7 @@ from rlaif.data.prompts import Prompt
 from rlaif.evaluation.sampling import answers
 from rlaif.judges.asking import PendingJudgements, Poll
 from rlaif.judges.scoring import judgement_to_dict
-from rlaif.policy.generation.transformers import Sampling
+from rlaif.policy.generation.protocol import Sampling
 from rlaif.policy.model import Policy
 
 Side = dict[str, Any]

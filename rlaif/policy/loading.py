@@ -308,16 +308,3 @@ def _lora_config(section: Any, model: Any) -> Any:
         fan_in_fan_out=any(isinstance(module, Conv1D) for module in model.modules()),  # GPT-2's layers are transposed
         task_type="SEQ_2_SEQ_LM" if model.config.is_encoder_decoder else "CAUSAL_LM",
     )
-
-
-def end_tokens(model: Any, tokenizer: Any, where: str) -> tuple[int, ...]:
-    """Return the ids that end a completion: the generation settings' and the tokenizer's own, or refuse."""
-    named = getattr(model.generation_config, "eos_token_id", None)
-    ids = [*(named if isinstance(named, list | tuple) else [named]), tokenizer.eos_token_id]
-    found = tuple(dict.fromkeys(int(token) for token in ids if token is not None))
-    if not found:
-        raise InputError(
-            f"{where}: neither the tokenizer nor the generation settings name an EOS token, so that no completion "
-            f"could end; set eos_token in {short_repr('tokenizer_config.json')}"
-        )
-    return found

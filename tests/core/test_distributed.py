@@ -30,7 +30,7 @@ import torch
 from rlaif import PPOConfig, PPOTrainer
 from rlaif.policy.model import TokenScores
 from rlaif.training.loop.rollout import Rollout
-import rlaif.training.loop.trainer as t
+import rlaif.training.loop.online as t
 
 rank, world = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
 told = {}

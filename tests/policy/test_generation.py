@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from rlaif.policy.generation import transformers as generation
-from rlaif.policy.generation.transformers import Sampling, draw_ids, make_draw_processor
+from rlaif.policy.generation.protocol import Sampling
+from rlaif.policy.generation.transformers import draw_ids, make_draw_processor
 
 
 def test_ids_are_drawn_by_their_probability():

@@ -31,7 +31,7 @@ from rlaif.judges.cards.card import refuse_equal_names
 from rlaif.judges.rewards import refuse_lacking
 from rlaif.judges.scoring import call_judge
 from rlaif.judges.session import Session
-from rlaif.policy.generation.transformers import Sampling
+from rlaif.policy.generation.protocol import Sampling
 
 MICRO_BATCH_TOKENS = 4096
 """Of a scoring pass."""

@@ -15,7 +15,7 @@ from rlaif.data.formats import Row
 from rlaif.data.reader import key_of
 from rlaif.data.rows import RowSource
 from rlaif.policy.loading import base_of, config_of, read_tokenizer, refuse_speechless
-from rlaif.policy.model import refuse_unfit
+from rlaif.policy.positions import refuse_unfit
 
 OPENAI = "openai:"
 

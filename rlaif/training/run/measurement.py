@@ -10,15 +10,15 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from rlaif.core.seeds import seed_of
 from rlaif.core.system.files import read_jsonl, to_json, to_json_line, write_atomically
 from rlaif.data.columns import toxicity_of_prompt
 from rlaif.data.prompts import Prompt
 from rlaif.evaluation.conclusion import answer
-from rlaif.evaluation.measure import MeasureOptions, Side, measure
+from rlaif.evaluation.measure import Side, measure
 from rlaif.evaluation.roles import Role
 from rlaif.evaluation.summary import Row, figures
-from rlaif.training.loop.trainer import Trainer
+from rlaif.training.loop.online import OnlineTrainer
+from rlaif.training.run.measure_options import measure_options
 
 
 class Evaluation:
@@ -41,14 +41,14 @@ class Evaluation:
         self._per_prompt = completions_per_prompt
         self._samples, self._told = folder / "samples.jsonl", folder / "evaluation.json"
 
-    def measure_before(self, trainer: Trainer, poll: Callable[[], None]) -> None:
+    def measure_before(self, trainer: OnlineTrainer, poll: Callable[[], None]) -> None:
         """Measure the model before training, unless an earlier start of the run has done so."""
         if self._rows() is None:
             trainer.view.say(f"measuring {len(self._prompts)} completions before training")
             sides = self._measure(trainer, poll, as_reference=True)
             self._write(trainer, sides, [None] * len(sides))
 
-    def measure_after(self, trainer: Trainer, kept_step: int, poll: Callable[[], None]) -> dict[str, Any]:
+    def measure_after(self, trainer: OnlineTrainer, kept_step: int, poll: Callable[[], None]) -> dict[str, Any]:
         """Measure the model that is kept, and return what evaluation.json says."""
         rows = self._rows()
         assert rows is not None, "nothing was measured before training"
@@ -66,16 +66,12 @@ class Evaluation:
         """Return the lines of samples.jsonl."""
         return self._rows() or []
 
-    def _measure(self, trainer: Trainer, poll: Callable[[], None], *, as_reference: bool = False) -> list[Side]:
-        args = trainer.args
-        how = MeasureOptions(
-            trainer.sampling, seed_of(args.seed, "test"), len(trainer.share), args.micro_batch_tokens,
-            args.judge_patience, poll,
-        )  # fmt: skip
+    def _measure(self, trainer: OnlineTrainer, poll: Callable[[], None], *, as_reference: bool = False) -> list[Side]:
+        how = measure_options(trainer, "test", poll)
         judges = [role.judge for role in self._roles]
         return measure(trainer.policy, self._prompts, judges, how, trainer.processes, as_reference=as_reference)
 
-    def _write(self, trainer: Trainer, before: Sequence[Side], after: Sequence[Side | None]) -> list[Row]:
+    def _write(self, trainer: OnlineTrainer, before: Sequence[Side], after: Sequence[Side | None]) -> list[Row]:
         rows: list[Row] = [
             {"prompt": prompt.text, "index": i % self._per_prompt, **self._toxicity(prompt), "before": b, "after": a}
             for i, (prompt, b, a) in enumerate(zip(self._prompts, before, after, strict=True))

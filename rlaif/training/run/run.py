@@ -31,10 +31,10 @@ from rlaif.judges.scoring import call_judge
 from rlaif.judges.session import Session
 from rlaif.policy.loading import load, read_tokenizer
 from rlaif.report import report
-from rlaif.training.loop.trainer import Trainer
+from rlaif.training.loop.online import OnlineTrainer
 from rlaif.training.ppo.trainer import PPOTrainer
 from rlaif.training.run import run_folder
-from rlaif.training.run.guard import Guard
+from rlaif.training.run.guard.guard import Guard
 from rlaif.training.run.measurement import Evaluation
 from rlaif.training.run.run_file import open_run
 from rlaif.training.run.spending import Spending
@@ -93,7 +93,7 @@ def train(run: str | Path | RunConfig, sets: Iterable[str] = (), *, resume: bool
 
 
 def _measure_train_measure(
-    config: RunConfig, trainer: Trainer, parts: Parts, judges: Judges, output: Path, resume: bool
+    config: RunConfig, trainer: OnlineTrainer, parts: Parts, judges: Judges, output: Path, resume: bool
 ) -> dict[str, Any]:
     """Measure, train, measure."""
     evaluation = Evaluation(parts.test, judges.roles, config.evaluation.completions_per_prompt, output)
@@ -106,7 +106,7 @@ def _measure_train_measure(
     with _say_what_is_kept(
         f"the trained model is in {model}; --resume measures it", trainer.interruption.wished
     ) as poll:
-        told = evaluation.measure_after(trainer, guard.best["step"] if guard else trainer.progress.step, poll)
+        told = evaluation.measure_after(trainer, guard.best.step if guard else trainer.progress.step, poll)
     with _say_what_is_kept(f"the numbers are in {output / 'evaluation.json'}; `rlaif report {output}` writes the page"):
         if trainer.processes.is_main:
             _show(told, evaluation.rows(), model, trainer.policy.is_seq2seq, report.write([output]))
@@ -167,7 +167,7 @@ def parts_of(config: RunConfig, tokenizer: Any, judges: Judges) -> Parts:
     return parts
 
 
-def trainer_of(config: RunConfig, rewards: Rewards, tokenizer: Any, prompts: list[Any]) -> Trainer:
+def trainer_of(config: RunConfig, rewards: Rewards, tokenizer: Any, prompts: list[Any]) -> OnlineTrainer:
     """Make the trainer of a run."""
     policy = config.policy
     loaded = load(

@@ -19,7 +19,8 @@ import torch
 from rlaif.core.config.run import RunConfig
 from rlaif.core.types import Judge
 from rlaif.judges.classifier.judge import ClassifierJudge
-from rlaif.policy.generation.transformers import Sampling, make_draw_processor
+from rlaif.policy.generation.protocol import Sampling
+from rlaif.policy.generation.transformers import make_draw_processor
 from rlaif.policy.parts import inner
 from rlaif.policy.tokens import micro_batches
 from rlaif.training.run.forecast.live import LiveBytes
