@@ -98,7 +98,7 @@ def predicted(run: Path) -> dict[str, Any]:
     from rlaif.core.system.devices import computes_on
     from rlaif.core.system.distributed import Processes
     from rlaif.judges.session import Session
-    from rlaif.policy.loading import read_tokenizer
+    from rlaif.policy.tokenizer import read_tokenizer
     from rlaif.training.run.forecast.memory import memory_of
     from rlaif.training.run.run_file import open_run
 

@@ -23,7 +23,7 @@ from rlaif.judges.cards.overrides import Overrides
 from rlaif.judges.quickstart import quickstart
 from rlaif.judges.rewards import Rewards
 from rlaif.judges.session import Session
-from rlaif.policy.loading import read_tokenizer
+from rlaif.policy.tokenizer import read_tokenizer
 from rlaif.training.run import run_folder
 from rlaif.training.run.forecast.calls import JudgeUse, scale_estimate, stand_ins, uses_of
 from rlaif.training.run.forecast.machine import free, resident

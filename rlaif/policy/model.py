@@ -22,10 +22,10 @@ from rlaif.policy.generation.transformers import TransformersGenerator
 from rlaif.policy.loading import LoadedModel
 from rlaif.policy.output_layer import LogitsHead, capture_hidden_states, refuse_other_logits
 from rlaif.policy.parts import (
-    as_encoder_outputs,
     autocast,
     copies,
     drop_head,
+    encoder_outputs,
     inner,
     recompute,
     recomputes,
@@ -34,7 +34,7 @@ from rlaif.policy.parts import (
 )
 from rlaif.policy.positions import refuse_unfit
 from rlaif.policy.saving import save
-from rlaif.policy.special_tokens import SpecialTokens
+from rlaif.policy.special_tokens import special_tokens_of
 from rlaif.policy.tokens import TokenBatch, pad_sequences
 
 
@@ -72,7 +72,7 @@ class Policy(nn.Module):
         self.model, self.tokenizer = loaded.model.eval(), loaded.tokenizer
         self.temperature = temperature
         self.is_seq2seq: bool = self.model.config.is_encoder_decoder
-        self.special = SpecialTokens.from_model(self.model, self.tokenizer, where)
+        self.special = special_tokens_of(self.model, self.tokenizer, where)
         self.eos, self.pad = self.special.eos, self.special.pad
         self._dtype = loaded.dtype
         self.generator: Generator = TransformersGenerator(self.model, self.special, loaded.dtype)
@@ -117,7 +117,9 @@ class Policy(nn.Module):
         mask_BR = tokens.mask_BR
         with capture_hidden_states(inner(model)) as hidden:
             if self.is_seq2seq:
-                given = {"input_ids": tokens.prompt_BP} if encoded is None else as_encoder_outputs(encoded)
+                given: Mapping[str, object] = {"input_ids": tokens.prompt_BP}
+                if encoded is not None:
+                    given = encoder_outputs(encoded)
                 # Teacher forcing: the decoder is given its start token, and each token but the last.
                 assert self.special.decoder_start is not None
                 start_B1 = torch.full_like(tokens.response_BR[:, :1], self.special.decoder_start)
@@ -186,16 +188,7 @@ class Policy(nn.Module):
         encoded: Encoded | None = None,
         watch: Watch | None = None,
     ) -> TokenBatch:
-        """
-        Sample a completion of each prompt; the first EOS of each is kept. See `Generator.generate`.
-
-        Args:
-            prompts: token ids.
-            sampling: the temperature, the nucleus, and how long completions may be.
-            encoded: what `encode` made of these prompts, to save making it again.
-            watch: called after each token with all responses so far, [B, tokens]; true stops the generation.
-
-        """
+        """Sample a completion of each prompt: see `Generator.generate`. `encoded` saves reading the prompts again."""
         return self.generator.generate(prompts, sampling, encoded=encoded or self.encode(prompts), watch=watch)
 
     def is_end(self, ids: Tensor) -> Tensor:

@@ -56,7 +56,7 @@ def autocast(device: torch.device, dtype: torch.dtype) -> AbstractContextManager
     return nullcontext() if dtype == torch.float32 else torch.autocast(device.type, dtype=dtype)
 
 
-def as_encoder_outputs(states_BPd: Tensor) -> dict[str, Any]:
+def encoder_outputs(states_BPd: Tensor) -> dict[str, object]:
     """Return encoder states as the argument by which a seq2seq model takes them."""
     from transformers.modeling_outputs import BaseModelOutput
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Self
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -31,18 +31,6 @@ class SpecialTokens:
     bos: int | None
     decoder_start: int | None
 
-    @classmethod
-    def from_model(cls, model: Any, tokenizer: Any, where: str) -> Self:
-        """Read them from a model and its tokenizer, or raise `InputError` where none ends a completion."""
-        eos = end_tokens(model, tokenizer, where)
-        pad = eos[0] if tokenizer.pad_token_id is None else tokenizer.pad_token_id
-        start: int | None = None
-        if model.config.is_encoder_decoder:
-            own = inner(model)
-            named = (own.generation_config.decoder_start_token_id, own.config.decoder_start_token_id)
-            start = next((int(token) for token in named if token is not None), pad)
-        return cls(eos, pad, tokenizer.bos_token_id, start)
-
     def is_end(self, ids: Tensor) -> Tensor:
         """Return where ids are an EOS."""
         return torch.isin(ids, torch.tensor(self.eos, device=ids.device))
@@ -51,6 +39,24 @@ class SpecialTokens:
         """Return the mask of the tokens up to the first EOS, itself counted: it is a choice like any other."""
         ends_BR = self.is_end(response_BR).long()
         return (ends_BR.cumsum(1) - ends_BR) == 0
+
+
+def special_tokens_of(model: Any, tokenizer: Any, where: str) -> SpecialTokens:
+    """
+    Return the special tokens of a model of transformers, with or without peft around it.
+
+    Raises:
+        InputError: neither the model nor the tokenizer names one that ends a completion.
+
+    """
+    eos = end_tokens(model, tokenizer, where)
+    pad = eos[0] if tokenizer.pad_token_id is None else tokenizer.pad_token_id
+    start: int | None = None
+    if model.config.is_encoder_decoder:
+        own = inner(model)
+        named = (own.generation_config.decoder_start_token_id, own.config.decoder_start_token_id)
+        start = next((int(token) for token in named if token is not None), pad)
+    return SpecialTokens(eos, pad, tokenizer.bos_token_id, start)
 
 
 def end_tokens(model: Any, tokenizer: Any, where: str) -> tuple[int, ...]:

@@ -291,7 +291,7 @@ def test_a_remote_judge_takes_what_its_limits_leave(keys, seconds, nobody: None,
 
 def test_stand_ins_are_prompts_of_the_run_with_completions_of_full_length(policy_folder):
     from rlaif.data.prompts import Prompt
-    from rlaif.policy.loading import read_tokenizer
+    from rlaif.policy.tokenizer import read_tokenizer
 
     tokenizer = read_tokenizer(str(policy_folder("llama")))
     prompts = [Prompt(text, tokenizer(text)["input_ids"], {"kind": text}) for text in ("Why so?", "Who says that?")]

@@ -13,7 +13,7 @@ from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM, GPTNeoConf
 from rlaif.core.config import recipes
 from rlaif.core.config.run import read_run
 from rlaif.data.prompts import load_parts
-from rlaif.policy.loading import read_tokenizer
+from rlaif.policy.tokenizer import read_tokenizer
 from tests import tiny
 from tests.conftest import ROOT, one_line
 from tests.server import Server

@@ -43,7 +43,8 @@ def show(view, step, name="toxicity", spent=0.0, **more):
         "optimizer_steps": 1, "skipped_updates": 0, "seconds": 2.0, "alarms": [], **more,
     }  # fmt: skip
     metrics = {key: value for key, value in metrics.items() if key not in ("guard", "calls", "further")}
-    view.step(metrics, describe_step(Step.from_json(metrics), spent))
+    record = Step.from_json(metrics)
+    view.step(record.step, record.samples, record.seconds, describe_step(record, spent))
 
 
 def on_a_terminal(columns, name="toxicity"):

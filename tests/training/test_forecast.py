@@ -12,7 +12,7 @@ from transformers import AutoModelForSequenceClassification
 
 from rlaif.core.config.run import RunConfig
 from rlaif.core.config.sections import DataSection, GenerationSection, LoraSection, PolicySection, TrainingSection
-from rlaif.policy.loading import read_tokenizer
+from rlaif.policy.tokenizer import read_tokenizer
 from rlaif.training.run.forecast.live import LiveBytes
 from rlaif.training.run.forecast.memory import memory_of
 from rlaif.training.run.forecast.outline import make_outline

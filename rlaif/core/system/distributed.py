@@ -147,9 +147,8 @@ class Processes:
                 raise
             failure = error
         failed = torch.zeros(self.count, device=self.device)
-        failed[self.rank] = failure is not None and not isinstance(
-            failure, ReportedByOtherRank
-        )  # that one has its teller
+        # The rank that `ReportedByOtherRank` comes from raises it.
+        failed[self.rank] = failure is not None and not isinstance(failure, ReportedByOtherRank)
         first = self.reduce(failed).nonzero().flatten().tolist()[:1]
         if first == [self.rank] and failure is not None:
             raise failure

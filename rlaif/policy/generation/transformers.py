@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from rlaif.policy.generation.protocol import Encoded, Sampling, Watch
-from rlaif.policy.parts import as_encoder_outputs, autocast, inner
+from rlaif.policy.parts import autocast, encoder_outputs, inner
 from rlaif.policy.special_tokens import SpecialTokens
 from rlaif.policy.tokens import TokenBatch, pad_sequences
 
@@ -45,7 +45,7 @@ class TransformersGenerator:
         device = inner(self.model).device
         if inner(self.model).config.is_encoder_decoder:
             assert encoded is not None, "a seq2seq model is given the prompts as its encoder has read them"
-            given = {**as_encoder_outputs(encoded.states_BPd), "attention_mask": encoded.mask_BP}
+            given: dict[str, object] = {**encoder_outputs(encoded.states_BPd), "attention_mask": encoded.mask_BP}
             skip = 1  # the decoder's start token
         else:
             ids_BP, mask_BP = pad_sequences(prompts, self.special.pad, device, left=True)

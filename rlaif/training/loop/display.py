@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 import time
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from types import TracebackType
 from typing import Any, Self
 
@@ -73,20 +73,22 @@ class View:
         if warning:
             self.say(f"warning: {warning}")
 
-    def step(self, metrics: Mapping[str, Any], summary: Sequence[str]) -> None:
+    def step(self, step: int, samples: int, seconds: float, summary: Sequence[str]) -> None:
         """
         Show a step: on a terminal each, elsewhere the first, the last, and one now and then.
 
         Args:
-            metrics: `step`, `samples` so far and `seconds` of the step; others are not shown.
+            step: counted from 1.
+            samples: so far, that step included.
+            seconds: that it took.
             summary: what is shown between the number of the step and the pace.
 
         """
-        self._seconds.append(metrics["seconds"])
-        now, line = time.monotonic(), self._line(metrics["step"], metrics["samples"], summary)
+        self._seconds.append(seconds)
+        now, line = time.monotonic(), self._line(step, samples, summary)
         if self._bar is not None:
-            self._bar.update(0, completed=metrics["step"], description=harmless(line), refresh=True)
-        elif now - self._last >= PLAIN_SECONDS or metrics["step"] == self._steps:
+            self._bar.update(0, completed=step, description=harmless(line), refresh=True)
+        elif now - self._last >= PLAIN_SECONDS or step == self._steps:
             self._last = now
             self.say(line)
 

@@ -150,19 +150,19 @@ class OnlineTrainer(Trainer):
         progress.add(step, self.args)
         if why := self._reason_to_stop():
             self.stop(why)
-        self._end_step(step.to_json(), describe_step(step, progress.spent))
+        self.end_step(step.to_json(), describe_step(step, progress.spent))
 
     # --- what trainers differ in --------------------------------------------------------------------------------------
 
     def _refuse(self, model: Any) -> None:
         """Raise `InputError` where this trainer cannot do what is asked of it, before a model loads."""
 
-    def _make_progress(self) -> OnlineProgress:
+    def make_progress(self) -> OnlineProgress:
+        """Make what is counted beside the weights: KL coefficient, spending, moments of rewards."""
         args = self.args
-        adapts = args.adap_kl_ctrl
-        return OnlineProgress(
-            kl_coef=AdaptiveKL(args.kl_coef, args.target, args.horizon) if adapts else FixedKL(args.kl_coef)
-        )
+        if args.adap_kl_ctrl:
+            return OnlineProgress(kl_coef=AdaptiveKL(args.kl_coef, args.target, args.horizon))
+        return OnlineProgress(kl_coef=FixedKL(args.kl_coef))
 
     def _load(self) -> None:
         self.rewards.load()

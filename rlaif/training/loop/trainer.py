@@ -45,8 +45,8 @@ class Trainer(ABC):
     """
     Makes steps, each on a batch, until there are enough, and writes metrics.jsonl, checkpoints/ and model/.
 
-    A trainer of an algorithm says how one step is made (`_make_step`), what its optimizer is (`_make_learner`) and
-    what it counts (`_make_progress`).
+    A trainer of an algorithm says how a step is made (`make_step`), what its optimizer is (`make_learner`) and
+    what it counts (`make_progress`).
 
     Args:
         args: the settings of the run.
@@ -79,7 +79,7 @@ class Trainer(ABC):
         self.merge = merge
         self.output = Path(args.output_dir)
         self.share = processes.share(args.batch_size)
-        self.learner, self.progress = self._make_learner(), self._make_progress()
+        self.learner, self.progress = self.make_learner(), self.make_progress()
         self.checkpoints = Checkpointer(self.output, args, processes, policy, self.learner, self.progress)
         self.metrics_file = MetricsFile(self.output, processes)
         self.view = View(args.steps, speaks=processes.is_main)
@@ -113,6 +113,10 @@ class Trainer(ABC):
         """End the run after this step."""
         self.stopped = self.stopped or why
 
+    def save_checkpoint(self) -> None:
+        """Write what a run resumes from: the state after the last whole step."""
+        self.checkpoints.save()
+
     def save_model(self, folder: str | Path) -> None:
         """Write the policy so that transformers or peft loads it alone."""
         with self.processes.raise_on_all_ranks():
@@ -126,16 +130,16 @@ class Trainer(ABC):
     # --- what an algorithm adds ---------------------------------------------------------------------------------------
 
     @abstractmethod
-    def _make_learner(self) -> HasState:
+    def make_learner(self) -> HasState:
         """Make the optimizer of the policy."""
 
-    def _make_progress(self) -> Progress:
+    def make_progress(self) -> Progress:
         """Make what is counted beside the weights."""
         return Progress()
 
     @abstractmethod
-    def _make_step(self, step: int) -> None:
-        """Make a step, counted from 1, and end it by `_end_step`."""
+    def make_step(self, step: int) -> None:
+        """Make a step, counted from 1, and end it by `end_step`."""
 
     def _load(self) -> None:  # noqa: B027, most have nothing to load
         """Load what the steps need beside the policy, before the first one."""
@@ -169,12 +173,12 @@ class Trainer(ABC):
     def _make_steps(self) -> None:
         """Make the steps that are left."""
         while self._has_steps_left():
-            self._make_step(self.progress.step + 1)
+            self.make_step(self.progress.step + 1)
 
     def _has_steps_left(self) -> bool:
         return self.progress.step < self.args.steps and not self.stopped
 
-    def _end_step(self, metrics: dict[str, Any], summary: Sequence[str]) -> None:
+    def end_step(self, metrics: dict[str, Any], summary: Sequence[str]) -> None:
         """
         Write the line of a step, show it, and write a checkpoint where one is due.
 
@@ -190,11 +194,11 @@ class Trainer(ABC):
                     callback.on_step(self, metrics)
             finally:  # before its checkpoint, as always: a kill in between leaves no step without a line
                 self.metrics_file.write(metrics, self.progress.step)
-        self.view.step(metrics, summary)
+        self.view.step(metrics["step"], metrics["samples"], metrics["seconds"], summary)
         interrupted = self.processes.any(self.interruption.wished)
         is_due = self.progress.step % self.args.save_steps == 0 or not self._has_steps_left()
         if is_due or interrupted:
-            self.checkpoints.save()
+            self.save_checkpoint()
         with self.processes.raise_on_all_ranks():
             if interrupted:
                 raise KeyboardInterrupt(self.checkpoints.where_kept)

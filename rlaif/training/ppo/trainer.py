@@ -42,10 +42,12 @@ class PPOTrainer(OnlineTrainer):
 
     learner: Learner
 
-    def _make_learner(self) -> Learner:
+    def make_learner(self) -> Learner:
+        """Make the optimizer of policy and critic."""
         return Learner(self.policy, self.args, self.processes.reduce, self.processes.all_reduce_gradients)
 
-    def _make_step(self, step: int) -> None:
+    def make_step(self, step: int) -> None:
+        """Make a step: act, judge, assign, learn."""
         began_at = time.perf_counter()
         with self.checkpoints.save_on_failure():
             rollout, pending = self.act(step)

@@ -29,7 +29,8 @@ from rlaif.judges.remote.limits import Budget
 from rlaif.judges.rewards import Rewards, refuse_lacking
 from rlaif.judges.scoring import call_judge
 from rlaif.judges.session import Session
-from rlaif.policy.loading import load, read_tokenizer
+from rlaif.policy.loading import load
+from rlaif.policy.tokenizer import read_tokenizer
 from rlaif.report import report
 from rlaif.training.loop.online import OnlineTrainer
 from rlaif.training.ppo.trainer import PPOTrainer

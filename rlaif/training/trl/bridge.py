@@ -162,7 +162,7 @@ class TRLBridge:
     def _get_train_sampler(self, dataset: Any = None) -> PromptSampler:
         return PromptSampler(self.owner, self.num_iterations * self.args.steps_per_generation)  # type: ignore[attr-defined]
 
-    def _tokenize_prompts(self, prompts: Sequence[str]) -> tuple[list[list[int]], None, dict[str, Any]]:
+    def _tokenize_prompts(self, prompts: Sequence[str]) -> tuple[list[list[int]], None, dict[str, object]]:
         numbers = [int(prompt) for prompt in prompts]
         assert numbers == self.owner.rows(self.owner.progress.step + 1), "TRL asks for another step's prompts"
         return [list(self.owner.prompts[number].ids) for number in numbers], None, {}
@@ -171,8 +171,8 @@ class TRLBridge:
         completion_ids = self.owner.complete()
         return (completion_ids, None) if self.owner.args.algorithm == "grpo" else completion_ids
 
-    def _generate_and_score_completions(self, inputs: Any) -> dict[str, Any]:
-        output: dict[str, Any] = super()._generate_and_score_completions(inputs)  # type: ignore[misc]
+    def _generate_and_score_completions(self, inputs: Any) -> Any:
+        output = super()._generate_and_score_completions(inputs)  # type: ignore[misc]
         output["judged"] = self.owner.judged_B
         if self.owner.args.algorithm == "grpo":
             # An advantage of 0 is not all: GRPO's loss also draws each token to the reference. What nobody has judged

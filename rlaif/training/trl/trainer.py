@@ -88,7 +88,8 @@ class GroupTrainer(OnlineTrainer):
         rows = self.batches.rows_of(step, range(self.prompts_a_step))
         return [row for row in rows for _ in range(self.args.num_generations)]
 
-    def _make_learner(self) -> Moments:
+    def make_learner(self) -> Moments:
+        """Make the optimizer of the policy; there is no critic."""
         self.policy.value_head.requires_grad_(False)
         return Moments([parameter for parameter in self.policy.parameters() if parameter.requires_grad])
 
@@ -101,8 +102,9 @@ class GroupTrainer(OnlineTrainer):
         with restore_after_training(self.policy.model), memory("learning", lower):
             trainer_of_trl(self).train()
 
-    def _make_step(self, step: int) -> None:
-        raise NotImplementedError("TRL makes the steps")
+    def make_step(self, step: int) -> None:
+        """Refuse: TRL makes the steps."""
+        raise NotImplementedError("TRL makes the steps; call train")
 
 
 class Moments:

@@ -17,7 +17,8 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 from rlaif.core.config.sections import PolicySection
 from rlaif.judges.classifier.judge import ClassifierJudge
-from rlaif.policy.loading import LoadedModel, add_adapter, base_of, compute_dtype, config_of
+from rlaif.policy.adapter import add_adapter, base_of
+from rlaif.policy.loading import LoadedModel, compute_dtype, config_of
 from rlaif.policy.model import Policy
 from rlaif.policy.output_layer import capture_hidden_states
 from rlaif.policy.parts import autocast, inner
