@@ -1,4 +1,4 @@
-"""The loop knows no rollouts: a trainer on written answers stands on it, with its checkpoints, callbacks and resuming."""
+"""The loop knows no rollouts: a trainer on written answers has its checkpoints, callbacks and resuming too."""
 
 from __future__ import annotations
 
@@ -87,7 +87,7 @@ def test_a_trainer_without_rollouts_learns_and_writes_metrics_checkpoints_and_th
     assert found[-1] < found[0]
     assert [path.name for path in sorted((tmp_path / "checkpoints").iterdir())] == ["step-000005", "step-000006"]
     assert (tmp_path / "model" / "model.safetensors").exists()
-    assert f"step 6/6  loss {found[-1]:.3f}  " in capsys.readouterr().err
+    assert f"step 6/6 loss {found[-1]:.3f} " in capsys.readouterr().err
 
 
 def test_a_resumed_run_is_that_of_one_that_was_not_interrupted(llama, tmp_path):
