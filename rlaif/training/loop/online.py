@@ -11,14 +11,14 @@ import torch
 from torch import Tensor
 
 from rlaif.core.config.trainers import PPOConfig
-from rlaif.core.errors import InputError, RlaifError
+from rlaif.core.errors import InputError
 from rlaif.core.records.steps import Step
 from rlaif.core.schema import check, short_repr
 from rlaif.core.seeds import seed_of
 from rlaif.core.system.devices import memory
 from rlaif.core.system.distributed import Processes
 from rlaif.data.prompts import Prompt, prompts_of
-from rlaif.judges.asking import is_down
+from rlaif.judges.asking import refuse_unasked
 from rlaif.judges.rewards import Pending, Rewards, SourceReward
 from rlaif.policy.generation.protocol import Sampling
 from rlaif.policy.loading import load_any
@@ -110,7 +110,7 @@ class OnlineTrainer(Trainer):
         """Complete the prompts of a step; its seed differs by step and process, so that no two sample alike."""
         prompts = [self.prompts[row] for row in self.rows(step)]
         torch.manual_seed(seed_of(self.args.seed, step, self.processes.rank))
-        with memory("acting", "ppo.batch_size, generation.max_new_tokens or ppo.micro_batch_tokens"):
+        with memory("acting", "training.batch_size, generation.max_new_tokens or training.micro_batch_tokens"):
             return act(
                 self.policy,
                 prompts,
@@ -124,11 +124,7 @@ class OnlineTrainer(Trainer):
         """Wait for the verdicts, or raise where a judge stays down or the budget is spent."""
         verdicts = pending.result(patience=self.args.judge_patience, poll=self.interruption.poll)
         for source, rewards in zip(self.rewards.sources, verdicts, strict=True):
-            if any(reward.status == "over_budget" for reward in rewards):
-                raise RlaifError("the budget is spent")
-            if is_down(rewards):
-                why = next((f": {r.reason}" for r in rewards if r.status in ("unavailable", "timeout")), "")
-                raise RlaifError(f"judge {source.name} stayed down for {self.args.judge_patience:g} s{why}")
+            refuse_unasked(source.name, rewards, self.args.judge_patience)
         return verdicts
 
     def _show_first_rewards(self, rewards_B: Tensor, judged_B: Tensor) -> None:

@@ -28,7 +28,7 @@ class PPOTrainer(OnlineTrainer):
         model: hub id or folder of a model or of a LoRA adapter, or a model.
         reward_funcs: a judge, a card, a function of TRL's contract (`prompts, completions, completion_ids, **columns`
             -> `list[float | None]`), or a list of these. A row with a None weighs nothing.
-        args: the keys of `ppo` and `generation`, and what is around them.
+        args: the keys of `training`, `ppo` and `generation`, and what is around them.
         train_dataset: rows with a `prompt` (text or messages), a list of texts, or prompts.
         processing_class: the tokenizer, where it is not the model's own.
         peft_config: a peft `LoraConfig` trains an adapter; the model with it off is the reference.
@@ -67,7 +67,7 @@ class PPOTrainer(OnlineTrainer):
     def learn(self, rollout: Rollout, credit: Credit, step: int) -> UpdateMetrics:
         """Make the optimizer steps of a batch, and return their metrics on this process."""
         share = BatchShare(self.share, self.args.batch_size, step, seed_of(self.args.seed, step, "shuffle"))
-        with memory("learning", "ppo.micro_batch_tokens, or set policy.gradient_checkpointing: true"):
+        with memory("learning", "training.micro_batch_tokens, or set policy.gradient_checkpointing: true"):
             return self.learner.update(rollout, credit, share)
 
     def _complete_update(self, update: UpdateMetrics, rollout: Rollout, credit: Credit) -> UpdateMetrics:

@@ -142,7 +142,7 @@ def _weights(outline: Outline, in_4bit: bool) -> int:
 def _bytes_of_learning(
     outline: Outline, config: RunConfig, lengths: Sequence[int], trained: list[torch.nn.Parameter]
 ) -> int:
-    """Learn from a mini-batch of two micro-batches, if it has as many: the second adds to the gradients of the first."""
+    """Learn from a mini-batch of two micro-batches, if there are two: the second adds to the gradients of the first."""
     rows, prompt, more = _largest_micro_batch(config, lengths, config.training.mini_batch_size)
     with LiveBytes() as live, outline.learning_mode():
         for _ in range(2 if more else 1):
