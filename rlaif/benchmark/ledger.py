@@ -10,13 +10,14 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from rlaif.core.errors import RlaifError
+from rlaif.core.records.judgements import JudgementRecord
 from rlaif.core.schema import reason_of
 from rlaif.core.system.files import read_jsonl, replace_file, to_json_line
 from rlaif.core.system.terminal import ProgressBar
 from rlaif.core.system.threads import map_in_threads
 from rlaif.core.types import Judge, Judgement, Sample
 from rlaif.data.labelled import LabelledText
-from rlaif.judges.scoring import CHUNK_CHARACTERS, CHUNK_ROWS, call_judge, judgement_to_dict
+from rlaif.judges.scoring import CHUNK_CHARACTERS, CHUNK_ROWS, call_judge
 
 Line = dict[str, Any]
 """
@@ -92,7 +93,7 @@ class Ledger:
 
         for judge, (said, wall) in zip(judges, map_in_threads(ask, judges), strict=True):
             for line, judgement in zip(lines, said, strict=True):
-                line["judgements"][judge.name] = {**judgement_to_dict(judgement), "wall": wall}
+                line["judgements"][judge.name] = {**JudgementRecord.from_judgement(judgement).to_json(), "wall": wall}
 
     # --- going on -------------------------------------------------------------------------------------------------
 

@@ -17,11 +17,12 @@ from typing import Any
 
 from rlaif.core.config.sections import GuardSection
 from rlaif.core.errors import InputError, RlaifError
+from rlaif.core.records.samples import SampleSide
 from rlaif.core.seeds import seed_of
 from rlaif.core.system.files import cut_back, finite, read_rows, write_atomically
 from rlaif.core.types import toxicity_of
 from rlaif.data.prompts import Prompt
-from rlaif.evaluation.measure import MeasureOptions, Side, measure
+from rlaif.evaluation.measure import MeasureOptions, measure
 from rlaif.evaluation.roles import Role
 from rlaif.evaluation.side_effects import completions, fluency, length
 from rlaif.evaluation.summary import mean_score
@@ -152,7 +153,7 @@ class Guard(Callback):
         if self._section.patience is not None and waited >= self._section.patience:
             trainer.stop(f"the guard saw no better model than that of step {self.best['step']} in {waited} looks")
 
-    def _make_look(self, step: int, sides: Sequence[Side]) -> Look:
+    def _make_look(self, step: int, sides: Sequence[SampleSide]) -> Look:
         """Return the line of a look: its figures, times those of the first look, and what is wrong with them."""
         first = self.looks[0] if self.looks else None
         texts = completions(sides)
@@ -163,7 +164,7 @@ class Guard(Callback):
                 "role": role.kind,
                 "score_mean": mean,
                 **({"toxicity_mean": toxicity_of(role.measures, mean)} if toxicity_of(role.measures, 0.0) else {}),
-                "abstained": sum(side["judgements"][role.name]["score"] is None for side in sides),
+                "abstained": sum(side.judgements[role.name].score is None for side in sides),
             }
         watching = [look["judges"][role.name]["score_mean"] for role in self._watching]
         look["score"] = None if None in watching else fmean(watching)
