@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -12,6 +13,7 @@ from typing import Any
 import yaml
 
 from rlaif.core.config.run import RunConfig
+from rlaif.core.records import SampleRow
 from rlaif.core.schema import check
 from rlaif.core.system.files import finite
 from rlaif.evaluation.conclusion import answer
@@ -104,8 +106,8 @@ def told_of(rows: Sequence[Mapping[str, Any]], steps: int, seed: int = 0) -> dic
         Role(SimpleNamespace(name=name, measures=measures), role, chose)  # type: ignore[arg-type]
         for name, (role, measures, chose) in JUDGES.items()
     ]
-    told = figures(rows, roles) | {"steps": steps, "kept_step": steps, "seed": seed}
-    return {"answer": answer(told), **told}
+    told = figures([SampleRow.salvage(row) for row in rows], roles)
+    return replace(told, answer=answer(told), steps=steps, kept_step=steps, seed=seed).to_json()
 
 
 def lines(rows: Sequence[Mapping[str, Any]]) -> str:

@@ -12,7 +12,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from rlaif.benchmark.benchmark import BASELINES, Benchmark, Options
+from rlaif.benchmark.benchmark import BASELINES, Benchmark
+from rlaif.benchmark.options import Options
 from rlaif.core.errors import InputError
 from rlaif.core.schema import short_repr
 from rlaif.core.types import Judge
@@ -105,7 +106,7 @@ def bench(
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch) / "bench" if output is None else Path(output)
         benchmark.ask(folder)
-        return benchmark.write_numbers(folder)
+        return benchmark.write_numbers(folder).to_json()
 
 
 def _make_judges(

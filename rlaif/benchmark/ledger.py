@@ -10,13 +10,14 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from rlaif.core.errors import RlaifError
+from rlaif.core.records.judgements import JudgementRecord
 from rlaif.core.schema import reason_of
 from rlaif.core.system.files import read_jsonl, replace_file, to_json_line
 from rlaif.core.system.terminal import ProgressBar
 from rlaif.core.types import Judge, Judgement, Sample
 from rlaif.data.labelled import LabelledText
 from rlaif.judges.asking import ask_side_by_side
-from rlaif.judges.scoring import CHUNK_CHARACTERS, CHUNK_ROWS, call_judge, judgement_to_dict
+from rlaif.judges.scoring import CHUNK_CHARACTERS, CHUNK_ROWS, call_judge
 
 Line = dict[str, Any]
 """
@@ -94,7 +95,8 @@ class Ledger:
 
         for judge, judgements in zip(judges, ask_side_by_side(judges, samples, ask), strict=True):
             for line, judgement in zip(lines, judgements, strict=True):
-                line["judgements"][judge.name] = {**judgement_to_dict(judgement), "wall": walls[judge.name]}
+                record = JudgementRecord.from_judgement(judgement)
+                line["judgements"][judge.name] = {**record.to_json(), "wall": walls[judge.name]}
 
     # --- going on -------------------------------------------------------------------------------------------------
 

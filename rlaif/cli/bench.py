@@ -73,13 +73,13 @@ def run(
         print_estimates(benchmark.estimates(), benchmark.texts)
         return 0
     if not sys.stdout.isatty():
-        sys.stdout.write(to_json(told))
+        sys.stdout.write(to_json(told.to_json()))
     print_benchmark(told, stderr=not sys.stdout.isatty())
     if output is not None:
         say(f"{output}: scores.jsonl, bench.json, bench.csv; to open in a browser: {write(Path(output))}")
-    if told["over_budget"]:
+    if told.over_budget:
         raise RlaifError(
-            f"the budget is spent: {told['over_budget']} judgements were not asked for; with a larger one and the same "
+            f"the budget is spent: {told.over_budget} judgements were not asked for; with a larger one and the same "
             "-o the rest is"
         )
     return 0

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields
 from pathlib import Path
@@ -13,6 +13,8 @@ from rlaif.core.config.run import RunConfig
 from rlaif.core.config.sections import GenerationSection, PPOSection, TrainingSection
 from rlaif.core.config.trainers import GroupConfig, PPOConfig
 from rlaif.core.errors import InputError, RlaifError
+from rlaif.core.records.evaluation import EvaluationRecord
+from rlaif.core.records.samples import SampleRow
 from rlaif.core.system import provenance
 from rlaif.core.system.devices import computes_on
 from rlaif.core.system.distributed import refuse_misfit, refuse_unknown_trackers
@@ -90,12 +92,12 @@ def train(run: str | Path | RunConfig, sets: Iterable[str] = (), *, resume: bool
     for note in (*notes, *parts.notes, *_first_notes(parts, judges)):
         trainer.view.say(note)
     with Spending(budget, output / "spending.jsonl").watch(trainer):
-        return _measure_train_measure(config, trainer, parts, judges, output, resume)
+        return _measure_train_measure(config, trainer, parts, judges, output, resume).to_json()
 
 
 def _measure_train_measure(
     config: RunConfig, trainer: OnlineTrainer, parts: Parts, judges: Judges, output: Path, resume: bool
-) -> dict[str, Any]:
+) -> EvaluationRecord:
     """Measure, train, measure."""
     evaluation = Evaluation(parts.test, judges.roles, config.evaluation.completions_per_prompt, output)
     guard = Guard(parts.guard, judges.watching, config.guard, output) if config.guard.judges else None
@@ -227,9 +229,7 @@ def _first_notes(parts: Parts, judges: Judges) -> list[str]:
     return said
 
 
-def _show(
-    told: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], model: Path, is_seq2seq: bool, page: Path
-) -> None:
+def _show(told: EvaluationRecord, rows: Sequence[SampleRow], model: Path, is_seq2seq: bool, page: Path) -> None:
     """Print the numbers, three pairs of samples, the answer in words, and how to load the model."""
 
     def say(*lines: str) -> None:
@@ -238,7 +238,7 @@ def _show(
     say("")
     print_figures(told)
     say("", *pairs_of_samples(rows, 3))
-    say("", told["answer"], f"all of it, to open in a browser: {page}", "")
+    say("", told.answer, f"all of it, to open in a browser: {page}", "")
     say(f"the model is in {model}; to load it:", "", *format_loading_code(model, is_seq2seq))
 
 

@@ -15,10 +15,11 @@ from rlaif.core.config.sections import GuardSection
 from rlaif.core.errors import RlaifError
 from rlaif.core.records.guard import GuardCheck
 from rlaif.core.records.record import ABSENT
+from rlaif.core.records.samples import SampleSide
 from rlaif.core.records.steps import WatchingJudge
 from rlaif.core.types import toxicity_of
 from rlaif.data.prompts import Prompt
-from rlaif.evaluation.measure import Side, measure
+from rlaif.evaluation.measure import measure
 from rlaif.evaluation.roles import Role
 from rlaif.evaluation.side_effects import completions, fluency, length
 from rlaif.evaluation.summary import mean_score
@@ -48,7 +49,7 @@ class Checker:
         self._prompts, self._roles, self._section = prompts, roles, section
         self._watching = [role for role in roles if role.used_for_selection]
 
-    def measure(self, trainer: OnlineTrainer, *, as_reference: bool) -> list[Side]:
+    def measure(self, trainer: OnlineTrainer, *, as_reference: bool) -> list[SampleSide]:
         """
         Answer the guard prompts and have the answers judged.
 
@@ -61,7 +62,7 @@ class Checker:
         judges = [role.judge for role in self._roles]
         return measure(trainer.policy, self._prompts, judges, how, trainer.processes, as_reference=as_reference)
 
-    def check(self, step: int, sides: Sequence[Side], earlier: Sequence[GuardCheck]) -> GuardCheck:
+    def check(self, step: int, sides: Sequence[SampleSide], earlier: Sequence[GuardCheck]) -> GuardCheck:
         """
         Return the figures of a step, times those before training, and the verdict.
 
@@ -146,14 +147,14 @@ class Checker:
                 yield f"{name.replace('_', '-')} is {times} of before (band: {band})"
 
 
-def _judge(role: Role, sides: Sequence[Side]) -> WatchingJudge:
+def _judge(role: Role, sides: Sequence[SampleSide]) -> WatchingJudge:
     mean = mean_score(sides, role.name)
     measures_harm = toxicity_of(role.measures, 0.0) is not None
     return WatchingJudge(
         role=role.kind,
         score_mean=mean,
         toxicity_mean=toxicity_of(role.measures, mean) if measures_harm else ABSENT,
-        abstained=sum(side["judgements"][role.name]["score"] is None for side in sides),
+        abstained=sum(side.judgements[role.name].score is None for side in sides),
     )
 
 
