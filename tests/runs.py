@@ -134,7 +134,7 @@ class Place:
         return sorted(path.name for path in (self.folder / output / "checkpoints").iterdir())
 
 
-PPO = {"steps": 6, "batch_size": 4, "mini_batch_size": 2, "ppo_epochs": 2, "learning_rate": 1e-3}
+TRAINING = {"steps": 6, "batch_size": 4, "mini_batch_size": 2, "learning_rate": 1e-3}
 
 
 def place(folder: Path, architecture: str = "llama", prompts: int = 9, **sections: Any) -> Place:
@@ -149,7 +149,8 @@ def place(folder: Path, architecture: str = "llama", prompts: int = 9, **section
         "data": {"dataset": "prompts.jsonl"},
         "judge": {"adapter": "classifier", "model": "./judge", "bad": "hate", "name": "toy"},
         "generation": {"max_new_tokens": 8, "min_new_tokens": 2},
-        "ppo": PPO,
+        "training": TRAINING,
+        "ppo": {"ppo_epochs": 2},
         "evaluation": {"num_prompts": 1},
         "checkpoints": {"every": 2, "keep": 2},
     }

@@ -19,6 +19,7 @@ import rlaif
 from rlaif.benchmark import best_of
 from rlaif.benchmark.csv_files import format_csv
 from rlaif.core.errors import InputError
+from rlaif.core.records import Bench
 from rlaif.judges.cards.overrides import Overrides
 from tests import processes
 from tests.benching import labelled, pairs, write_rows
@@ -143,7 +144,7 @@ def test_the_spreadsheet_computes_nothing(main):
     entry |= dict.fromkeys(("auroc", "pairwise_accuracy", "spearman"))
     entry |= {"latency_ms": {"p50": 1.0, "p95": 2.0}, "tokens_per_1k": {"input": 1, "output": 2}, "length_bias": -0.5}
     table = {"kind": "labels", "n": 1, "judges": {name: entry, "@b": entry, "plain": entry}}
-    rows = list(csv.DictReader(format_csv({"files": {"+x.jsonl": table}, "pooled": None}).splitlines()))
+    rows = list(csv.DictReader(format_csv(Bench.salvage({"files": {"+x.jsonl": table}})).splitlines()))
     assert [row["judge"] for row in rows] == [f"'{name}", "'@b", "plain"]
     assert {row["file"] for row in rows} == {"'+x.jsonl"}
     assert {row["length_bias"] for row in rows} == {"-0.5"}, "a negative number is a number"
@@ -482,7 +483,10 @@ def test_a_score_that_others_do_not_share_turns_down():
         said = {"proxy": i / 15, "true": 1 - abs(i / 15 - 0.8), "constant": 0.5}
         return {"row": prompt, "judgements": {name: {"score": score} for name, score in said.items()}}
 
-    made = best_of.figures([line(p, i) for p in range(30) for i in range(16)], ["proxy", "constant"], ["true", "proxy"])
+    made = best_of.figures(
+        [line(p, i) for p in range(30) for i in range(16)], ["proxy", "constant"], ["true", "proxy"], "m"
+    )
+    made = made.to_json()
     assert (made["n"], made["prompts"]) == (16, 30)
     over = made["curves"]["proxy"]["true"]
     assert 1 < over["turns_down_at"] < 16

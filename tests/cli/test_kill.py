@@ -236,7 +236,7 @@ TRAIN: dict[str, Any] = {
     },
     "evaluation": {"judges": [{"adapter": "length", "name": "words", "unit": "characters"}], "num_prompts": 2},
     "checkpoints": {"every": 1, "keep": 1},
-    "ppo": {"steps": 3},
+    "training": {"steps": 3},
 }  # fmt: skip
 
 

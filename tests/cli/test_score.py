@@ -607,8 +607,8 @@ def test_check_reads_a_run_file_and_its_judges(main, here, policy_folder):
         f"policy: {{model: {policy_folder('llama')}}}\ndata: {{dataset: prompts.txt}}\n"
         "judge: {name: mine, adapter: lexicon, file: ./words.txt}\nguard: {judges: [length]}\n"
     )
-    done = main("check", "runs/run.yaml", "--quick", "--set", "ppo.steps=3")
+    done = main("check", "runs/run.yaml", "--quick", "--set", "training.steps=3")
     assert done.returncode == 0, done.stderr
     judges = done.stdout.partition("\n\n")[0]
     assert [row.split()[0] for row in judges.splitlines()] == ["judge", "mine", "length"]
-    assert main("check", "runs/run.yaml", "--set", "ppo.stps=3").returncode == 2
+    assert main("check", "runs/run.yaml", "--set", "training.stps=3").returncode == 2

@@ -32,7 +32,7 @@ from rlaif.judges.quickstart.cache import TITLES, is_whole, make_parts
 from rlaif.judges.quickstart.corpus import comments
 from rlaif.judges.quickstart.plan import PLAN, Plan, Size
 from rlaif.judges.registry import load_judge
-from rlaif.policy.generation.transformers import Sampling
+from rlaif.policy.generation.protocol import Sampling
 from rlaif.policy.loading import load
 from rlaif.policy.model import Policy
 from tests import processes

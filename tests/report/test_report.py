@@ -205,9 +205,9 @@ def test_cost_and_settings_stand_in_the_report(tmp_path):
     page = html_of(read([run_folder(tmp_path / "run", samples(4), seed=7)]))
     assert [" ".join(cell) for cell in rows_of(page, "cost")[0]][1:6] == ["20", "1,280", "40 s", "42", "0.2500"]
     settings = {" ".join(row[0]): [" ".join(cell) for cell in row[1:]] for row in rows_of(page, "settings")}
-    assert settings["ppo.steps"] == ["20", "200"]
+    assert settings["training.steps"] == ["20", "200"]
     assert settings["seed"] == ["7", "0"]
-    assert "ppo.learning_rate" not in settings
+    assert "training.learning_rate" not in settings
     assert ["torch", "2.13.0"] in [[" ".join(cell) for cell in row] for row in rows_of(page, "versions")]
 
 
@@ -349,7 +349,7 @@ def test_what_cannot_be_reported_is_refused_in_one_line(tmp_path, main, argument
 def test_a_run_ends_with_its_report(tmp_path):
     from tests.runs import place
 
-    done = place(tmp_path, ppo={"steps": 2}).train(figures=True)
+    done = place(tmp_path, training={"steps": 2}).train(figures=True)
     assert done.returncode == 0, done.stderr
     page = tmp_path / "runs/run/report.html"
     figures = re.findall(r"<figure class=\"plot.*?</figure>", page.read_text(), re.DOTALL)

@@ -34,7 +34,7 @@ SECTIONS: dict[str, Any] = {
     },
     "evaluation": {"judges": [{"adapter": "length", "name": "words", "unit": "characters"}], "num_prompts": 4},
     "checkpoints": {"every": 3},
-    "ppo": {"steps": 5},
+    "training": {"steps": 5},
 }  # fmt: skip
 SETTINGS = {"llama": {}, "t5": {"policy": {"lora": {"r": 4, "alpha": 8}}}}
 
@@ -281,7 +281,7 @@ def far(made: Place, server: Any, name: str, **sections: Any) -> tuple[str, dict
     judge = {**card_of(server, timeout=1.0, total_timeout=0.5), "name": "far"}
     made.write(
         f"{name}.yaml", evaluation={"judges": [judge], "num_prompts": 4}, guard={"judges": []},
-        **{"ppo": {"steps": 1, "judge_patience": 0.0}, **sections},
+        **{"training": {"steps": 1, "judge_patience": 0.0}, **sections},
     )  # fmt: skip
     return f"{name}.yaml", environment(made.folder / f"home-{name}")
 
@@ -418,7 +418,7 @@ WARNINGS = {
 
 @pytest.mark.parametrize("warning", WARNINGS)
 def test_a_measurement_that_proves_little_is_told_before_training(warning, causal, output):
-    done = causal.train("--output", output, "--set", "ppo.steps=1", *WARNINGS[warning])
+    done = causal.train("--output", output, "--set", "training.steps=1", *WARNINGS[warning])
     assert done.returncode == 0, done.stderr
     lines = done.stderr.splitlines()
     (place_of,) = [i for i, line in enumerate(lines) if line.startswith("warning: ") and warning in line]
@@ -465,7 +465,7 @@ def test_the_printed_lines_load_the_trained_model_in_a_fresh_process(places, out
         made, name = places[architecture], f"{output}-{kind}"
         made.write(
             f"{name}.yaml", policy=keys, guard={"judges": []}, evaluation={"judges": [], "num_prompts": 1},
-            ppo={"steps": 2, "learning_rate": 0.01},
+            training={"steps": 2, "learning_rate": 0.01},
         )  # fmt: skip
         done = Run(made.folder, ["train", f"{name}.yaml", "--output", name], {}, "").ended()
         assert done.returncode == 0, done.stderr
