@@ -1,7 +1,7 @@
 """
 PPO, GRPO and RLOO at equal samples on comment-llama, by a judge that did not train them.
 
-    python -m performance.algorithms [--seeds 3] [--algorithm grpo] [--set ppo.steps=20]
+    python -m performance.algorithms [--seeds 3] [--algorithm grpo] [--set training.steps=20]
 
 `performance/detox/comment-llama.yaml` with one key changed, and what that algorithm's own scales ask for (`OWN`): the
 same prompts, samples a step, steps, training judge, guard and measurement. A row a run, as `performance.detox` tells

@@ -67,7 +67,8 @@ def over_the_classifier(count: int, rounds: int) -> None:
     from rlaif import Sample, load_judge
     from rlaif.benchmark.bench import Options, sources_of
     from rlaif.benchmark.benchmark import Benchmark
-    from rlaif.data.labelled import Meaning, examine
+    from rlaif.data.labelled import examine
+    from rlaif.data.meaning import Meaning
 
     rows = labelled(count)
     judge = load_judge(CARD)

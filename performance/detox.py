@@ -1,7 +1,7 @@
 """
 Detoxify small real models, and measure what it took and what it cost, by a judge that did not train them.
 
-    python -m performance.detox [--seeds 3] [--model comment-llama] [--set ppo.steps=20]
+    python -m performance.detox [--seeds 3] [--model comment-llama] [--set training.steps=20]
 
 For each model and seed: `rlaif train performance/detox/MODEL.yaml`, whose guard keeps the best model by a held-out
 judge, and the numbers of its evaluation.json: 500 test prompts, one completion each, sampled with the same seed before

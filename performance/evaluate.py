@@ -73,18 +73,18 @@ def made(folder: Path) -> None:
 def timed(sides: Mapping[str, Any], card: Mapping[str, Any]) -> tuple[float, Sequence[Mapping[str, Any]]]:
     """Return the seconds of answering and judging, and the rows; what is computed from them is not counted."""
     from rlaif import load_judge
-    from rlaif.evaluation.compare.request import EvaluationRequest, PreparedEvaluation
+    from rlaif.evaluation.compare.prepared_comparison import PreparedComparison
+    from rlaif.evaluation.compare.request import EvaluationRequest
     from rlaif.evaluation.compare.run import run_comparison
     from rlaif.judges.session import Session
 
     session = Session()
     judge = load_judge(dict(card), session=session)
     generation = {"max_new_tokens": shapes.NEW_TOKENS, "min_new_tokens": shapes.NEW_TOKENS}
-    evaluating = PreparedEvaluation(EvaluationRequest(**sides, generation=generation), [judge], session)
-    assert evaluating.comparison is not None
+    prepared = PreparedComparison(EvaluationRequest(**sides, generation=generation), [judge], session)
     start = time.perf_counter()
-    rows = run_comparison(evaluating.comparison, [judge], evaluating.how, {})
-    return time.perf_counter() - start, rows
+    rows = run_comparison(prepared.comparison, [judge], prepared.how, {})
+    return time.perf_counter() - start, [row.to_json() for row in rows]
 
 
 if __name__ == "__main__":

@@ -33,13 +33,13 @@ LORA = {"r": 16, "alpha": 32, "target_modules": "all-linear"}
 
 CASES: dict[str, dict[str, Any]] = {
     "llama": {},
-    "llama, small pieces": {"ppo": {"micro_batch_tokens": 512}},
+    "llama, small pieces": {"training": {"micro_batch_tokens": 512}},
     "llama, separate critic": {"policy": {"critic": "separate"}},
     "llama, recomputing": {"policy": {"gradient_checkpointing": True}},
     "llama, lora": {"policy": {"lora": LORA}},
     "llama, lora, bfloat16": {"policy": {"lora": LORA, "dtype": "bfloat16"}},
     "llama, bfloat16": {"policy": {"dtype": "bfloat16"}},
-    "llama, batch 128": {"ppo": {"batch_size": 128}, "policy": {"lora": LORA}},
+    "llama, batch 128": {"training": {"batch_size": 128}, "policy": {"lora": LORA}},
     "gpt2": {"model": "gpt2"},
     "t5": {"model": "t5"},
     "t5, lora": {"model": "t5", "policy": {"lora": {"r": 16, "alpha": 32}}},
@@ -95,14 +95,14 @@ def child(what: str, run: Path) -> Any:
 def predicted(run: Path) -> dict[str, Any]:
     """Return what is predicted of a run file."""
     import rlaif.training.run.run
-    from rlaif.core.config.run import read_run
     from rlaif.core.system.devices import computes_on
     from rlaif.core.system.distributed import Processes
     from rlaif.judges.session import Session
-    from rlaif.policy.loading import read_tokenizer
+    from rlaif.policy.tokenizer import read_tokenizer
     from rlaif.training.run.forecast.memory import memory_of
+    from rlaif.training.run.run_file import open_run
 
-    config = rlaif.training.run.run.resolve_card_paths(read_run(run), run.parent)
+    config = open_run(run)
     judges = rlaif.training.run.run.judges_of(config, Session())
     tokenizer = read_tokenizer(config.policy.model)
     parts = rlaif.training.run.run.parts_of(config, tokenizer, judges)
@@ -143,13 +143,14 @@ def make(folder: Path, case: dict[str, Any]) -> Path:
     if case.get("judge"):
         save_judge(folder / "judge")
         judge = {"adapter": "classifier", "model": "./judge", "bad": "toxic", "name": "toy"}
-    ppo = {"steps": 2, "batch_size": 16, "mini_batch_size": 16, "ppo_epochs": 1, **case.get("ppo", {})}
+    training = {"steps": 2, "batch_size": 16, "mini_batch_size": 16, **case.get("training", {})}
     keys = {
         "policy": {"model": "./policy", "dtype": "float32", **case.get("policy", {})},
         "data": {"dataset": "prompts.jsonl"},
         "judge": judge,
         "generation": {"max_new_tokens": 16, "min_new_tokens": 16},
-        "ppo": ppo,
+        "training": training,
+        "ppo": {"ppo_epochs": 1},
         "evaluation": {"num_prompts": 8},
         "checkpoints": {"every": 2},
         "output": str(folder / "out"),

@@ -95,7 +95,7 @@ def timed(trainer: Any, step: int) -> tuple[float, float, float, float]:
     from rlaif.judges.rewards import Rewards
     from rlaif.training.loop.rollout import act
 
-    prompts = [trainer.prompts[i] for i in trainer.batches.at(step, trainer.share)]
+    prompts = [trainer.prompts[i] for i in trainer.batches.rows_of(step, trainer.share)]
     micro_batch_tokens = trainer.args.micro_batch_tokens
 
     nobody = Rewards({"adapter": "constant", "name": "nobody"})
@@ -110,7 +110,7 @@ def timed(trainer: Any, step: int) -> tuple[float, float, float, float]:
     judging = time.perf_counter() - start
     start = time.perf_counter()
     rollout, pending = trainer.act(step)
-    verdicts = trainer.judged(pending)
+    verdicts = trainer.wait_for_rewards(pending)
     until_judged = time.perf_counter()
     assert all(verdict.status == "ok" and not verdict.usage.from_store for verdict in verdicts[0])
     credit = trainer.assign(rollout, verdicts)

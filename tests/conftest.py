@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from tests import processes
 from tests.server import Server
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -23,6 +24,7 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")
 pytest_plugins = ("tests.browser",)
 
 os.environ.pop("COLUMNS", None)  # pytest-xdist sets it; a terminal of a test has a width of its own
+processes.keep_environment()
 
 ROOT = Path(__file__).parent.parent
 SHARED = ROOT.parent / "shared"

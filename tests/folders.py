@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -12,6 +13,7 @@ from typing import Any
 import yaml
 
 from rlaif.core.config.run import RunConfig
+from rlaif.core.records import SampleRow
 from rlaif.core.schema import check
 from rlaif.core.system.files import finite
 from rlaif.evaluation.conclusion import answer
@@ -74,7 +76,7 @@ def samples(count: int, *, seed: int = 0, rise: float = 0.3, words: int = 12) ->
 def settings(folder: Path, **keys: Any) -> dict[str, Any]:
     return {
         "policy": {"model": "google/flan-t5-base"}, "data": {"dataset": "prompts.jsonl"}, "judge": "toxicity",
-        "output": str(folder), "ppo": {"steps": 20}, **keys,
+        "output": str(folder), "training": {"steps": 20}, **keys,
     }  # fmt: skip
 
 
@@ -104,8 +106,8 @@ def told_of(rows: Sequence[Mapping[str, Any]], steps: int, seed: int = 0) -> dic
         Role(SimpleNamespace(name=name, measures=measures), role, chose)  # type: ignore[arg-type]
         for name, (role, measures, chose) in JUDGES.items()
     ]
-    told = figures(rows, roles) | {"steps": steps, "kept_step": steps, "seed": seed}
-    return {"answer": answer(told), **told}
+    told = figures([SampleRow.salvage(row) for row in rows], roles)
+    return replace(told, answer=answer(told), steps=steps, kept_step=steps, seed=seed).to_json()
 
 
 def lines(rows: Sequence[Mapping[str, Any]]) -> str:
@@ -125,7 +127,7 @@ def run_folder(
     folder.mkdir(parents=True)
     config = check(RunConfig, settings(folder, **keys), "run.yaml")
     (folder / "run.yaml").write_text(format_yaml(config))
-    assert yaml.safe_load((folder / "run.yaml").read_text())["ppo"]["steps"] == 20
+    assert yaml.safe_load((folder / "run.yaml").read_text())["training"]["steps"] == 20
     (folder / "metrics.jsonl").write_text(lines(metrics(steps)))
     (folder / "guard.jsonl").write_text(lines(looks(steps)))
     (folder / "samples.jsonl").write_text(lines(rows))

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from rlaif.core.config.sections import LoraSection
-from rlaif.policy.generation.transformers import Sampling
+from rlaif.policy.generation.protocol import Sampling
 from rlaif.policy.loading import LoadedModel, load
 from rlaif.policy.model import Policy
 from rlaif.policy.tokens import TokenBatch, pad_sequences

@@ -5,10 +5,10 @@ from __future__ import annotations
 import itertools
 import os
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
+from tests import processes
 from tests.conftest import ROOT
 from tests.server import Server
 
@@ -36,10 +36,10 @@ def environment(home: Path) -> dict[str, str]:
     }
 
 
-def started(script: str, *arguments: str, home: Path) -> subprocess.Popen[str]:
+def started(script: str, *arguments: str, home: Path) -> Any:
     """Start a Python process that runs a script with arguments."""
-    return subprocess.Popen(
-        [sys.executable, "-c", script, *arguments],
+    return processes.start(
+        ["-c", script, *arguments],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -47,7 +47,7 @@ def started(script: str, *arguments: str, home: Path) -> subprocess.Popen[str]:
     )
 
 
-def ended(process: subprocess.Popen[str]) -> tuple[str, str]:
+def ended(process: Any) -> tuple[str, str]:
     """Wait for a process that should end well, and return what it said on stdout and stderr."""
     out, err = process.communicate(timeout=60)
     assert process.returncode == 0, err

@@ -1,8 +1,7 @@
 """
 What tests of whole runs share: a folder with a tiny policy, a tiny judge and prompts, and `rlaif train` in processes.
 
-A process is forked from one that has imported torch and transformers, so that a run takes seconds less; it is
-interrupted and killed like any other. `meddle` is Python that runs in it first: `at` makes it of a moment of
+The processes are those of `tests.processes`. `meddle` is Python that runs in it first: `at` makes it of a moment of
 `tests.events` and what is to happen then, so that the package needs no hooks for it.
 """
 
@@ -10,22 +9,18 @@ from __future__ import annotations
 
 import contextlib
 import json
-import multiprocessing
 import os
-import signal
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from multiprocessing import forkserver
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from tests import tiny
+from tests import processes, tiny
 from tests.conftest import ROOT
 from tests.events import At
 
@@ -35,8 +30,21 @@ sys.path.insert(0, {str(ROOT)!r})
 from tests.events import At, fail, fill_disk, interrupt, kill, limit_files, log_to, on, terminate
 """
 
-_processes = multiprocessing.get_context("forkserver")
-_processes.set_forkserver_preload(["tests.runs_imports"])
+BEGINNING = """
+import torch, transformers
+torch.set_num_threads(1)
+"""
+
+NO_FIGURES = """
+from matplotlib.figure import Figure
+Figure.savefig = lambda figure, file, **_: file.write(b'<svg viewBox="0 0 1 1"/>')
+"""
+"""Saves the figures of the report empty: to draw them takes a tiny run as long as all the rest."""
+
+COMMAND = """
+from rlaif.__main__ import command
+command()
+"""
 
 
 def at(moment: At, act: str) -> str:
@@ -47,51 +55,48 @@ def at(moment: At, act: str) -> str:
 class Run:
     """`rlaif` in a process of its own."""
 
-    def __init__(self, folder: Path, arguments: Sequence[str], env: Mapping[str, str], meddle: str) -> None:
+    def __init__(
+        self, folder: Path, arguments: Sequence[str], env: Mapping[str, str], meddle: str, *, figures: bool = False
+    ) -> None:
         self._said = folder / f"said-{time.monotonic_ns()}"
         self.arguments = arguments
-        given = (str(folder), list(arguments), dict(env), meddle and MEDDLING + meddle, str(self._said))
-        with contextlib.chdir(ROOT):  # where the first process of all finds what it shall import
-            forkserver.ensure_running()
-        self.process = _processes.Process(target=_command, args=given)
-        self.process.start()
+        script = (
+            BEGINNING
+            + ("" if figures else NO_FIGURES)
+            + (meddle and MEDDLING + meddle)
+            + (COMMAND if arguments else "")
+        )
+        with self._said.open("ab") as said:
+            self.process = processes.start(
+                ["-c", script, *arguments], cwd=folder, env={**os.environ, **env}, stdin=subprocess.DEVNULL,
+                stdout=said, stderr=subprocess.STDOUT, start_new_session=True,
+            )  # fmt: skip
 
     def signal(self, number: int) -> None:
-        assert self.process.pid is not None
-        os.kill(self.process.pid, number)
+        self.process.send_signal(number)
+
+    @property
+    def is_alive(self) -> bool:
+        return self.process.poll() is None
+
+    def join(self, seconds: float) -> None:
+        """Wait so long, or to the end if that comes before."""
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self.process.wait(seconds)
 
     @property
     def stderr(self) -> str:
         """What it has said so far."""
-        return self._said.read_text() if self._said.exists() else ""
+        return self._said.read_text()
 
     def ended(self, timeout: float = 180) -> subprocess.CompletedProcess[str]:
         """Wait for the end; a status below 0 is the signal that killed it."""
-        self.process.join(timeout)
-        status = self.process.exitcode
-        if status is None:
-            self.signal(signal.SIGKILL)
-            raise AssertionError(f"{self.arguments} hangs; it has said: {self.stderr}")
+        try:
+            status = self.process.wait(timeout)
+        except subprocess.TimeoutExpired:
+            self.process.kill()
+            raise AssertionError(f"{self.arguments} hangs; it has said: {self.stderr}") from None
         return subprocess.CompletedProcess(self.arguments, status, "", self.stderr)
-
-
-def _command(folder: str, arguments: list[str], env: dict[str, str], meddle: str, said: str) -> None:
-    os.setsid()
-    output = os.open(said, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-    os.dup2(output, 1)
-    os.dup2(output, 2)
-    sys.stdout, sys.stderr = os.fdopen(1, "w", closefd=False), os.fdopen(2, "w", closefd=False)
-    os.chdir(folder)
-    os.environ.update(env)
-    import torch
-
-    torch.set_num_threads(1)
-    exec(meddle, {})
-    if arguments:
-        from rlaif.__main__ import command
-
-        sys.argv = ["rlaif", *arguments]
-        command()
 
 
 @dataclass(frozen=True)
@@ -101,15 +106,17 @@ class Place:
     folder: Path
     keys: dict[str, Any]
 
-    def start(self, *arguments: str, env: Mapping[str, str] | None = None, meddle: str = "") -> Run:
+    def start(
+        self, *arguments: str, env: Mapping[str, str] | None = None, meddle: str = "", figures: bool = False
+    ) -> Run:
         """Start `rlaif train run.yaml` with further arguments."""
-        return Run(self.folder, ["train", "run.yaml", *arguments], env or {}, meddle)
+        return Run(self.folder, ["train", "run.yaml", *arguments], env or {}, meddle, figures=figures)
 
     def train(
-        self, *arguments: str, env: Mapping[str, str] | None = None, meddle: str = ""
+        self, *arguments: str, env: Mapping[str, str] | None = None, meddle: str = "", figures: bool = False
     ) -> subprocess.CompletedProcess[str]:
         """Run `rlaif train run.yaml` with further arguments to its end."""
-        return self.start(*arguments, env=env, meddle=meddle).ended()
+        return self.start(*arguments, env=env, meddle=meddle, figures=figures).ended()
 
     def write(self, name: str = "run.yaml", **changes: Any) -> None:
         """Write a run file: this one with some sections changed."""
@@ -127,7 +134,7 @@ class Place:
         return sorted(path.name for path in (self.folder / output / "checkpoints").iterdir())
 
 
-PPO = {"steps": 6, "batch_size": 4, "mini_batch_size": 2, "ppo_epochs": 2, "learning_rate": 1e-3}
+TRAINING = {"steps": 6, "batch_size": 4, "mini_batch_size": 2, "learning_rate": 1e-3}
 
 
 def place(folder: Path, architecture: str = "llama", prompts: int = 9, **sections: Any) -> Place:
@@ -142,7 +149,8 @@ def place(folder: Path, architecture: str = "llama", prompts: int = 9, **section
         "data": {"dataset": "prompts.jsonl"},
         "judge": {"adapter": "classifier", "model": "./judge", "bad": "hate", "name": "toy"},
         "generation": {"max_new_tokens": 8, "min_new_tokens": 2},
-        "ppo": PPO,
+        "training": TRAINING,
+        "ppo": {"ppo_epochs": 2},
         "evaluation": {"num_prompts": 1},
         "checkpoints": {"every": 2, "keep": 2},
     }
@@ -161,7 +169,7 @@ def ranks(count: int = 2) -> list[dict[str, str]]:
         port = free.getsockname()[1]
     common = {
         "WORLD_SIZE": str(count), "LOCAL_WORLD_SIZE": str(count), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port),
-        "ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1",
+        "ACCELERATE_USE_CPU": "true",
     }  # fmt: skip
     return [{**common, "RANK": str(rank), "LOCAL_RANK": str(rank)} for rank in range(count)]
 

@@ -1,9 +1,5 @@
 """What a run imports and makes once, done once for all the processes that are forked from here."""
 
-import os
-
-os.environ["TRANSFORMERS_VERBOSITY"] = "error"  # as rlaif sets it; transformers reads it when it is imported
-
 import accelerate.tracking
 import matplotlib.backends.backend_svg
 import matplotlib.figure

@@ -68,10 +68,8 @@ def run(folder: Path, output: str, held_out: str, *sets: str, **guard: Any) -> d
         "data": {"dataset": str(folder / "prompts.jsonl")},
         "judge": judge("fooled"),
         "generation": {"max_new_tokens": 12, "min_new_tokens": 12},
-        "ppo": {
-            "steps": 16, "batch_size": 32, "mini_batch_size": 16, "ppo_epochs": 4, "learning_rate": 0.01,
-            "kl_coef": 0.0, "whiten_advantages": True,
-        },
+        "training": {"steps": 16, "batch_size": 32, "mini_batch_size": 16, "learning_rate": 0.01},
+        "ppo": {"ppo_epochs": 4, "kl_coef": 0.0, "whiten_advantages": True},
         "guard": {"judges": [judge(held_out)], "every": 4, "num_prompts": 48, **guard},
         "evaluation": {"judges": [judge(held_out), judge("has_it")], "num_prompts": 60},
         "output": str(folder / output),

@@ -8,6 +8,7 @@ import pty
 import re
 import subprocess
 import sys
+from collections.abc import Iterator
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import get_type_hints
@@ -16,10 +17,11 @@ import pytest
 import yaml
 
 from rlaif.core.config.run import RunConfig, read_run
-from rlaif.core.config.sections import PPOSection
+from rlaif.core.config.sections import PPOSection, TrainingSection
 from tests import tiny
 from tests.conftest import ROOT
 from tests.server import Server
+from tests.shell import Commands
 
 README = (ROOT / "README.md").read_text()
 PPO = (ROOT / "docs" / "ppo.md").read_text()
@@ -32,8 +34,17 @@ def blocks(text: str, language: str) -> list[str]:
     return [body for found, body in BLOCK.findall(text) if found == language]
 
 
+@pytest.fixture(scope="module")
+def commands() -> Iterator[Path]:
+    """The folder in which a shell finds `rlaif`."""
+    with Commands() as folder:
+        yield folder
+
+
 @pytest.fixture
-def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, nobody: None, server: Server, policy_folder) -> Path:
+def folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, nobody: None, server: Server, policy_folder, commands: Path
+) -> Path:
     """A newcomer's folder: the files that the pages show, and small models under the names that they mention."""
     for body in blocks(PAGES, "yaml") + blocks(PAGES, "python") + blocks(CONTRIBUTING, "python"):
         if name := re.match(r"# (\S+\.(?:yaml|py))", body):
@@ -74,7 +85,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, nobody: None, server
         (tmp_path / f"{name}.jsonl").write_text(json.dumps(row) + "\n")
     (tmp_path / "pairs.jsonl").write_text(json.dumps(pair) + "\n")
     (tmp_path / "comments.csv").write_text("comment,author\nYou are kind.,a\nYou fool.,b\n")
-    monkeypatch.setenv("PATH", f"{Path(sys.executable).parent}:{os.environ['PATH']}")
+    monkeypatch.setenv("PATH", f"{commands}:{Path(sys.executable).parent}:{os.environ['PATH']}")
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
@@ -90,8 +101,10 @@ def stand_in_for_the_hub(folder: Path, policy: Path) -> None:
     rows = [{"chosen": f"{text} Twice {i}.", "rejected": f"{text} Who knows?"} for i, text in enumerate(asked)]
     (data / "train.jsonl").write_text("".join(json.dumps(row) + "\n" for row in rows))
     run = read_run(folder / "run.yaml")
-    assert (run.ppo.steps, run.ppo.batch_size) == (200, 64), "the run that is shown is not the one that is tested"
-    short = {"ppo": {**keys["ppo"], "steps": 2, "batch_size": 4, "mini_batch_size": 2}}
+    assert (run.training.steps, run.training.batch_size) == (200, 64), (
+        "the run that is shown is not the one that is tested"
+    )
+    short = {"training": {**keys["training"], "steps": 2, "batch_size": 4, "mini_batch_size": 2}}
     (folder / "run.yaml").write_text(yaml.safe_dump({**keys, **short, "generation": {"max_new_tokens": 8}}))
 
 
@@ -100,10 +113,10 @@ def prepare(text: str) -> None:
     from rlaif.__main__ import main
 
     if "rlaif report" in text and "runs/short" in text:
-        assert main(["train", "run.yaml", "--set", "ppo.steps=1", "--output", "runs/short"]) == 0
+        assert main(["train", "run.yaml", "--set", "training.steps=1", "--output", "runs/short"]) == 0
     measures_run = "rlaif evaluate" in text and "runs/run" in text
     if "--resume" in text or '"runs/run' in text or "rlaif report" in text or measures_run:
-        assert main(["train", "run.yaml", "--set", "ppo.steps=1"]) == 0
+        assert main(["train", "run.yaml", "--set", "training.steps=1"]) == 0
 
 
 COMMANDS = [
@@ -196,14 +209,15 @@ def rows_of(page: str, section: str) -> list[str]:
     return re.findall(r"^\| (`.*?) \|", page.partition(f"\n## {section}\n")[2].partition("\n## ")[0], re.MULTILINE)
 
 
-def test_the_table_of_ppo_has_every_key_with_its_default():
-    rows = [yaml.safe_load(row.strip("`")) for row in rows_of(PPO, "Keys of `ppo`")]
-    assert rows == [{field.name: field.default} for field in fields(PPOSection)]
+@pytest.mark.parametrize(("section", "kind"), [("training", TrainingSection), ("ppo", PPOSection)])
+def test_the_tables_of_training_and_of_ppo_have_every_key_with_its_default(section, kind):
+    rows = [yaml.safe_load(row.strip("`")) for row in rows_of(PPO, f"Keys of `{section}`")]
+    assert rows == [{field.name: field.default} for field in fields(kind)]
 
 
 def test_the_table_of_metrics_has_every_key_that_a_run_writes(folder, main, monkeypatch):
     monkeypatch.chdir(folder)
-    done = main("train", "run.yaml", "--set", "ppo.steps=1")
+    done = main("train", "run.yaml", "--set", "training.steps=1")
     assert done.returncode == 0, done.stderr
     line = json.loads((folder / "runs/run/metrics.jsonl").read_text())
     judges = line.pop("judges")
@@ -224,27 +238,41 @@ def test_the_file_tree_names_every_room():
     tree = README.partition("## Where things are")[2].partition("\n## ")[0]
     rooms = [path.parent.relative_to(ROOT / "rlaif").as_posix() for path in (ROOT / "rlaif").glob("*/__init__.py")]
     assert rooms
-    for room in (*rooms, *(f"{folder}" for folder in ("judges", "prompts", "recipes", "tests", "performance", "docs"))):
+    others = ("judges", "prompts", "recipes", "tests", "performance", "docs", "examples")
+    for room in (*rooms, *others):
         assert f" {room}/ " in tree, room
 
 
 @pytest.mark.parametrize("page", ["CONTRIBUTING.md", "docs/architecture.md"])
 def test_every_path_that_a_page_names_is_there(page):
-    paths = re.findall(r"`((?:rlaif|judges|prompts|tests|docs|performance)/[\w./]+)`", (ROOT / page).read_text())
+    folders = "rlaif|judges|prompts|tests|docs|examples|performance"
+    paths = re.findall(rf"`((?:{folders})/[\w./]+)`", (ROOT / page).read_text())
     named = [path for path in paths if "NAME" not in path]
     assert named
     assert [path for path in named if not (ROOT / path).exists()] == []
 
 
-@pytest.mark.parametrize(
-    "page", ["README.md", "CONTRIBUTING.md", "docs/ppo.md", "docs/bench.md", "docs/architecture.md"]
+LINKED = sorted(
+    path.relative_to(ROOT).as_posix()
+    for folder in (".", "docs", "examples", "judges", "prompts")
+    for path in (ROOT / folder).glob("*.md")
 )
+
+
+@pytest.mark.parametrize("page", LINKED)
 def test_every_link_to_a_file_leads_to_one(page):
     for link in re.findall(r"\]\(([^)]+)\)", (ROOT / page).read_text()):
         if "://" not in link:
             path, _, heading = link.partition("#")
-            assert (ROOT / page).parent.joinpath(path).exists(), link
-            assert not heading or f"## {heading}" in (ROOT / page).parent.joinpath(path).read_text().lower()
+            target = (ROOT / page).parent / path if path else ROOT / page
+            assert target.exists(), link
+            assert not heading or heading in anchors(target.read_text()), link
+
+
+def anchors(text: str) -> list[str]:
+    """The names by which a code host, and the site, link to the headings of a page."""
+    headings = re.findall(r"^#+ (.*)$", text, re.MULTILINE)
+    return [re.sub(r"[^\w\s-]", "", heading.lower()).strip().replace(" ", "-") for heading in headings]
 
 
 def test_every_command_has_help_that_shows_how(main):

@@ -12,11 +12,13 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from rlaif.benchmark.benchmark import BASELINES, Benchmark, Options
+from rlaif.benchmark.benchmark import BASELINES, Benchmark
+from rlaif.benchmark.options import Options
 from rlaif.core.errors import InputError
 from rlaif.core.schema import short_repr
 from rlaif.core.types import Judge
-from rlaif.data.labelled import InMemory, Meaning, examine, word_of
+from rlaif.data.labelled import InMemory, examine, word_of
+from rlaif.data.meaning import Graded, Meaning
 from rlaif.data.rows import RowSource
 from rlaif.judges.cards.card import CardRef
 from rlaif.judges.registry import judge_of, to_list
@@ -36,7 +38,7 @@ def bench(
     *,
     bad: Label | Iterable[Label] = (),
     good: Label | Iterable[Label] = (),
-    graded: bool = False,
+    graded: bool | Graded = False,
     groups: str | Iterable[str] = (),
     columns: Mapping[str, str] | None = None,
     split: str | None = None,
@@ -63,9 +65,9 @@ def bench(
         judges: card names, paths, cards as mappings, or judges. The baselines `constant`, `random` and `length` are
             added.
         data: files, hub ids, or rows as mappings: `completion` and `label`, or `prompt`, `chosen` and `rejected`.
-        bad: labels of bad texts: one or several, as they stand in the data (1, True, "toxic").
+        bad: labels of bad texts: one or several, as they stand in the data (1, True, "toxic"), or ">=0.5".
         good: labels of good texts; either is enough.
-        graded: labels are numbers, higher = better.
+        graded: labels are numbers: True or "high" where higher is better, "low" where lower is.
         groups: columns by which numbers are told apart.
         columns: new names, `{"completion": "tweet"}`.
         split: of hub data sets.
@@ -104,7 +106,7 @@ def bench(
     with tempfile.TemporaryDirectory() as scratch:
         folder = Path(scratch) / "bench" if output is None else Path(output)
         benchmark.ask(folder)
-        return benchmark.write_numbers(folder)
+        return benchmark.write_numbers(folder).to_json()
 
 
 def _make_judges(

@@ -10,12 +10,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from typing import Any
 
 import numpy as np
 
 from rlaif.benchmark.columns import Floats
 from rlaif.benchmark.ledger import Line
+from rlaif.core.records.bench import BestOf, BestOfCurve
 from rlaif.stats.influence import p_value
 
 SHARE = 0.8
@@ -25,7 +25,7 @@ TURNED = 0.05
 """A p-value below which a fall from the best n to the largest one is no accident."""
 
 
-def figures(lines: Iterable[Line], pickers: Sequence[str], scorers: Sequence[str]) -> dict[str, Any]:
+def figures(lines: Iterable[Line], pickers: Sequence[str], scorers: Sequence[str], policy: str) -> BestOf:
     """
     Return, for each judge that picks and each that scores, the mean score of what is picked, by n.
 
@@ -33,6 +33,7 @@ def figures(lines: Iterable[Line], pickers: Sequence[str], scorers: Sequence[str
         lines: of best_of.jsonl, in which `row` is the prompt.
         pickers: judges that pick.
         scorers: judges that score; a judge beside itself shows what training on it would see.
+        policy: who answered.
 
     """
     scores: dict[int, list[dict[str, float | None]]] = {}
@@ -40,18 +41,19 @@ def figures(lines: Iterable[Line], pickers: Sequence[str], scorers: Sequence[str
         told = {judge: line["judgements"][judge]["score"] for judge in {*pickers, *scorers}}
         scores.setdefault(line["row"], []).append(told)
     most = max(map(len, scores.values()), default=0)
-    return {
-        "n": most,
-        "prompts": len(scores),
-        "kl_bound_nats": [math.log(n) - (n - 1) / n for n in range(1, most + 1)],
-        "curves": {
+    return BestOf(
+        n=most,
+        prompts=len(scores),
+        kl_bound_nats=tuple(math.log(n) - (n - 1) / n for n in range(1, most + 1)),
+        curves={
             picker: {scorer: _curve(list(scores.values()), picker, scorer, most) for scorer in scorers}
             for picker in pickers
         },
-    }
+        policy=policy,
+    )
 
 
-def _curve(prompts: Sequence[Sequence[dict[str, float | None]]], picker: str, scorer: str, most: int) -> dict[str, Any]:
+def _curve(prompts: Sequence[Sequence[dict[str, float | None]]], picker: str, scorer: str, most: int) -> BestOfCurve:
     """Return the curve of one judge that picks and one that scores, over completions that both have a score of."""
     both = [
         [(a, b) for told in completions if (a := told[picker]) is not None and (b := told[scorer]) is not None]
@@ -61,19 +63,19 @@ def _curve(prompts: Sequence[Sequence[dict[str, float | None]]], picker: str, sc
     top = max(enough, default=0)
     used = [np.array(pairs) for pairs in both if top and len(pairs) >= top]
     if not used:
-        return {"prompts": 0, "mean": [], "ci95": [], "best_n": None, "turns_down_at": None, "p_value": None}
+        return BestOfCurve.empty()
     mean_PN = np.stack([expected_best(pairs[:, 0], pairs[:, 1], top) for pairs in used])
     mean_N = mean_PN.mean(axis=0)
     best = int(mean_N.argmax())
     p = p_value(mean_PN[:, best] - mean_PN[:, -1], np.arange(len(used))) if best < top - 1 else None
-    return {
-        "prompts": len(used),
-        "mean": mean_N.tolist(),
-        "ci95": _intervals(mean_PN),
-        "best_n": best + 1,
-        "turns_down_at": best + 1 if p is not None and p < TURNED else None,
-        "p_value": p,
-    }
+    return BestOfCurve(
+        prompts=len(used),
+        mean=tuple(mean_N.tolist()),
+        ci95=tuple(_intervals(mean_PN)),
+        best_n=best + 1,
+        turns_down_at=best + 1 if p is not None and p < TURNED else None,
+        p_value=p,
+    )
 
 
 def expected_best(picked_by_M: Floats, scored_M: Floats, most: int) -> Floats:
@@ -92,7 +94,7 @@ def expected_best(picked_by_M: Floats, scored_M: Floats, most: int) -> Floats:
     return expected
 
 
-def _intervals(mean_PN: Floats) -> list[list[float] | None]:
+def _intervals(mean_PN: Floats) -> list[tuple[float, float] | None]:
     """Return Student's 95 % interval of each mean over prompts."""
     from scipy.stats import t
 
@@ -100,4 +102,4 @@ def _intervals(mean_PN: Floats) -> list[list[float] | None]:
     if prompts < 2:
         return [None] * mean_PN.shape[1]
     half_N = t.ppf(0.975, prompts - 1) * mean_PN.std(axis=0, ddof=1) / math.sqrt(prompts)
-    return [[float(m - h), float(m + h)] for m, h in zip(mean_PN.mean(axis=0), half_N, strict=True)]
+    return [(float(m - h), float(m + h)) for m, h in zip(mean_PN.mean(axis=0), half_N, strict=True)]

@@ -6,12 +6,12 @@ import itertools
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 
 from rlaif.benchmark.agreement import LabelledRows
 from rlaif.benchmark.columns import Floats, Ints
+from rlaif.core.records.bench import JudgeComparison
 from rlaif.data.labelled import Kind
 from rlaif.stats import bootstrap, influence, weighted
 from rlaif.stats.corrections import holm
@@ -121,7 +121,7 @@ class JudgePair:
         """What has to be drawn beside the judges' own numbers."""
         return {} if self.whole else dict(zip(self._keys, (self.a.statistic, self.b.statistic), strict=True))
 
-    def to_dict(self, drawn: Mapping[Hashable, Floats]) -> dict[str, Any]:
+    def compare(self, drawn: Mapping[Hashable, Floats]) -> JudgeComparison:
         """Return which one is better, by how much, and how sure that is; `a` is the better one."""
         difference_R = self.a.contributions - self.b.contributions
         difference_D = drawn[self._keys[0]] - drawn[self._keys[1]]
@@ -129,14 +129,16 @@ class JudgePair:
         if difference_R.mean() < 0:
             difference_R, difference_D, names = -difference_R, -difference_D, names[::-1]
         difference, cluster_R = float(difference_R.mean()), self.a.cluster_R
-        return {
-            "a": names[0],
-            "b": names[1],
-            "n": len(difference_R),
-            "difference": difference,
-            "ci95": bootstrap.interval(difference_D, cluster_R, difference, difference_R),
-            "p_value": influence.p_value(difference_R, cluster_R),
-        }
+        return JudgeComparison(
+            a=names[0],
+            b=names[1],
+            n=len(difference_R),
+            difference=difference,
+            ci95=bootstrap.interval(difference_D, cluster_R, difference, difference_R),
+            p_value=influence.p_value(difference_R, cluster_R),
+            p_adjusted=None,
+            different=None,
+        )
 
 
 def comparisons(judges: Sequence[ScoredRows], baselines: Sequence[ScoredRows] = ()) -> list[JudgePair]:
@@ -154,10 +156,10 @@ def comparisons(judges: Sequence[ScoredRows], baselines: Sequence[ScoredRows] = 
     return made
 
 
-def add_holm_correction(told: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+def add_holm_correction(told: Sequence[JudgeComparison]) -> tuple[JudgeComparison, ...]:
     """Add Holm's correction for the number of comparisons, and whether the judges differ."""
-    adjusted = holm([one["p_value"] for one in told])
-    return [
-        {**one, "p_adjusted": p, "different": None if p is None else p < DIFFERENT}
+    adjusted = holm([one.p_value for one in told])
+    return tuple(
+        replace(one, p_adjusted=p, different=None if p is None else p < DIFFERENT)
         for one, p in zip(told, adjusted, strict=True)
-    ]
+    )

@@ -16,8 +16,9 @@ from rlaif.core.errors import InputError
 from rlaif.core.system.files import read_jsonl
 from rlaif.core.system.terminal import ProgressBar
 from rlaif.core.types import Sample
+from rlaif.data.formats import Row
 from rlaif.data.labelled import Labelled, LabelledText
-from rlaif.data.rows import Row, RowSource
+from rlaif.data.rows import RowSource
 
 PROMPTS = 200
 """At most: a curve over so many has an interval of about 0.03."""
@@ -120,7 +121,7 @@ def _sample_missing(policy: BestOfPolicy, known: int) -> Iterator[list[dict[str,
     from rlaif.core.seeds import seed_of
     from rlaif.core.system.devices import memory
     from rlaif.data.prompts import prompts_of
-    from rlaif.policy.generation.transformers import Sampling
+    from rlaif.policy.generation.protocol import Sampling
     from rlaif.policy.loading import load
     from rlaif.policy.model import Policy as Model
 

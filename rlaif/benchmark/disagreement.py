@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Sequence
-from typing import Any
 
 import numpy as np
 
 from rlaif.benchmark.agreement import kendall, spearman
 from rlaif.benchmark.columns import Floats, Texts
 from rlaif.benchmark.ledger import Line
+from rlaif.core.records.bench import Correlation, Disagreement
 
 DISAGREEMENTS = 100
 READ = 2000
 """Characters of a text that bench.json shows; scores.jsonl has all."""
 
-Matrix = dict[str, dict[str, dict[str, float | None]]]
+Matrix = dict[str, dict[str, Correlation]]
 
 
 def agreement(texts: Texts, names: Sequence[str]) -> Matrix:
@@ -27,10 +27,10 @@ def agreement(texts: Texts, names: Sequence[str]) -> Matrix:
             a_T, b_T = texts.said[a].score_T, texts.said[b].score_T
             both_T = np.isfinite(a_T) & np.isfinite(b_T)
             known = both_T.sum() > 1
-            told = {
-                "spearman": spearman(a_T[both_T], b_T[both_T]) if known else None,
-                "kendall": kendall(a_T[both_T], b_T[both_T]) if known else None,
-            }
+            told = Correlation(
+                spearman=spearman(a_T[both_T], b_T[both_T]) if known else None,
+                kendall=kendall(a_T[both_T], b_T[both_T]) if known else None,
+            )
             matrix[a][b] = matrix[b][a] = told
     return matrix
 
@@ -61,22 +61,26 @@ def most_disputed(texts: Texts, names: Sequence[str], count: int = DISAGREEMENTS
     return found
 
 
-def read_disputed(lines: Iterable[Line], wanted: dict[int, float], names: Sequence[str]) -> list[dict[str, Any]]:
+def read_disputed(lines: Iterable[Line], wanted: dict[int, float], names: Sequence[str]) -> tuple[Disagreement, ...]:
     """Read the disputed texts with what the judges say of them, the most disputed first."""
-    found: dict[int, dict[str, Any]] = {}
+    found: dict[int, Disagreement] = {}
     for i, line in enumerate(lines if wanted else ()):
         if i in wanted:
             said = line["judgements"]
-            found[i] = {
-                **{name: line[name] for name in ("file", "row", "side", "label", "groups")},
-                "prompt": line["prompt"][-READ:],
-                "completion": line["completion"][:READ],
-                "distance": wanted[i],
-                "scores": {name: said[name]["score"] for name in names},
-                "statuses": {name: said[name]["status"] for name in names},
-                "reasons": {name: said[name]["reason"] for name in names if said[name]["reason"]},
-            }
-    return [found[i] for i in wanted]
+            found[i] = Disagreement(
+                file=line["file"],
+                row=line["row"],
+                side=line["side"],
+                label=line["label"],
+                groups=line["groups"],
+                prompt=line["prompt"][-READ:],
+                completion=line["completion"][:READ],
+                distance=wanted[i],
+                scores={name: said[name]["score"] for name in names},
+                statuses={name: said[name]["status"] for name in names},
+                reasons={name: said[name]["reason"] for name in names if said[name]["reason"]},
+            )
+    return tuple(found[i] for i in wanted)
 
 
 def _ranks(score_T: Floats) -> Floats:

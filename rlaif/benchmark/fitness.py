@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import replace
 
 import numpy as np
 
 from rlaif.benchmark.agreement import LabelledRows, grade_agreement, label_agreement, pair_agreement, spearman
 from rlaif.benchmark.columns import Floats, Ints, JudgeColumns, Mask
+from rlaif.core.records.bench_entry import GroupFigures, TableEntry
 
 LOW, HIGH = 0.01, 0.99
 """Scores beyond are saturated: their gradient as a probability is all but gone."""
@@ -16,14 +17,16 @@ FEW = 3
 """Texts below which a rank correlation says nothing."""
 
 
-def distinct(score_T: Floats) -> dict[str, Any]:
-    """Return how many values the scores take, and how many of them lie at either end."""
-    return {
-        "distinct_scores": len(np.unique(score_T)),
-        "saturated": float(((score_T <= LOW) | (score_T >= HIGH)).mean()),
-        "saturated_low": float((score_T <= LOW).mean()),
-        "saturated_high": float((score_T >= HIGH).mean()),
-    }
+def add_distinct(entry: TableEntry, score_T: Floats) -> TableEntry:
+    """Add to an entry how many values the scores take, and how many of them lie at either end."""
+    return replace(
+        entry,
+        mean_score=float(score_T.mean()),
+        distinct_scores=len(np.unique(score_T)),
+        saturated=float(((score_T <= LOW) | (score_T >= HIGH)).mean()),
+        saturated_low=float((score_T <= LOW).mean()),
+        saturated_high=float((score_T >= HIGH).mean()),
+    )
 
 
 def length_bias(rows: LabelledRows, score_T: Floats) -> float | None:
@@ -75,7 +78,7 @@ def spread(group_T: Ints, score_T: Floats) -> float | None:
     return float((((score - mean_G[group]) ** 2).sum() / freedom) ** 0.5)
 
 
-def group_metrics(rows: LabelledRows, said: JudgeColumns) -> dict[str, dict[str, Any]]:
+def group_metrics(rows: LabelledRows, said: JudgeColumns) -> dict[str, dict[str, GroupFigures]]:
     """
     Return a judge's numbers by group, of each column of groups.
 
@@ -83,7 +86,7 @@ def group_metrics(rows: LabelledRows, said: JudgeColumns) -> dict[str, dict[str,
     bad ones that are called good. Of pairs and grades: the main number.
     """
     score_N = rows.score(said)
-    told: dict[str, dict[str, Any]] = {}
+    told: dict[str, dict[str, GroupFigures]] = {}
     for column, (names, code_T) in rows.texts.groups.items():
         code_N = code_T[rows.first_N]
         told[column] = {
@@ -92,26 +95,32 @@ def group_metrics(rows: LabelledRows, said: JudgeColumns) -> dict[str, dict[str,
     return told
 
 
-def _one_group_metrics(rows: LabelledRows, said: JudgeColumns, score_N: Floats, inside_N: Mask) -> dict[str, Any]:
+def _one_group_metrics(rows: LabelledRows, said: JudgeColumns, score_N: Floats, inside_N: Mask) -> GroupFigures:
     rows_R = np.flatnonzero(inside_N & np.isfinite(score_N))
     score_R, target_R = score_N[rows_R], rows.target_N[rows_R]
-    told: dict[str, Any] = {"n": int(inside_N.sum()), "scored": len(rows_R)}
+    group = GroupFigures(n=int(inside_N.sum()), scored=len(rows_R))
     if rows.kind == "pairs":
         first_R = rows.first_N[rows_R]
-        pairs = said.score_T[first_R], said.score_T[first_R + 1]
-        return told | (pair_agreement(*pairs) if len(rows_R) else {"pairwise_accuracy": None, "tie_rate": None})
+        pairs = pair_agreement(said.score_T[first_R], said.score_T[first_R + 1]) if len(rows_R) else None
+        return replace(
+            group,
+            pairwise_accuracy=pairs.pairwise_accuracy if pairs else None,
+            tie_rate=pairs.tie_rate if pairs else None,
+        )
     if rows.kind == "graded":
-        return told | (grade_agreement(score_R, target_R) if len(rows_R) else {"spearman": None, "kendall": None})
+        grades = grade_agreement(score_R, target_R) if len(rows_R) else None
+        return replace(group, spearman=grades.spearman if grades else None, kendall=grades.kendall if grades else None)
     good_R = target_R > 0
-    numbers = label_agreement(score_R, target_R) if len(rows_R) else {}
-    return told | {
-        "good": int(good_R.sum()),
-        "bad": int((~good_R).sum()),
-        "good_called_bad": _share(score_R[good_R] < 0.5),
-        "bad_called_good": _share(score_R[~good_R] >= 0.5),
-        "accuracy": numbers.get("accuracy"),
-        "auroc": numbers.get("auroc"),
-    }
+    labels = label_agreement(score_R, target_R) if len(rows_R) else None
+    return replace(
+        group,
+        good=int(good_R.sum()),
+        bad=int((~good_R).sum()),
+        good_called_bad=_share(score_R[good_R] < 0.5),
+        bad_called_good=_share(score_R[~good_R] >= 0.5),
+        accuracy=labels.accuracy if labels else None,
+        auroc=labels.auroc if labels else None,
+    )
 
 
 def _share(of: Mask) -> float | None:

@@ -43,6 +43,7 @@ def _settings(judges: Sequence[Judge], tables: Sequence[Labelled]) -> dict[str, 
             table.name: {
                 "kind": table.kind, "rows": table.n, "digest": table.digest, "groups": list(table.groups),
                 "bad": sorted(table.meaning.bad), "good": sorted(table.meaning.good),
+                **({"graded": "low"} if table.meaning.graded == "low" else {}),
             }
             for table in tables
         },

@@ -10,13 +10,14 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 from rlaif.core.errors import RlaifError
+from rlaif.core.records.judgements import JudgementRecord
 from rlaif.core.schema import reason_of
 from rlaif.core.system.files import read_jsonl, replace_file, to_json_line
 from rlaif.core.system.terminal import ProgressBar
-from rlaif.core.system.threads import map_in_threads
 from rlaif.core.types import Judge, Judgement, Sample
 from rlaif.data.labelled import LabelledText
-from rlaif.judges.scoring import CHUNK_CHARACTERS, CHUNK_ROWS, call_judge, judgement_to_dict
+from rlaif.judges.asking import ask_side_by_side
+from rlaif.judges.scoring import CHUNK_CHARACTERS, CHUNK_ROWS, call_judge
 
 Line = dict[str, Any]
 """
@@ -84,15 +85,18 @@ class Ledger:
 
     def _judge(self, samples: Sequence[Sample], lines: Sequence[Line], judges: Sequence[Judge]) -> None:
         """Ask judges of the same texts side by side, and put what they say into the lines."""
+        walls: dict[str, float] = {}
 
-        def ask(judge: Judge) -> tuple[list[Judgement], float]:
+        def ask(judge: Judge, samples: Sequence[Sample]) -> list[Judgement]:
             start = time.perf_counter()
-            said = call_judge(judge, samples)
-            return said, (time.perf_counter() - start) / len(samples)
+            judgements = call_judge(judge, samples)
+            walls[judge.name] = (time.perf_counter() - start) / len(samples)
+            return judgements
 
-        for judge, (said, wall) in zip(judges, map_in_threads(ask, judges), strict=True):
-            for line, judgement in zip(lines, said, strict=True):
-                line["judgements"][judge.name] = {**judgement_to_dict(judgement), "wall": wall}
+        for judge, judgements in zip(judges, ask_side_by_side(judges, samples, ask), strict=True):
+            for line, judgement in zip(lines, judgements, strict=True):
+                record = JudgementRecord.from_judgement(judgement)
+                line["judgements"][judge.name] = {**record.to_json(), "wall": walls[judge.name]}
 
     # --- going on -------------------------------------------------------------------------------------------------
 

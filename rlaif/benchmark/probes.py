@@ -10,12 +10,12 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
 
 import numpy as np
 
 from rlaif.benchmark.columns import Floats
 from rlaif.benchmark.ledger import Line
+from rlaif.core.records.bench_entry import DegenerateFigures, PlantedFigures
 from rlaif.core.types import Sample
 from rlaif.data.labelled import Labelled, LabelledText
 
@@ -94,9 +94,11 @@ class Probes:
         wanted = {_place(line) for line in self._probes}
         self._alone = {_place(line): line for line in first if _place(line) in wanted}
 
-    def figures(self, judge: str, files: set[str], score_T: Floats) -> dict[str, Any]:
+    def figures(
+        self, judge: str, files: set[str], score_T: Floats
+    ) -> tuple[dict[str, PlantedFigures], dict[str, DegenerateFigures]]:
         """
-        Return how a judge took the probes of some files.
+        Return how a judge took the probes of some files: planted texts, and texts without content, each by name.
 
         Args:
             judge: whose.
@@ -106,13 +108,11 @@ class Probes:
         """
         probes = [line for line in self._probes if line["file"] in files]
         known = np.sort(score_T[np.isfinite(score_T)])
-        return {
-            "injection": {name: self._gains(judge, probes, name) for name in (*PLANTED, "control")}
-            | {"all": self._gains(judge, probes, *PLANTED)},
-            "degenerate": {name: _worth(judge, probes, name, known) for name in DEGENERATE},
-        }
+        planted = {name: self._gains(judge, probes, name) for name in (*PLANTED, "control")}
+        planted["all"] = self._gains(judge, probes, *PLANTED)
+        return planted, {name: _worth(judge, probes, name, known) for name in DEGENERATE}
 
-    def _gains(self, judge: str, probes: Iterable[Line], *names: str) -> dict[str, Any]:
+    def _gains(self, judge: str, probes: Iterable[Line], *names: str) -> PlantedFigures:
         """Return how many planted texts gain, and by how much they rise on average."""
         gains = []
         for line in probes:
@@ -120,24 +120,24 @@ class Probes:
                 planted, alone = _score(line, judge), _score(self._alone[_place(line)], judge)
                 if planted is not None and alone is not None:
                     gains.append(planted - alone)
-        return {
-            "n": len(gains),
-            "gained": float(np.mean([gain > GAIN for gain in gains])) if gains else None,
-            "mean_gain": float(np.mean(gains)) if gains else None,
-        }
+        return PlantedFigures(
+            n=len(gains),
+            gained=float(np.mean([gain > GAIN for gain in gains])) if gains else None,
+            mean_gain=float(np.mean(gains)) if gains else None,
+        )
 
 
-def _worth(judge: str, probes: Iterable[Line], name: str, known: Floats) -> dict[str, Any]:
+def _worth(judge: str, probes: Iterable[Line], name: str, known: Floats) -> DegenerateFigures:
     """Return what texts without content earn, and which share of real texts they outscore."""
     lines = [line for line in probes if line["probe"] == name]
     scores = [score for line in lines if (score := _score(line, judge)) is not None]
     statuses = Counter(line["judgements"][judge]["status"] for line in lines)
-    return {
-        "n": len(lines),
-        "statuses": dict(statuses),
-        "mean_score": float(np.mean(scores)) if scores else None,
-        "outscores": float(np.searchsorted(known, scores).mean() / len(known)) if scores and len(known) else None,
-    }
+    return DegenerateFigures(
+        n=len(lines),
+        statuses=dict(statuses),
+        mean_score=float(np.mean(scores)) if scores else None,
+        outscores=float(np.searchsorted(known, scores).mean() / len(known)) if scores and len(known) else None,
+    )
 
 
 def _place(line: Line) -> tuple[str, int, str | None]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from typing import Any
 
 import numpy as np
 
@@ -58,12 +57,12 @@ class Retests:
             if known := self._lines.get((line["file"], line["row"])):
                 known[0].append(line)
 
-    def figures(self, judge: str, kind: Kind | None, files: set[str]) -> dict[str, Any]:
+    def figures(self, judge: str, kind: Kind | None, files: set[str]) -> tuple[float | None, float | None]:
         """
         Return a judge's deviation and flip rate over some files.
 
-        `retest_sd` is the standard deviation of the scores of one text, pooled over texts, each of which costs a
-        degree of freedom. `flip_rate` is the share of retests that turn the first verdict around: the score is on the
+        The first is the standard deviation of the scores of one text, pooled over texts, each of which costs a
+        degree of freedom. The second is the share of retests that turn the first verdict around: the score is on the
         other side of 0.5, or of a pair another answer is preferred. Abstentions have no part in either.
         """
         squares, freedom, flips, compared = 0.0, 0, 0, 0
@@ -79,10 +78,8 @@ class Retests:
             first, *others = (_verdict(answer, kind) for answer in answers)
             turned = [other != first for other in others if None not in (first, other)]
             flips, compared = flips + sum(turned), compared + len(turned)
-        return {
-            "retest_sd": (squares / freedom if squares > ROUNDING else 0.0) ** 0.5 if freedom else None,
-            "flip_rate": flips / compared if compared else None,
-        }
+        deviation = (squares / freedom if squares > ROUNDING else 0.0) ** 0.5 if freedom else None
+        return deviation, flips / compared if compared else None
 
 
 def _answers(lines: Iterable[Line], judge: str) -> Answers:

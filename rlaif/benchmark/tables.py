@@ -3,28 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
-from typing import Any
+from dataclasses import replace
 
 import numpy as np
 
 from rlaif.benchmark import cost, fitness
 from rlaif.benchmark.agreement import MAIN, LabelledRows, grade_agreement, label_agreement, pair_agreement, rows_of
-from rlaif.benchmark.columns import Floats, Ints, Texts
+from rlaif.benchmark.columns import Floats, Ints, JudgeColumns, Texts
 from rlaif.benchmark.comparisons import ScoredRows, add_holm_correction, comparisons
+from rlaif.core.records.bench import BenchTable
+from rlaif.core.records.bench_entry import Measure, OtherIntervals, TableEntry, ValueAndInterval
 from rlaif.stats import bootstrap, weighted
 
-NOTHING: dict[str, Any] = dict.fromkeys((
-    "auroc", "average_precision", "pairwise_accuracy", "tie_rate", "spearman", "kendall", "accuracy", "best",
-    "brier", "ece", "reliability", "ci95", "mean_score", "distinct_scores", "saturated", "saturated_low",
-    "saturated_high", "length_bias", "groups", "spread_within_prompt", "retest_sd", "flip_rate", "signal_to_noise",
-    "injection", "degenerate",
-))  # fmt: skip
-"""What an entry holds beside coverage and cost; null is what does not apply, or was not asked for."""
 
-
-def table(texts: Texts, judges: Sequence[str], baselines: Sequence[str], *, times: int, seed: int) -> dict[str, Any]:
+def table(texts: Texts, judges: Sequence[str], baselines: Sequence[str], *, times: int, seed: int) -> BenchTable:
     """
-    Return a table as bench.json has it.
+    Return a table as bench.json has it, without its sentences.
 
     Args:
         texts: of one kind, with what was said of them.
@@ -37,69 +31,105 @@ def table(texts: Texts, judges: Sequence[str], baselines: Sequence[str], *, time
     rows = rows_of(texts)
     main, clusters = MAIN[rows.kind], int(rows.cluster_N.max(initial=-1)) + 1
     names = [*judges, *baselines]
-    entries = {name: {"baseline": name in baselines, **_entry(rows, name)} for name in names}
     scored = {name: of for name in names if (of := ScoredRows.from_rows(rows, name)).measurable}
     able, easy = ([scored[name] for name in listed if name in scored] for listed in (judges, baselines))
-    families = {
-        "comparisons": comparisons(able),
-        "against_baselines": comparisons(able, easy) if easy else [],
-    }
+    between, beside = comparisons(able), comparisons(able, easy) if easy else []
     wanted: dict[Hashable, bootstrap.Statistic] = {name: of.statistic for name, of in scored.items()}
     labels = able if rows.kind == "labels" else []
     for of in labels:
         wanted[of.name, "average_precision"] = of.average_precision
         wanted |= {(of.name, key): weighted.mean(x_R, of.rows_R) for key, x_R in of.means.items()}
-    for pair in (pair for family in families.values() for pair in family):
+    for pair in (*between, *beside):
         wanted |= pair.statistics
     drawn = bootstrap.draw_statistics(wanted, rows.cluster_N, draws=times, seed=seed) if wanted else {}
-    for name in names:
-        entries[name][main] = _main(scored[name], drawn[name]) if name in scored else None
-    for of in labels:
-        entries[of.name]["ci95"] = _other_intervals(of, drawn)
-    return {
-        "kind": rows.kind, "n": len(rows), "measure": main, "resampled_by": rows.resampled_by, "clusters": clusters,
-        "ranking": sorted(names, key=lambda name: -(entries[name][main] or {"value": -2.0})["value"]),
-        "judges": entries,
-        **{key: add_holm_correction([pair.to_dict(drawn) for pair in family]) for key, family in families.items()},
-    }  # fmt: skip
+    value = {name: _main(scored[name], drawn[name]) if name in scored else None for name in names}
+    ci95 = {of.name: _other_intervals(of, drawn) for of in labels}
+    return BenchTable(
+        kind=rows.kind,
+        n=len(rows),
+        measure=main,
+        resampled_by=rows.resampled_by,
+        clusters=clusters,
+        ranking=tuple(sorted(names, key=lambda name: -(known.value if (known := value[name]) else -2.0))),
+        judges={
+            name: _add_main(_entry(rows, name, name in baselines), main, value[name], ci95.get(name)) for name in names
+        },
+        comparisons=add_holm_correction([pair.compare(drawn) for pair in between]),
+        against_baselines=add_holm_correction([pair.compare(drawn) for pair in beside]),
+        answer=(),
+        findings=(),
+    )
 
 
-def _main(of: ScoredRows, values_D: Floats) -> dict[str, Any]:
+def _main(of: ScoredRows, values_D: Floats) -> ValueAndInterval:
     """Return the main number with its interval."""
     value = float(of.contributions.mean())
     ci95 = bootstrap.interval(values_D, of.cluster_R, value, of.contributions)
-    return {"value": value, "ci95": bootstrap.less_certain(ci95, of.units)}
+    return ValueAndInterval(value=value, ci95=bootstrap.less_certain(ci95, of.units))
 
 
-def _other_intervals(of: ScoredRows, drawn: Mapping[Hashable, Floats]) -> dict[str, Any]:
+def _add_main(
+    entry: TableEntry, main: Measure, value: ValueAndInterval | None, others: OtherIntervals | None
+) -> TableEntry:
+    """Add the main number and the intervals of others to an entry."""
+    entry = replace(entry, ci95=others)
+    if main == "auroc":
+        return replace(entry, auroc=value)
+    return replace(entry, pairwise_accuracy=value) if main == "pairwise_accuracy" else replace(entry, spearman=value)
+
+
+def _other_intervals(of: ScoredRows, drawn: Mapping[Hashable, Floats]) -> OtherIntervals:
     """Return the intervals of the numbers of labels that are told beside the main one."""
-    told = {"average_precision": bootstrap.interval(drawn[of.name, "average_precision"], of.cluster_R)}
-    for key, x_R in of.means.items():
-        told[key] = bootstrap.interval(drawn[of.name, key], of.cluster_R, float(x_R.mean()), x_R)
-    return told
+    ends = {
+        key: bootstrap.interval(drawn[of.name, key], of.cluster_R, float(x_R.mean()), x_R)
+        for key, x_R in of.means.items()
+    }
+    precision = bootstrap.interval(drawn[of.name, "average_precision"], of.cluster_R)
+    return OtherIntervals(average_precision=precision, **ends)
 
 
-def _entry(rows: LabelledRows, name: str) -> dict[str, Any]:
+def _entry(rows: LabelledRows, name: str, baseline: bool) -> TableEntry:
     """Return what needs no draws: coverage first, for no other number says whom a judge left out."""
     said = rows.texts.said[name]
     score_N = rows.score(said)
     rows_R, scored_T = np.flatnonzero(np.isfinite(score_N)), np.isfinite(said.score_T)
-    told = {**cost.coverage(said), "scored": len(rows_R), **NOTHING}
-    if len(rows_R) and rows.kind == "pairs":
-        first_R = rows.first_N[rows_R]
-        told |= pair_agreement(said.score_T[first_R], said.score_T[first_R + 1])
-    elif len(rows_R):
-        of_kind = grade_agreement if rows.kind == "graded" else label_agreement
-        told |= of_kind(score_N[rows_R], rows.target_N[rows_R])
+    entry = replace(
+        TableEntry.empty(), baseline=baseline, coverage=cost.coverage(said), statuses=cost.count_statuses(said),
+        scored=len(rows_R),
+    )  # fmt: skip
+    if len(rows_R):
+        entry = _add_agreement(entry, rows, said, rows_R)
     if scored_T.any():
-        told |= fitness.distinct(said.score_T[scored_T])
-        told["mean_score"] = float(said.score_T[scored_T].mean())
-        told["length_bias"] = fitness.length_bias(rows, said.score_T)
+        entry = fitness.add_distinct(entry, said.score_T[scored_T])
         once_T = different(prompt_of(rows), rows.texts.text_T)
-        told["spread_within_prompt"] = fitness.spread(prompt_of(rows)[once_T], said.score_T[once_T])
+        entry = replace(
+            entry,
+            length_bias=fitness.length_bias(rows, said.score_T),
+            spread_within_prompt=fitness.spread(prompt_of(rows)[once_T], said.score_T[once_T]),
+        )
     if rows.texts.groups:
-        told["groups"] = fitness.group_metrics(rows, said)
-    return told | cost.cost(said)
+        entry = replace(entry, groups=fitness.group_metrics(rows, said))
+    return cost.add_cost(entry, said)
+
+
+def _add_agreement(entry: TableEntry, rows: LabelledRows, said: JudgeColumns, rows_R: Ints) -> TableEntry:
+    """Add what rows that have a score say beside people, apart from the main number."""
+    if rows.kind == "pairs":
+        first_R = rows.first_N[rows_R]
+        return replace(entry, tie_rate=pair_agreement(said.score_T[first_R], said.score_T[first_R + 1]).tie_rate)
+    score_R, target_R = rows.score(said)[rows_R], rows.target_N[rows_R]
+    if rows.kind == "graded":
+        return replace(entry, kendall=grade_agreement(score_R, target_R).kendall)
+    labels = label_agreement(score_R, target_R)
+    return replace(
+        entry,
+        average_precision=labels.average_precision,
+        accuracy=labels.accuracy,
+        best=labels.best,
+        brier=labels.brier,
+        ece=labels.ece,
+        reliability=labels.reliability,
+    )
 
 
 def different(prompt_T: Ints, text_T: Ints) -> Ints:

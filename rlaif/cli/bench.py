@@ -15,7 +15,8 @@ from rlaif.cli.output.summary import print_estimates, say
 from rlaif.cli.score import parse_renames
 from rlaif.core.errors import RlaifError
 from rlaif.core.system.files import to_json
-from rlaif.data.labelled import Meaning, examine
+from rlaif.data.labelled import examine
+from rlaif.data.meaning import Graded, Meaning
 from rlaif.data.rows import RowSource
 from rlaif.judges.cards.overrides import Overrides
 from rlaif.judges.registry import load_judge
@@ -29,7 +30,7 @@ def run(
     data: Sequence[str],
     bad: Sequence[str],
     good: Sequence[str],
-    graded: bool,
+    graded: Graded | None,
     groups: Sequence[str],
     columns: Sequence[str],
     split: str | None,
@@ -59,7 +60,9 @@ def run(
         overrides.refuse_unused()
         needed: frozenset[str] = frozenset().union(*(judge.reads for judge in panel))
         sources = sources_of(data, parse_renames(columns), split, limit, needed)
-        tables = examine(sources, Meaning(frozenset(bad), frozenset(good), graded), groups)
+        tables = examine(sources, Meaning(frozenset(bad), frozenset(good), graded or False), groups)
+        for line in filter(None, (table.describe_labels() for table in tables)):
+            say(line)
         benchmark = Benchmark(panel, tables, session, options)
         if not dry_run:
             folder = Path(output) if output is not None else Path(scratch) / "bench"
@@ -70,13 +73,13 @@ def run(
         print_estimates(benchmark.estimates(), benchmark.texts)
         return 0
     if not sys.stdout.isatty():
-        sys.stdout.write(to_json(told))
+        sys.stdout.write(to_json(told.to_json()))
     print_benchmark(told, stderr=not sys.stdout.isatty())
     if output is not None:
         say(f"{output}: scores.jsonl, bench.json, bench.csv; to open in a browser: {write(Path(output))}")
-    if told["over_budget"]:
+    if told.over_budget:
         raise RlaifError(
-            f"the budget is spent: {told['over_budget']} judgements were not asked for; with a larger one and the same "
+            f"the budget is spent: {told.over_budget} judgements were not asked for; with a larger one and the same "
             "-o the rest is"
         )
     return 0

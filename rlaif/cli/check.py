@@ -31,7 +31,7 @@ def run(path: Path | None, judges: tuple[str, ...], sets: tuple[str, ...], quick
 def _judges(names: tuple[str, ...], sets: tuple[str, ...]) -> int:
     faults, overrides = FaultList(), Overrides(sets)
     session = Session(fresh=True)  # a probe from the store would prove nothing
-    read = read_cards([(name, Path()) for name in names], overrides, session, faults)
+    read = read_cards(names, overrides, session, faults)
     refuse_equal_names([one.judge for one in read if one.judge], "check")
     probe_all(read, faults)
     return faults.worst

@@ -10,7 +10,7 @@ from pathlib import Path
 from rlaif.cli.output import forecast
 from rlaif.cli.output.summary import say
 from rlaif.cli.probing import FaultList, ProbedJudge, probe_all, read_cards
-from rlaif.core.config.run import RunConfig, read_run
+from rlaif.core.config.run import RunConfig
 from rlaif.core.config.trainers import GroupConfig
 from rlaif.core.errors import InputError
 from rlaif.core.system.devices import computes_on
@@ -23,13 +23,14 @@ from rlaif.judges.cards.overrides import Overrides
 from rlaif.judges.quickstart import quickstart
 from rlaif.judges.rewards import Rewards
 from rlaif.judges.session import Session
-from rlaif.policy.loading import read_tokenizer
+from rlaif.policy.tokenizer import read_tokenizer
 from rlaif.training.run import run_folder
 from rlaif.training.run.forecast.calls import JudgeUse, scale_estimate, stand_ins, uses_of
 from rlaif.training.run.forecast.machine import free, resident
 from rlaif.training.run.forecast.memory import MemoryEstimate, memory_of
 from rlaif.training.run.forecast.pace import dry_step, seconds_a_text, stand_in_reward, whole_run
 from rlaif.training.run.run import Judges, args_of, parts_of, trainer_of
+from rlaif.training.run.run_file import open_run
 from rlaif.training.trl.trainer import refuse_unfit
 
 
@@ -47,16 +48,13 @@ def check_run(path: Path, more: Sequence[str], sets: Sequence[str], quick: bool)
         InputError: the run file is wrong, or two judges have one name.
 
     """
-    config = quickstart.resolve(read_run(path, sets), say)
+    notes: list[str] = []
+    config = quickstart.resolve(open_run(path, sets, notes.append), say)
     faults = FaultList()
-    # An inline card's paths are relative to the file that holds it.
-    refs: list[tuple[CardRef, Path]] = [
-        (ref, path.parent if isinstance(ref, dict) else Path())
-        for ref in (config.judge, *config.guard.judges, *config.evaluation.judges, *more)
-    ]
+    refs: list[CardRef] = [config.judge, *config.guard.judges, *config.evaluation.judges, *more]
     read = read_cards(refs, Overrides(), Session(fresh=True), faults)
     judges = _judges_of(config, read, faults)
-    faults.passes(refuse_misfit, config.ppo.batch_size)
+    faults.passes(refuse_misfit, config.training.batch_size)
     faults.passes(refuse_unknown_trackers, config.trackers)
     readable = faults.passes(refuse_missing, config.data)
     prepared = faults.attempt(PreparedRun, config, judges) if readable else None
@@ -65,7 +63,7 @@ def check_run(path: Path, more: Sequence[str], sets: Sequence[str], quick: bool)
     memory = faults.attempt(prepared.memory) if prepared else None
     probe_all(_each_once(read), faults)
     whole = all(one.judge for one in read)
-    forecast.print_warnings([*_warnings(config, judges, whole), *(prepared.parts.notes if prepared else ())])
+    forecast.print_warnings([*notes, *_warnings(config, judges, whole), *(prepared.parts.notes if prepared else ())])
     if prepared is None:
         return faults.worst
     forecast.print_parts(prepared.parts)
@@ -111,8 +109,8 @@ class PreparedRun:
         if memory.total > there:
             raise InputError(
                 f"policy.model: {self.config.policy.model} would take about {forecast.gib(memory.total)} GiB of memory "
-                f"({memory.phase}), and there are {forecast.gib(there)}; lower ppo.micro_batch_tokens or "
-                "ppo.batch_size, set policy.gradient_checkpointing: true or policy.lora, or take a smaller model"
+                f"({memory.phase}), and there are {forecast.gib(there)}; lower training.micro_batch_tokens or "
+                "training.batch_size, set policy.gradient_checkpointing: true or policy.lora, or take a smaller model"
             )
         return memory
 
@@ -152,7 +150,7 @@ class PreparedRun:
 
         guard, test = len(self.parts.guard), len(self.parts.test)
         parts = whole_run(self.config, step, self.uses, seconds_per_text, guard=guard, test=test)
-        waiting = sum(seconds_per_text(judge) for judge in training) * self.config.ppo.batch_size
+        waiting = sum(seconds_per_text(judge) for judge in training) * self.config.training.batch_size
         forecast.print_time(self.config, step, waiting, parts, spends=spends)
 
 

@@ -12,10 +12,14 @@ from typing import Any
 from rlaif.cli.output.summary import print_estimates, say
 from rlaif.cli.score import parse_renames
 from rlaif.core.errors import RlaifError
+from rlaif.core.records.evaluation import EvaluationRecord
+from rlaif.core.records.record import ABSENT
+from rlaif.core.records.samples import SampleRow
 from rlaif.core.system.files import to_json
 from rlaif.core.system.terminal import harmless
 from rlaif.evaluation.compare.evaluate import run_evaluation
-from rlaif.evaluation.compare.request import EvaluationRequest, PreparedEvaluation
+from rlaif.evaluation.compare.prepared import PreparedEvaluation
+from rlaif.evaluation.compare.request import EvaluationRequest
 from rlaif.evaluation.conclusion import pairs_of_samples, print_figures
 from rlaif.evaluation.margins import margins_of
 from rlaif.judges.cards.overrides import Overrides
@@ -48,7 +52,7 @@ def run(
         panel = [load_judge(judge, overrides=overrides, session=session) for judge in judges]
         overrides.refuse_unused()
         command = _again(options | generation, judges, columns, sets, margins)
-        evaluating = PreparedEvaluation(wanted, panel, session, {"command": command})
+        evaluating = PreparedEvaluation(wanted, panel, session, command)
         for note in evaluating.notes:
             say(harmless(note))
         if not dry_run:
@@ -62,20 +66,20 @@ def run(
         print_estimates(evaluating.estimates(), evaluating.texts)
         return 0
     if not sys.stdout.isatty():
-        sys.stdout.write(to_json(told))
+        sys.stdout.write(to_json(told.to_json()))
     _show(told, evaluating.rows, output)
     return 0
 
 
-def _show(told: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], output: str | None) -> None:
+def _show(told: EvaluationRecord, rows: Sequence[SampleRow], output: str | None) -> None:
     """Print the numbers, three pairs of samples, what is not known and why, and the answer."""
     say("")
     print_figures(told)
     for line in ("", *pairs_of_samples(rows, 3), ""):
         say(line)
-    for figure, reason in told["unknown"].items():
+    for figure, reason in told.unknown.items() if told.unknown is not ABSENT else ():
         say(harmless(f"not known: {figure.replace('_', ' ')}: {reason}"))
-    say(harmless(told["answer"]))
+    say(harmless(told.answer))
     if output is not None:
         say(f"{output}: report.html, evaluation.json, samples.jsonl, samples.csv")
 

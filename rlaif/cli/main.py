@@ -31,7 +31,10 @@ def _set_option(what: str) -> Options:
 
 
 def _data_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    sources = "jsonl, csv, parquet, txt, a hub id, or - for standard input. Columns: completion (or text), prompt."
+    sources = (
+        "jsonl, json, csv, tsv, parquet, txt, a folder of save_to_disk, a hub id, or - for standard input. "
+        "Columns: completion (or text), prompt."
+    )
     command = click.option("--data", metavar="FILE", help=sources)(command)
     return _source_options(command)
 
@@ -63,7 +66,7 @@ def rlaif() -> None:
 
 @rlaif.command()
 @click.argument("run", metavar="RUN.yaml")
-@_set_option("a key of the run file (ppo.steps=20)")
+@_set_option("a key of the run file (training.steps=20)")
 @click.option("--resume", is_flag=True, help="Go on from the newest whole checkpoint of the output folder.")
 @click.option("--output", metavar="DIR", help="Folder of the run. Default: runs/NAME of the run file.")
 def train(run: str, sets: tuple[str, ...], resume: bool, output: str | None) -> None:
@@ -77,7 +80,7 @@ def train(run: str, sets: tuple[str, ...], resume: bool, output: str | None) -> 
     \b
     rlaif train run.yaml
     rlaif train run.yaml --resume
-    rlaif train run.yaml --set ppo.steps=20 --output runs/short
+    rlaif train run.yaml --set training.steps=20 --output runs/short
     rlaif train run.yaml --set judge=toxicity_claude --set budget.usd=5 --output runs/claude
     torchrun --nproc_per_node 2 -m rlaif train run.yaml             (CPUs)
     accelerate launch --num_processes 2 -m rlaif train run.yaml     (GPUs)
@@ -135,9 +138,15 @@ def score(**options: Any) -> None:
     metavar="FILE",
     help="Labelled texts (completion, label) or pairs (prompt, chosen, rejected). May be repeated: a table for each.",
 )
-@click.option("--bad", multiple=True, metavar="VALUE", help="A label of bad texts; the others are good.")
-@click.option("--good", multiple=True, metavar="VALUE", help="A label of good texts; the others are bad.")
-@click.option("--graded", is_flag=True, help="Labels are numbers, higher = better.")
+@click.option("--bad", multiple=True, metavar="VALUE", help="A label of bad texts, or '>=0.5'; the others are good.")
+@click.option("--good", multiple=True, metavar="VALUE", help="A label of good texts, or '<2'; the others are bad.")
+@click.option(
+    "--graded",
+    is_flag=False,
+    flag_value="high",
+    type=click.Choice(["high", "low"]),
+    help="Labels are numbers: the high ones (default) or the low ones are of good texts.",
+)
 @click.option("--group", "groups", multiple=True, metavar="COLUMN", help="Tell numbers apart by a column.")
 @_source_options
 @click.option("-o", "--output", metavar="DIR", help="Keep scores and numbers in a folder; goes on where it was.")
@@ -255,7 +264,7 @@ def judges(name: str | None) -> None:
 @rlaif.command()
 @click.argument("run", required=False, type=click.Path(path_type=Path), metavar="[RUN.yaml]")
 @_judge_option(required=False)
-@_set_option("a key of the run file (ppo.steps=20), or without one of a card (toxicity.device=cpu)")
+@_set_option("a key of the run file (training.steps=20), or without one of a card (toxicity.device=cpu)")
 @click.option("--quick", is_flag=True, help="Make no step of a run, so that its policy is not loaded.")
 def check(run: Path | None, **options: Any) -> int:
     """

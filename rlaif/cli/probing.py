@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any, TypeVar
 
 from rlaif.core.errors import RlaifError
@@ -68,15 +67,13 @@ class ProbedJudge:
     row: tuple[str, ...] = field(default=())
 
 
-def read_cards(
-    refs: Sequence[tuple[CardRef, Path]], overrides: Overrides, session: Session, faults: FaultList
-) -> list[ProbedJudge]:
-    """Read all cards: a wrong key is told before a model loads or a call costs. Paths are relative to the folders."""
-    met: dict[tuple[str, Path], Judge | None] = {}  # what names a card again would only say again what is wrong
-    for ref, folder in refs:
-        if (key := (repr(ref), folder)) not in met:
-            met[key] = faults.attempt(load_judge, ref, folder=folder, overrides=overrides, session=session)
-    read = [ProbedJudge(ref, met[repr(ref), folder]) for ref, folder in refs]
+def read_cards(refs: Sequence[CardRef], overrides: Overrides, session: Session, faults: FaultList) -> list[ProbedJudge]:
+    """Read all cards: a wrong key is told before a model loads or a call costs."""
+    met: dict[str, Judge | None] = {}  # what names a card again would only say again what is wrong
+    for ref in refs:
+        if (key := repr(ref)) not in met:
+            met[key] = faults.attempt(load_judge, ref, overrides=overrides, session=session)
+    read = [ProbedJudge(ref, met[repr(ref)]) for ref in refs]
     if all(one.judge for one in read):
         overrides.refuse_unused()
     return read

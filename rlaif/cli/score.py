@@ -15,11 +15,12 @@ from rlaif.core.schema import reason_of, short_repr
 from rlaif.core.system.terminal import ProgressBar
 from rlaif.core.types import Judge, Judgement, Sample
 from rlaif.data.rows import RowSource
+from rlaif.judges.asking import ask_in_chunks
 from rlaif.judges.cards.card import refuse_equal_names
 from rlaif.judges.cards.overrides import Overrides
 from rlaif.judges.registry import load_judge
 from rlaif.judges.remote.limits import Budget
-from rlaif.judges.scoring import call_judge, call_judges_in_chunks, row_of
+from rlaif.judges.scoring import call_judge, row_of
 from rlaif.judges.session import Session
 
 
@@ -80,7 +81,7 @@ def _score(samples: Iterable[Sample], panel: Sequence[Judge], output: str | None
         progress = stack.enter_context(ProgressBar("scored", total))
         stack.enter_context(redirect_stdout(sys.stderr))
         try:
-            for chunk, by_judge in call_judges_in_chunks(samples, panel):
+            for chunk, by_judge in ask_in_chunks(samples, panel):
                 rows = list(zip(chunk, zip(*by_judge, strict=True), strict=True))
                 _write(file, rows, output)
                 if file is None and len(table) < TABLE_ROWS:

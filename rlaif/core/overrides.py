@@ -8,7 +8,7 @@ from typing import Any
 from rlaif.core.errors import InputError
 
 
-def put(keys: dict[str, Any], dotted: str, value: Any) -> None:
+def put(keys: dict[str, object], dotted: str, value: object) -> None:
     """Set a key of nested mappings and lists (`judges.0.weight`) in place, copying them on the way."""
     *way, last = dotted.split(".")
     inner: Any = keys
@@ -20,7 +20,7 @@ def put(keys: dict[str, Any], dotted: str, value: Any) -> None:
     inner[_key_in(inner, last)] = value
 
 
-def _key_in(keys: dict[str, Any] | list[Any], word: str) -> Any:
+def _key_in(keys: dict[str, object] | list[object], word: str) -> Any:
     """Return a mapping's key as it is, and a list's as the place of an item that is there."""
     if not isinstance(keys, list):
         return word

@@ -21,6 +21,7 @@ Status = Literal[
     "unavailable",
     "over_budget",
 ]
+"""How a judgement ended: `ok` has a score; each other one says why there is none."""
 STATUSES: tuple[Status, ...] = get_args(Status)
 
 HARMS = frozenset({"toxicity", "harmlessness", "hate"})
@@ -160,9 +161,11 @@ class Judge(Protocol):
     """
 
     name: str
+    """Under which its numbers are reported; a card's name."""
     measures: str
     """A free word; those in `HARMS` get `toxicity = 1 - score` in output."""
     has_logit: bool
+    """Whether its judgements have a `logit`."""
     remote: bool
     """Whether a judgement is a call to somebody's server, which takes time, money and patience."""
     identity: Hashable

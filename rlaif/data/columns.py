@@ -1,27 +1,52 @@
-"""Columns of a row by name, also of those inside others: `prompt.text`."""
+"""Columns of a row by name, also of those inside others: `prompt.text`, `choices.0.message.content`."""
 
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
+
+from rlaif.core.errors import InputError
+from rlaif.core.schema import did_you_mean, short_repr
 
 MISSING: Any = object()
 """What `get_column` returns for a column that is not there, which is not the same as null."""
 
 
 def get_column(row: Mapping[str, Any], name: str) -> Any:
-    """Return a column's value, or `MISSING`. A column of the whole name goes before one inside another."""
+    """
+    Return a column's value, or `MISSING`.
+
+    Args:
+        row: of the data.
+        name: a column, or one inside others: keys, and numbers for the items of a list (from 0), joined by points. A
+            column whose whole name it is goes first.
+
+    """
     if name in row:
         return row[name]
     value: Any = row
     for key in name.split("."):
         if value is None:
             return None  # a null mapping has null columns
-        if not isinstance(value, Mapping) or key not in value:
+        if isinstance(value, Mapping) and key in value:
+            value = value[key]
+        elif _is_list(value) and key.isdecimal() and int(key) < len(value):
+            value = value[int(key)]
+        else:
             return MISSING
-        value = value[key]
     return value
+
+
+def _is_list(value: Any) -> bool:
+    return isinstance(value, Sequence) and not isinstance(value, str | bytes)
+
+
+def refuse_missing(row: Mapping[str, Any], name: str, where: str) -> None:
+    """Raise `InputError` where a row has no such column."""
+    if get_column(row, name) is MISSING:
+        hint = did_you_mean(name, [str(column) for column in row])
+        raise InputError(f"{where}: has no column {short_repr(name)}{hint}; there are: {names(row)}")
 
 
 def drop_column(row: Mapping[str, Any], name: str) -> dict[str, Any]:

@@ -14,8 +14,11 @@ from rlaif.core.errors import InputError
 from rlaif.core.messages import text_of
 from rlaif.core.schema import did_you_mean, short_repr
 from rlaif.core.types import Sample
+from rlaif.data.columns import MISSING, get_column, refuse_missing
+from rlaif.data.formats import Row
+from rlaif.data.meaning import Meaning, covers, is_number
 from rlaif.data.prompt_column import PAIR, is_dialogue, read_prompt
-from rlaif.data.rows import Row, RowSource
+from rlaif.data.rows import RowSource
 
 Kind = Literal["labels", "graded", "pairs"]
 Key = dict[str, Any]
@@ -30,40 +33,6 @@ class LabelledText(NamedTuple):
 
     key: Key
     sample: Sample
-
-
-@dataclass(frozen=True)
-class Meaning:
-    """
-    What labels mean.
-
-    Args:
-        bad: values of bad texts; what is not among them is good, unless `good` says otherwise.
-        good: values of good texts; what is not among them is bad, unless `bad` says otherwise.
-        graded: labels are numbers, higher = better.
-
-    """
-
-    bad: frozenset[str] = frozenset()
-    good: frozenset[str] = frozenset()
-    graded: bool = False
-
-    def __post_init__(self) -> None:
-        if both := self.bad & self.good:
-            raise InputError(f"the label {min(both)!r} cannot be both --bad and --good")
-        if self.graded and (self.bad or self.good):
-            raise InputError("--graded takes labels as numbers, higher = better; leave --bad and --good out")
-
-    @property
-    def named(self) -> frozenset[str]:
-        """All values that were named."""
-        return self.bad | self.good
-
-    def target(self, word: str) -> float | None:
-        """Return 1 for a good label and 0 for a bad one; None where both were named, and this one was not."""
-        if word in self.bad or word in self.good:
-            return float(word in self.good)
-        return None if self.bad and self.good else float(not self.good)
 
 
 @dataclass(frozen=True)
@@ -97,6 +66,14 @@ class Labelled:
         """How many texts there are to judge: a pair has two."""
         return self.n * (2 if self.kind == "pairs" else 1)
 
+    def describe_labels(self) -> str:
+        """Say how many rows of which labels count as bad and as good; "" where no row has a label of that kind."""
+        said = []
+        for name, target in (("bad", 0.0), ("good", 1.0)):
+            of = Counter({label: n for label, n in self.labels.items() if self.meaning.target(label) == target})
+            said.append(f"{of.total()} {name}{f': {_counts(of)}' if of else ''}")
+        return f"{self.source.where}: {'; '.join(said)}" if self.labels else ""
+
     def read_texts(self) -> Iterator[LabelledText]:
         """Read the texts to judge; of a pair first the preferred one."""
         for number, (place, row) in enumerate(self.source.rows()):
@@ -109,9 +86,17 @@ class Labelled:
                     yield LabelledText({**key, "side": side, "label": None, "target": target, "groups": groups}, sample)
             else:
                 label = self._label(row, place)
-                meant = label if isinstance(label, float) else self.meaning.target(label)
-                told = {**key, "side": None, "label": label, "target": meant, "groups": groups}
-                yield LabelledText(told, self.source.sample(row, place))
+                meant = self._target(label, place)
+                of_text = {**key, "side": None, "label": label, "target": meant, "groups": groups}
+                yield LabelledText(of_text, self.source.sample(row, place))
+
+    def _target(self, label: str | float, place: str) -> float | None:
+        if isinstance(label, float):
+            return -label if self.meaning.graded == "low" else label
+        try:
+            return self.meaning.target(label)
+        except InputError as error:
+            raise InputError(f"{self.source.where}, {place}: {error}") from None
 
     def _label(self, row: Row, place: str) -> str | float:
         value: Any = row.get("label")
@@ -147,10 +132,9 @@ class Labelled:
         return [self.source.sample({**others, "completion": answers[side]}, place) for side in PAIR]
 
     def _group(self, row: Row, name: str, place: str) -> str:
-        if name not in row:
-            hint = did_you_mean(name, list(row))
-            raise InputError(f"{self.source.where}, {place}: has no column {name!r}{hint}, which --group names")
-        return "" if row[name] is None else word_of(row[name])
+        refuse_missing(row, name, f"{self.source.where}, {place}: --group")
+        value = get_column(row, name)
+        return "" if value is None else word_of(value)
 
 
 @dataclass(frozen=True)
@@ -197,15 +181,15 @@ def examine(sources: Sequence[RowSource], meaning: Meaning, groups: Sequence[str
     for what, wanted in (("--column", {old for source in sources for old in source.columns.values()}),
                          ("--group", set(groups))):  # fmt: skip
         known = {name for head in heads for name in head}
-        if unknown := sorted(wanted - known):
+        if unknown := sorted(name for name in wanted if all(get_column(head, name) is MISSING for head in heads)):
             hint = did_you_mean(unknown[0], sorted(known))
             raise InputError(f"{what}: no file has a column {unknown[0]!r}{hint}; there are: {_join_names(known)}")
     tables = []
     for source, head in zip(sources, heads, strict=True):
-        columns = {new: old for new, old in source.columns.items() if old in head}
+        columns = {new: old for new, old in source.columns.items() if get_column(head, old) is not MISSING}
         source = replace(source, columns=columns)
         kind = _kind_of(source, {*head, *columns}, meaning)
-        here = tuple(name for name in groups if name in {*head, *columns})
+        here = tuple(name for name in groups if name in columns or get_column(head, name) is not MISSING)
         tables.append(_count_rows(Labelled(source.name, source, kind, meaning, here)))
     _refuse_unmeant(tables, meaning)
     return tables
@@ -245,18 +229,21 @@ def _refuse_unmeant(tables: Sequence[Labelled], meaning: Meaning) -> None:
     """Refuse labels of which nobody said what they mean: a guess would turn every number around."""
     labelled = [table for table in tables if table.kind == "labels"]
     there = "; ".join(f"{table.source.where} has {_counts(table.labels)}" for table in labelled)
+    if meaning.graded and all(table.kind == "pairs" for table in tables):
+        raise InputError("--graded is for files with labels, and there are only pairs; leave it out")
     if labelled and not meaning.named:
-        numbers = all(_is_number(label) for table in labelled for label in table.labels)
-        graded = ", or --graded if higher is better" if numbers else ""
+        numbers = all(is_number(label) for table in labelled for label in table.labels)
+        graded = ", or --graded if higher is better (--graded low if lower is)" if numbers else ""
         raise InputError(f"which labels are bad? name them by --bad VALUE or --good VALUE{graded}: {there}")
     known = {label for table in labelled for label in table.labels}
-    if unknown := sorted(meaning.named - known):
+    met = {name for name in meaning.named if any(covers(name, label) for label in known)}
+    if unknown := sorted(meaning.named - met):
         hint = did_you_mean(unknown[0], sorted(known))
         where = there or "no file has labels"
-        if not (meaning.bad and meaning.good and known & meaning.named):  # both named: one class may be absent
+        if not (meaning.bad and meaning.good and met):  # both named: one class may be absent
             raise InputError(f"no label is {unknown[0]!r}{hint}: {where}")
     for table in labelled:
-        if not meaning.named & table.labels.keys():
+        if not any(covers(name, label) for name in meaning.named for label in table.labels):
             raise InputError(
                 f"none of {_join_names(meaning.named)} is a label of {table.source.where}, which has "
                 f"{_counts(table.labels)}; name what it calls bad too, by another --bad VALUE"
@@ -273,13 +260,6 @@ def _is_conversation(value: Any) -> bool:
 
 def _strip(answer: Any) -> Any:
     return answer.strip() if isinstance(answer, str) else answer
-
-
-def _is_number(word: str) -> bool:
-    try:
-        return math.isfinite(float(word))
-    except ValueError:
-        return False
 
 
 def _counts(labels: Counter[str]) -> str:

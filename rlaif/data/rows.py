@@ -1,27 +1,23 @@
-"""Rows of a file (jsonl, csv, parquet, txt), of a hub data set or of standard input, one at a time."""
+"""Rows of a file, of a hub data set or of standard input, one at a time, and the samples that they are."""
 
 from __future__ import annotations
 
-import codecs
-import csv
 import itertools
 import re
 import sys
-from collections import Counter
+import zlib
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any
 
 from rlaif.core.errors import InputError
 from rlaif.core.messages import text_of
-from rlaif.core.schema import did_you_mean, reason_of, short_repr
-from rlaif.core.system.files import read_jsonl
+from rlaif.core.schema import reason_of, short_repr
 from rlaif.core.system.hub import explain_hub_error, refuse_unreachable
 from rlaif.core.types import Sample
-
-Row = dict[str, Any]
-SUFFIXES = (".jsonl", ".csv", ".parquet", ".txt")
+from rlaif.data.columns import get_column, names, refuse_missing
+from rlaif.data.formats import SUFFIXES, Row, format_of, is_saved_dataset, read_file, read_saved_dataset, read_stream
 
 
 @dataclass(frozen=True)
@@ -30,10 +26,10 @@ class RowSource:
     Where rows come from, and which of their columns are what.
 
     Args:
-        name: a file, a hub id, or `-` for standard input (JSON lines, or else a text a line).
-        columns: new names, `{"completion": "tweet"}`.
+        name: a file, a folder of `save_to_disk`, a hub id, or `-` for standard input (JSON lines, or a text a line).
+        columns: new names, `{"completion": "tweet"}`; `choices.0.text` is inside others.
         limit: read no more rows than this.
-        split: of a hub data set; by default `train`, or the only one.
+        split: of a hub data set, or of a folder of `save_to_disk`; by default `train`, or the only one.
         needed: columns that must be there beside the completion, for the judges that read them.
         config: the configuration of a hub data set.
         data_dir: a folder inside a hub data set.
@@ -61,9 +57,9 @@ class RowSource:
 
     @property
     def rereadable(self) -> bool:
-        """Whether the rows can be read twice: a regular file, not a pipe and not a network."""
+        """Whether the rows can be read twice: on disk, not of a pipe and not of a network."""
         try:
-            return Path(self.name).is_file()
+            return Path(self.name).is_file() or is_saved_dataset(Path(self.name))
         except OSError:  # a name too long, a folder that is closed to us: told when the rows are read
             return False
 
@@ -85,26 +81,24 @@ class RowSource:
     def rename_columns(self, row: Row, place: str) -> Row:
         """Return a row with the columns' new names; all at once, so that two columns can change places."""
         for old in self.columns.values():
-            if old not in row:
-                hint = did_you_mean(old, list(row))
-                raise InputError(f"{self.where}, {place}: has no column {old!r}{hint}; there are: {_names(row)}")
-        return {**row, **{new: row[old] for new, old in self.columns.items()}} if self.columns else row
+            refuse_missing(row, old, f"{self.where}, {place}")
+        return {**row, **{new: get_column(row, old) for new, old in self.columns.items()}} if self.columns else row
 
     def sample(self, row: Row, place: str) -> Sample:
         """Make a sample of a row whose columns have their new names, or raise `InputError`."""
         key = next((key for key in ("completion", "text") if key in row), None)
         if key is None:
             raise InputError(
-                f"{self.where}, {place}: has neither 'completion' nor 'text'; there are: {_names(row)}; "
+                f"{self.where}, {place}: has neither 'completion' nor 'text'; there are: {names(row)}; "
                 "--column completion=NAME says which one it is"
             )
         for column in sorted(self.needed):
             if row.get(column) is None if column == "prompt" else column not in row:
                 raise InputError(
-                    f"{self.where}, {place}: the judge needs the column {column!r}; there are: {_names(row)}; "
+                    f"{self.where}, {place}: the judge needs the column {column!r}; there are: {names(row)}; "
                     f"--column {column}=NAME says which one it is"
                 )
-        texts = {name: text_of(row[name]) for name in (key, "prompt") if row.get(name) is not None or name == key}
+        texts = {name: _text_of(row[name]) for name in (key, "prompt") if row.get(name) is not None or name == key}
         for name, text in texts.items():
             if text is None:
                 raise InputError(
@@ -125,6 +119,8 @@ class RowSource:
                     return _hub_rows(self)
                 raise InputError(f"{self.name}: no such file")
             if path.is_dir():
+                if is_saved_dataset(path):
+                    return read_saved_dataset(path, self.split)
                 raise InputError(f"{self.name}: is a folder; name a file in it ({', '.join(SUFFIXES)})")
         except OSError as error:
             raise InputError(f"{self.name}: cannot be read: {reason_of(error)}") from None
@@ -132,14 +128,21 @@ class RowSource:
             raise InputError(f"{self.where}: has no splits, only a hub data set has; leave --split out")
         stdin = self.name == "-"
         return self._explain_io_errors(
-            _stdin_rows(sys.stdin.buffer, self.line_column) if stdin else _file_rows(path, self.line_column)
+            read_stream(sys.stdin.buffer, self.line_column) if stdin else read_file(path, self.line_column)
         )
 
     def _explain_io_errors(self, rows: Iterator[tuple[str, Row]]) -> Iterator[tuple[str, Row]]:
         try:
             yield from rows
-        except OSError as error:
+        except (OSError, EOFError, zlib.error) as error:  # the last two: a packed file that is cut or damaged
             raise InputError(f"{self.where}: cannot be read: {reason_of(error)}") from None
+
+
+def _text_of(value: Any) -> str | None:
+    """Return a text or the text of messages; also of `{"text": ...}`, the shape of RealToxicityPrompts."""
+    if isinstance(value, Mapping) and isinstance(value.get("text"), str):
+        return str(value["text"])
+    return text_of(value)
 
 
 def make_samples(texts_or_samples: Iterable[Any]) -> list[Sample]:
@@ -159,101 +162,12 @@ def make_samples(texts_or_samples: Iterable[Any]) -> list[Sample]:
     return samples
 
 
-def _names(row: Mapping[str, Any]) -> str:
-    return ", ".join(map(str, itertools.islice(row, 20))) or "none"
-
-
 def _is_hub_id(name: str) -> bool:
     """Whether a name without a file can mean a hub data set; `comments.json` and `data/x.tsv` are mistyped files."""
     path = Path(name)
-    if not re.fullmatch(r"\w[\w.-]*(/\w[\w.-]*)?", name) or path.suffix.lower() in SUFFIXES:
+    if not re.fullmatch(r"\w[\w.-]*(/\w[\w.-]*)?", name) or format_of(path):
         return False
     return not path.suffix or ("/" in name and not path.parent.is_dir())
-
-
-def _file_rows(path: Path, line_column: str) -> Iterator[tuple[str, Row]]:
-    suffix = path.suffix.lower()
-    if suffix == ".parquet":
-        yield from _parquet_rows(path)
-        return
-    with path.open("rb") as file:
-        if suffix == ".csv":
-            yield from _csv_rows(file, str(path))
-        elif suffix == ".txt":
-            yield from _txt_rows(_lines(file, str(path)), line_column)
-        elif suffix == ".jsonl":
-            yield from _jsonl_rows(file, str(path))
-        elif path.is_file():
-            raise InputError(f"{path}: should be one of {', '.join(SUFFIXES)}")
-        else:  # a pipe has no suffix
-            yield from _stdin_rows(file, line_column, str(path))
-
-
-def _stdin_rows(stream: BinaryIO, line_column: str, where: str = "standard input") -> Iterator[tuple[str, Row]]:
-    head = []
-    for line in stream:
-        head.append(line)
-        if line.strip():
-            break
-    lines = itertools.chain(head, stream)
-    is_json = bool(head) and head[-1].removeprefix(codecs.BOM_UTF8).lstrip().startswith(b"{")
-    yield from _jsonl_rows(lines, where) if is_json else _txt_rows(_lines(lines, where), line_column)
-
-
-def _lines(stream: Iterable[bytes], where: str) -> Iterator[tuple[int, str]]:
-    """Split at newlines only, and keep them: other separators of Unicode may stand inside a JSON text."""
-    for number, line in enumerate(stream, start=1):
-        try:
-            yield number, line.decode("utf-8-sig" if number == 1 else "utf-8")
-        except UnicodeDecodeError as error:
-            raise InputError(
-                f"{where}, line {number}: not UTF-8 text (byte {error.start} of the line); save it as UTF-8"
-            ) from None
-
-
-def _jsonl_rows(lines: Iterable[bytes], where: str) -> Iterator[tuple[str, Row]]:
-    for line in read_jsonl(lines):
-        if line.row is None:
-            raise InputError(f"{where}, line {line.number}: {line.problem}")
-        yield f"line {line.number}", line.row
-
-
-def _txt_rows(lines: Iterator[tuple[int, str]], column: str) -> Iterator[tuple[str, Row]]:
-    for number, line in lines:
-        yield f"line {number}", {column: line.removesuffix("\n").removesuffix("\r")}
-
-
-def _csv_rows(stream: BinaryIO, where: str) -> Iterator[tuple[str, Row]]:
-    csv.field_size_limit(2**31 - 1)
-    reader = csv.reader((text for _, text in _lines(stream, where)), strict=True)
-    last = 0  # a row begins on the line after the row before it, and may end further down
-    try:
-        header = next(filter(None, reader), [])
-        if twice := [name for name, count in Counter(header).items() if count > 1]:
-            raise InputError(f"{where}, line {reader.line_num}: the column {short_repr(twice[0])} stands twice")
-        last = reader.line_num
-        for cells in reader:
-            place, last = f"line {last + 1}", reader.line_num
-            if cells and len(cells) != len(header):
-                raise InputError(f"{where}, {place}: has {len(cells)} cells, and the header {len(header)}")
-            if cells:
-                yield place, dict(zip(header, cells, strict=True))
-    except csv.Error as error:
-        raise InputError(f"{where}, line {last + 1}: malformed CSV: {error}") from None
-
-
-def _parquet_rows(path: Path) -> Iterator[tuple[str, Row]]:
-    import pyarrow
-    import pyarrow.parquet
-
-    number = 0
-    try:
-        for batch in pyarrow.parquet.ParquetFile(path).iter_batches(batch_size=1024):
-            for row in batch.to_pylist():
-                number += 1
-                yield f"row {number}", row
-    except (pyarrow.ArrowException, ValueError, OverflowError) as error:  # the last two: a date beyond Python's
-        raise InputError(f"{path}: not a parquet file that can be read: {reason_of(error)}") from None
 
 
 def _hub_rows(source: RowSource) -> Iterator[tuple[str, Row]]:

@@ -7,7 +7,8 @@ from pathlib import Path
 from rlaif.core.config.sections import DataSection
 from rlaif.core.errors import InputError
 from rlaif.core.paths import exists, resolve_path
-from rlaif.data.rows import SUFFIXES, RowSource
+from rlaif.data.formats import SUFFIXES, format_of, is_saved_dataset
+from rlaif.data.rows import RowSource
 
 _DEFAULT_SPLIT = DataSection.__dataclass_fields__["split"].default
 
@@ -32,6 +33,8 @@ def source_of(data: DataSection, split: str, *, test: bool = False) -> RowSource
         _refuse_hub_keys(data, "a folder", ("name", "revision"))
         if not exists(folder := path / (data.data_dir or ""), "folder"):
             raise InputError(f"data.data_dir: there is no folder {folder}")
+        if is_saved_dataset(folder):
+            return _split_of_saved(folder, data, split, key)
         return _file(_find_named(split, folder) or _file_of_split(folder, split, key), data)
     if exists(path, "file"):
         _refuse_hub_keys(data, "a file", ("name", "revision", "data_dir"))
@@ -41,7 +44,7 @@ def source_of(data: DataSection, split: str, *, test: bool = False) -> RowSource
             return _file(found, data)
         wanted = "name another file, as in test.jsonl" if test else "leave it out"
         raise InputError(f"{key}: {split!r} is no file, and {path}, a file, has no splits; {wanted}")
-    if test and Path(split).suffix in SUFFIXES and (found := _find_named(split, Path())):
+    if test and format_of(Path(split)) and (found := _find_named(split, Path())):
         return _file(found, data)
     return RowSource(
         data.dataset if not data.dataset.startswith("~") else str(path),
@@ -59,22 +62,31 @@ def _file(path: Path, data: DataSection) -> RowSource:
     return RowSource(str(path), limit=data.limit, line_column="prompt")
 
 
+def _split_of_saved(folder: Path, data: DataSection, split: str, key: str) -> RowSource:
+    """Take a split of a folder of `save_to_disk`; one that holds a single data set has the default split only."""
+    if (folder / "dataset_dict.json").is_file():
+        return RowSource(str(folder), limit=data.limit, split=split)
+    if split == _DEFAULT_SPLIT and key == "data.split":
+        return RowSource(str(folder), limit=data.limit)
+    raise InputError(f"{key}: {folder} is one data set, without a split {split!r}; name a file, or leave it out")
+
+
 def _file_of_split(folder: Path, split: str, key: str) -> Path:
     """Find `train.jsonl`, or `train.csv` and so on, for `train`."""
-    there = sorted(path for path in folder.iterdir() if path.suffix.lower() in SUFFIXES)
-    found = [path for path in there if path.stem == split]
+    there = sorted(path for path in folder.iterdir() if format_of(path))
+    found = [path for path in there if Path(path.name.removesuffix(".gz")).stem == split]
     if len(found) == 1:
         return found[0]
     if found:
         raise InputError(f"{key}: {folder} holds {' and '.join(path.name for path in found)}; name one of them")
-    wanted = split if Path(split).suffix in SUFFIXES else f"{split}.jsonl (or {', '.join(SUFFIXES[1:])})"
+    wanted = split if format_of(Path(split)) else f"{split}.jsonl (or {', '.join(SUFFIXES[1:])})"
     names = ", ".join(path.name for path in there[:20]) or "no such files"
     raise InputError(f"{key}: {folder} has no {wanted}; there are: {names}")
 
 
 def _find_named(name: str, folder: Path) -> Path | None:
     """Find a file by its name, in a folder or else from the working directory; a word without suffix names none."""
-    if Path(name).suffix.lower() not in SUFFIXES:
+    if not format_of(Path(name)):
         return None
     return next(
         (path for path in (resolve_path(name, folder), resolve_path(name, Path())) if exists(path, "file")), None

@@ -29,11 +29,6 @@ class Margins:
     distinct: float = 0.05
     length: float = 0.10
 
-    def get(self, figure: str) -> float:
-        """Return the margin of a figure by its key: `distinct_2`, `reference_perplexity`, `length_words`."""
-        known = {"perplexity": self.perplexity, "distinct": self.distinct, "length": self.length}
-        return next(margin for name, margin in known.items() if name in figure)
-
 
 def margins_of(texts: Sequence[str]) -> Margins:
     """Read `--margin NAME=NUMBER`, or raise `InputError`; what is not named has its default."""

@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
+from rlaif.core.records.judgements import JudgementRecord
+from rlaif.core.records.samples import SampleSide
 from rlaif.core.system.devices import memory
 from rlaif.core.system.distributed import Processes
-from rlaif.core.types import Judge, Sample
+from rlaif.core.types import Judge, Judgement, Sample
 from rlaif.data.prompts import Prompt
-from rlaif.evaluation.sampling import answers
-from rlaif.judges.asking import Poll, Reading
-from rlaif.judges.scoring import judgement_to_dict
-from rlaif.policy.generation.transformers import Sampling
+from rlaif.evaluation.sampling import ScoredCompletion, answers
+from rlaif.judges.asking import PendingJudgements, Poll
+from rlaif.policy.generation.protocol import Sampling
 from rlaif.policy.model import Policy
 
-Side = dict[str, Any]
-"""A `ScoredCompletion` as a mapping, with `judgements`: judge name -> judgement, both as they are written to files."""
-
-
-LOWER = ("measuring", "ppo.batch_size, generation.max_new_tokens or ppo.micro_batch_tokens")
+LOWER = ("measuring", "training.batch_size, generation.max_new_tokens or training.micro_batch_tokens")
 """What is being done, and what to lower where memory runs out."""
 
 
@@ -55,7 +51,7 @@ def measure(
     processes: Processes,
     *,
     as_reference: bool = False,
-) -> list[Side]:
+) -> list[SampleSide]:
     """
     Answer each prompt once, have all judges read it, and return a side for each prompt, on every process.
 
@@ -65,8 +61,8 @@ def measure(
     """
     mine = range(processes.rank, len(prompts), processes.count)
     given = [prompts[i] for i in mine]
-    sides: dict[int, Side] = {}
-    with processes.raise_on_all_ranks(), memory(*LOWER), Reading(judges, how.patience, how.poll) as reading:
+    answered: dict[int, ScoredCompletion] = {}
+    with processes.raise_on_all_ranks(), memory(*LOWER), PendingJudgements(judges) as pending:
         made = answers(
             policy, given, how.sampling, seed=how.seed + processes.rank, batch_size=how.batch_size,
             micro_batch_tokens=how.micro_batch_tokens, as_reference=as_reference, poll=how.poll,
@@ -76,9 +72,20 @@ def measure(
                 Sample(answer.completion, given[row].text, given[row].columns)
                 for row, answer in zip(rows, batch, strict=True)
             ]
-            reading.begin([mine[row] for row in rows], samples)
-            sides |= {mine[row]: asdict(answer) for row, answer in zip(rows, batch, strict=True)}
-        for row, judgements in reading.result().items():
-            sides[row]["judgements"] = {name: judgement_to_dict(judgement) for name, judgement in judgements.items()}
+            pending.add([mine[row] for row in rows], samples)
+            answered |= {mine[row]: answer for row, answer in zip(rows, batch, strict=True)}
+        by_row = pending.judgements_by_row(patience=how.patience, poll=how.poll)
+        sides = {row: _side(answered[row], judgements) for row, judgements in by_row.items()}
     everybodys = dict(processes.gather_objects(list(sides.items())))
     return [everybodys[i] for i in range(len(prompts))]
+
+
+def _side(answer: ScoredCompletion, judgements: Mapping[str, Judgement]) -> SampleSide:
+    return SampleSide(
+        completion=answer.completion,
+        tokens=answer.tokens,
+        ended=answer.ended,
+        kl=answer.kl,
+        reference_logprob=answer.reference_logprob,
+        judgements={name: JudgementRecord.from_judgement(judgement) for name, judgement in judgements.items()},
+    )

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from rlaif.core.seeds import seed_of
 from rlaif.data.prompts import Prompt
-from rlaif.policy.generation.transformers import Sampling
+from rlaif.policy.generation.protocol import Sampling
 from rlaif.policy.likelihood import sums
 from rlaif.policy.model import Policy
 from rlaif.policy.tokens import TokenBatch, micro_batches

@@ -4,85 +4,150 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from statistics import fmean
-from typing import Any
+from typing import Literal
 
+from rlaif.core.records.evaluation import (
+    BeforeAfter,
+    Changes,
+    Diversity,
+    DiversitySide,
+    Fluency,
+    FluencySide,
+    Missing,
+    RatioFigures,
+)
+from rlaif.core.records.record import ABSENT, Absent
+from rlaif.core.records.samples import SampleRow, SampleSide
 from rlaif.evaluation.margins import Margins
-from rlaif.evaluation.measure import Side
 from rlaif.stats.changes import RatioChange, equivalent, ratio_change
 from rlaif.stats.jackknife import jackknife_ratio
 from rlaif.stats.text import distinct, distinct_words, perplexity, repetition, word_count, words_of
 
-Rows = Sequence[Mapping[str, Any]]
-SIDES = ("before", "after")
-
-SCORERS = ("reference", "independent")
-"""Models whose perplexities are told: the one before, and one that has nothing to do with either."""
+Scorer = Literal["reference", "independent"]
+"""A model whose perplexity is told: the one before, or one that has nothing to do with either."""
 
 MANY, FEWER_GROUPS, GROUPS = 1000, 20, 40
 """Pairs from which the jackknife of distinct-n leaves out fewer and larger groups: each takes a pass over all texts."""
 
 
-def price(rows: Rows, margins: Margins) -> dict[str, Any]:
+@dataclass(frozen=True, kw_only=True)
+class SideEffects:
+    """The figures beside the judges', with the meaning of the keys of evaluation.json of the same names."""
+
+    fluency: Fluency
+    diversity: Diversity
+    length_tokens: BeforeAfter
+    length_words: BeforeAfter
+    ended_rate: BeforeAfter
+    cut_rate: BeforeAfter
+    empty_rate: BeforeAfter
+    repetition: BeforeAfter
+    kl_nats_per_sequence: float | None
+    changes: Changes
+    missing: Missing | Absent
+
+
+def measure_side_effects(rows: Sequence[SampleRow], margins: Margins) -> SideEffects:
     """
     Return the figures beside the judges', of each side, and `changes`: ratios with their intervals.
 
     A pair of which a side is missing (an endpoint gave no completion) has no part in them; `missing` counts those.
     """
-    there = [row for row in rows if not any(row[side].get("missing") for side in SIDES)]
-    before, after = ([row[side] for row in there] for side in SIDES)
-    named = (("before", before), ("after", after))
+    there = [
+        row for row in rows
+        if row.before.missing is ABSENT and row.after is not None and row.after.missing is ABSENT
+    ]  # fmt: skip
+    before, after = sides_of(there)
     words = min((word_count(completions(side)) for side in (before, after)), default=0)
-    told: dict[str, Any] = {
-        "fluency": {name: _fluency(before, after, side) for name, side in named},
-        "diversity": {
-            name: {f"distinct_{n}": distinct(completions(side), n, words) for n in (1, 2, 3)} for name, side in named
-        },
-        "length_tokens": {name: length(side) for name, side in named},
-        "length_words": {name: _mean(_lengths(completions(side))) for name, side in named},
-        "ended_rate": {name: _mean([answer["ended"] for answer in side]) for name, side in named},
-        "cut_rate": {name: _mean([_not(answer["ended"]) for answer in side]) for name, side in named},
-        "empty_rate": {name: _mean([not text.strip() for text in completions(side)]) for name, side in named},
-        "repetition": {name: repetition(completions(side)) for name, side in named},
-        "kl_nats_per_sequence": _mean([answer["kl"] for answer in after]),
-        "changes": changes(there, margins),
-    }
-    missing = {side: dict(Counter(row[side]["missing"] for row in rows if row[side].get("missing"))) for side in SIDES}
-    return told | ({"missing": missing} if any(missing.values()) else {})
+
+    def both(figure: Callable[[Sequence[SampleSide]], float | None]) -> BeforeAfter:
+        return BeforeAfter(before=figure(before), after=figure(after))
+
+    return SideEffects(
+        fluency=_fluency(before, after),
+        diversity=Diversity(before=_diversity(before, words), after=_diversity(after, words)),
+        length_tokens=both(length),
+        length_words=both(lambda side: _mean(_lengths(completions(side)))),
+        ended_rate=both(lambda side: _mean([answer.ended for answer in side])),
+        cut_rate=both(lambda side: _mean([_not(answer.ended) for answer in side])),
+        empty_rate=both(lambda side: _mean([not text.strip() for text in completions(side)])),
+        repetition=both(lambda side: repetition(completions(side))),
+        kl_nats_per_sequence=_mean([answer.kl for answer in after]),
+        changes=measure_changes(there, margins),
+        missing=_count_missing(rows),
+    )
 
 
-def changes(rows: Rows, margins: Margins) -> dict[str, Any]:
+def sides_of(rows: Sequence[SampleRow]) -> tuple[list[SampleSide], list[SampleSide]]:
+    """Return the completions before and those after, of rows that have both."""
+    return [row.before for row in rows], [row.after for row in rows if row.after is not None]
+
+
+def _count_missing(rows: Sequence[SampleRow]) -> Missing | Absent:
+    """Count the completions that are missing; absent where all are there."""
+    before, after = (
+        dict(Counter(answer.missing for answer in side if answer.missing is not ABSENT)) for side in sides_of(rows)
+    )
+    return Missing(before=before, after=after) if before or after else ABSENT
+
+
+def _diversity(side: Sequence[SampleSide], words: int) -> DiversitySide:
+    texts = completions(side)
+    return DiversitySide(
+        distinct_1=distinct(texts, 1, words), distinct_2=distinct(texts, 2, words), distinct_3=distinct(texts, 3, words)
+    )
+
+
+def measure_changes(rows: Sequence[SampleRow], margins: Margins) -> Changes:
     """Return by which factor figures changed, each with interval, p-value and whether it is within its margin."""
-    before, after = ([row[side] for row in rows] for side in SIDES)
-    prompts = [row["prompt"] for row in rows]
-    found: dict[str, RatioChange] = {}
-    for scorer in SCORERS:
-        (nats, tokens), (nats_after, tokens_after) = _nats(before, scorer), _nats(after, scorer)
-        if any(count is not None for count in (*tokens, *tokens_after)):
-            per = tokens, tokens_after
-            found[f"{scorer}_perplexity"] = ratio_change(nats, nats_after, prompts, per=per, exponential=True)
+    before, after = sides_of(rows)
+    prompts = [row.prompt for row in rows]
     texts = completions(before), completions(after)
     groups = FEWER_GROUPS if len(rows) > MANY else GROUPS
     words = words_of(texts[0]), words_of(texts[1])
-    for n in (1, 2, 3):
-        found[f"distinct_{n}"] = jackknife_ratio(_distinct_of(n), words[0], words[1], prompts, groups=groups)
-    counts = [[answer["tokens"] for answer in side] for side in (before, after)]
-    if any(count is not None for side in counts for count in side):
-        found["length_tokens"] = ratio_change(counts[0], counts[1], prompts)
-    found["length_words"] = ratio_change(_lengths(texts[0]), _lengths(texts[1]), prompts)
-    return {name: _change_to_dict(change, margins.get(name)) for name, change in found.items()}
+
+    def perplexity_change(scorer: Scorer) -> RatioFigures | Absent:
+        (nats, tokens), (nats_after, tokens_after) = _nats(before, scorer), _nats(after, scorer)
+        if all(count is None for count in (*tokens, *tokens_after)):
+            return ABSENT
+        per = tokens, tokens_after
+        return _ratio(ratio_change(nats, nats_after, prompts, per=per, exponential=True), margins.perplexity)
+
+    def distinct_change(n: int) -> RatioFigures:
+        change = jackknife_ratio(_distinct_of(n), words[0], words[1], prompts, groups=groups)
+        return _ratio(change, margins.distinct)
+
+    counts = [[answer.tokens for answer in side] for side in (before, after)]
+    has_tokens = any(count is not None for side in counts for count in side)
+    in_words = ratio_change(_lengths(texts[0]), _lengths(texts[1]), prompts)
+    return Changes(
+        reference_perplexity=perplexity_change("reference"),
+        independent_perplexity=perplexity_change("independent"),
+        distinct_1=distinct_change(1),
+        distinct_2=distinct_change(2),
+        distinct_3=distinct_change(3),
+        length_tokens=_ratio(ratio_change(counts[0], counts[1], prompts), margins.length) if has_tokens else ABSENT,
+        length_words=_ratio(in_words, margins.length),
+    )
 
 
-def _change_to_dict(change: RatioChange, margin: float) -> dict[str, Any]:
-    return {
-        "ratio": change.ratio, "ci95": change.ci95 and list(change.ci95), "p_value": change.p_value,
-        "p_resolution": change.p_resolution, "significant": change.significant, "margin": margin,
-        "within_margin": equivalent(change, margin), "note": change.note or None,
-    }  # fmt: skip
+def _ratio(change: RatioChange, margin: float) -> RatioFigures:
+    return RatioFigures(
+        ratio=change.ratio,
+        ci95=change.ci95,
+        p_value=change.p_value,
+        p_resolution=change.p_resolution,
+        significant=change.significant,
+        margin=margin,
+        within_margin=equivalent(change, margin),
+        note=change.note or None,
+    )
 
 
-def _distinct_of(n: int) -> Any:
+def _distinct_of(n: int) -> Callable[[Sequence[list[str]], Sequence[list[str]]], tuple[float | None, float | None]]:
     def measure(before: Sequence[list[str]], after: Sequence[list[str]]) -> tuple[float | None, float | None]:
         words = min(sum(map(len, before)), sum(map(len, after)))
         return distinct_words(before, n, words), distinct_words(after, n, words)
@@ -93,17 +158,17 @@ def _distinct_of(n: int) -> Any:
 # --- of one side --------------------------------------------------------------------------------------------------
 
 
-def completions(side: Sequence[Side]) -> list[str]:
+def completions(side: Sequence[SampleSide]) -> list[str]:
     """Return the texts."""
-    return [answer["completion"] for answer in side]
+    return [answer.completion for answer in side]
 
 
-def length(side: Sequence[Side]) -> float | None:
+def length(side: Sequence[SampleSide]) -> float | None:
     """Return the mean length in tokens, EOS included; None where it is not known of all."""
-    return _mean([answer["tokens"] for answer in side])
+    return _mean([answer.tokens for answer in side])
 
 
-def fluency(side: Sequence[Side], scorer: str = "reference") -> float | None:
+def fluency(side: Sequence[SampleSide], scorer: Scorer = "reference") -> float | None:
     """
     Return the perplexity of all completions under a model: see `quality.perplexity`.
 
@@ -117,26 +182,41 @@ def fluency(side: Sequence[Side], scorer: str = "reference") -> float | None:
     return perplexity([-math.fsum(x for x in nats if x is not None) / count]) if count else None
 
 
-def _fluency(before: Sequence[Side], after: Sequence[Side], side: Sequence[Side]) -> dict[str, float | None]:
-    """Return perplexities of a side, over the pairs of which both completions were scored."""
-    told = {}
-    for scorer in SCORERS:
-        if scorer == "reference" or any(_is_scored(answer, scorer) for answer in (*before, *after)):
-            both = [_is_scored(b, scorer) and _is_scored(a, scorer) for b, a in zip(before, after, strict=True)]
-            told[f"{scorer}_perplexity"] = fluency([x for x, kept in zip(side, both, strict=True) if kept], scorer)
-    return told
+def _fluency(before: Sequence[SampleSide], after: Sequence[SampleSide]) -> Fluency:
+    """Return perplexities of both sides, over the pairs of which both completions were scored."""
+
+    def sides(scorer: Scorer) -> tuple[float | None, float | None]:
+        pairs = [(b, a) for b, a in zip(before, after, strict=True)
+                 if _logprob(b, scorer) is not None and _logprob(a, scorer) is not None]  # fmt: skip
+        return fluency([b for b, _ in pairs], scorer), fluency([a for _, a in pairs], scorer)
+
+    reference = sides("reference")
+    independent: tuple[float | Absent | None, float | Absent | None] = ABSENT, ABSENT
+    if any(_logprob(answer, "independent") is not None for answer in (*before, *after)):
+        independent = sides("independent")
+    return Fluency(
+        before=FluencySide(reference_perplexity=reference[0], independent_perplexity=independent[0]),
+        after=FluencySide(reference_perplexity=reference[1], independent_perplexity=independent[1]),
+    )
 
 
-def _is_scored(answer: Side, scorer: str) -> bool:
-    return answer.get(f"{scorer}_logprob") is not None
+def _logprob(answer: SampleSide, scorer: Scorer) -> float | None:
+    """Return the log-probability of a completion under a model, in nats; None where it is not known."""
+    found = answer.reference_logprob if scorer == "reference" else answer.independent_logprob
+    return None if found is ABSENT else found
 
 
-def _nats(side: Sequence[Side], scorer: str) -> tuple[list[float | None], list[int | None]]:
+def _nats(side: Sequence[SampleSide], scorer: Scorer) -> tuple[list[float | None], list[int | None]]:
     """Return negative log-probability and tokens of each completion under a model, None where it is not known."""
-    kept = [answer if _is_scored(answer, scorer) else None for answer in side]
-    nats = [None if answer is None else -answer[f"{scorer}_logprob"] for answer in kept]
-    # Tokens of the model that scores, where they are not those that were sampled.
-    counts = [None if answer is None else answer.get(f"{scorer}_tokens") or answer["tokens"] for answer in kept]
+    nats: list[float | None] = []
+    counts: list[int | None] = []
+    for answer in side:
+        logprob = _logprob(answer, scorer)
+        own = answer.reference_tokens if scorer == "reference" else answer.independent_tokens
+        # Tokens of the model that scores, where they are not those that were sampled.
+        tokens = answer.tokens if own is ABSENT or not own else own
+        nats.append(None if logprob is None else -logprob)
+        counts.append(None if logprob is None else tokens)
     return nats, counts
 
 

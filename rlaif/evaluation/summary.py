@@ -9,29 +9,33 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from statistics import fmean, stdev
-from typing import Any
 
-from rlaif.core.types import toxicity_of
+from rlaif.core.records.evaluation import EvaluationRecord, SeedFigures, SeedsOfJudge, SpreadOverSeeds
+from rlaif.core.records.judge_figures import (
+    ChangeBounds,
+    JudgeFigures,
+    JudgeSide,
+    MeanAndStd,
+    ScoreChange,
+    ToxicityFigures,
+)
+from rlaif.core.records.record import ABSENT, Absent
+from rlaif.core.records.samples import SampleRow, SampleSide
+from rlaif.core.types import Status, toxicity_of
 from rlaif.evaluation.margins import Margins
-from rlaif.evaluation.measure import Side
 from rlaif.evaluation.roles import Role
-from rlaif.evaluation.side_effects import price
+from rlaif.evaluation.side_effects import measure_side_effects, sides_of
 from rlaif.evaluation.worst_of_k import prompt_summary, worst
 from rlaif.stats.abstentions import worst_case
 from rlaif.stats.changes import Change, equivalent, paired_change
 from rlaif.stats.corrections import seed_spread
+from rlaif.stats.pairs import Scores
 from rlaif.stats.worst_of_k import TOXIC
 
-Row = Mapping[str, Any]
-"""
-`prompt`, `index` among the answers to it, `before` and `after`: sides. There may be `prompt_toxicity`, where the data
-says it, and the `seed` of the sampling, where there were several.
-"""
 
-
-def figures(rows: Sequence[Row], roles: Sequence[Role], margins: Margins | None = None) -> dict[str, Any]:
+def figures(rows: Sequence[SampleRow], roles: Sequence[Role], margins: Margins | None = None) -> EvaluationRecord:
     """
-    Return the numbers of evaluation.json.
+    Return the numbers of evaluation.json, without the answer in words and without how it was made.
 
     Args:
         rows: with both sides.
@@ -40,52 +44,91 @@ def figures(rows: Sequence[Row], roles: Sequence[Role], margins: Margins | None 
 
     """
     margins = margins or Margins()
-    told = {"judges": {role.name: judge_summary(rows, role, margins) for role in roles}, **price(rows, margins)}
-    return told | ({"seeds": seeds} if (seeds := seed_summary(rows, roles)) else {})
+    judges = {role.name: judge_summary(rows, role, margins) for role in roles}
+    side_effects = measure_side_effects(rows, margins)
+    return EvaluationRecord(
+        answer="",
+        judges=judges,
+        fluency=side_effects.fluency,
+        diversity=side_effects.diversity,
+        length_tokens=side_effects.length_tokens,
+        length_words=side_effects.length_words,
+        ended_rate=side_effects.ended_rate,
+        cut_rate=side_effects.cut_rate,
+        empty_rate=side_effects.empty_rate,
+        repetition=side_effects.repetition,
+        kl_nats_per_sequence=side_effects.kl_nats_per_sequence,
+        changes=side_effects.changes,
+        missing=side_effects.missing,
+        seeds=seed_summary(rows, roles),
+        steps=None,
+        kept_step=None,
+        seed=None,
+    )
 
 
-def judge_summary(rows: Sequence[Row], role: Role, margins: Margins) -> dict[str, Any]:
+def judge_summary(rows: Sequence[SampleRow], role: Role, margins: Margins) -> JudgeFigures:
     """Return what a judge said before and after, on the pairs of which it judged both."""
-    scores = [[row[side]["judgements"][role.name]["score"] for row in rows] for side in ("before", "after")]
+    scores = _scores_of(rows, role.name)
     pairs = [(i, b, a) for i, (b, a) in enumerate(zip(*scores, strict=True)) if b is not None and a is not None]
-    before, after = [b for _, b, _ in pairs], [a for _, _, a in pairs]
-    told: dict[str, Any] = {
-        "role": role.kind, "used_for_selection": role.used_for_selection, "measures": role.measures, "n": len(pairs),
-    }  # fmt: skip
-    for name, side in _label_sides(before, after):
-        told[name] = {**_score_summary(side, role.measures), "abstained": _count_abstentions(rows, name, role.name)}
-    change = paired_change(before, after, [rows[i]["prompt"] for i, _, _ in pairs])
-    told["change"] = _change(change, told)
+    sides = [
+        _judge_side(known, role.measures, _count_abstentions(side, role.name))
+        for known, side in zip(([b for _, b, _ in pairs], [a for _, _, a in pairs]), sides_of(rows), strict=True)
+    ]
+    change = paired_change([b for _, b, _ in pairs], [a for _, _, a in pairs], [rows[i].prompt for i, _, _ in pairs])
+    note = change.note
     if not pairs and rows:
-        told["change"]["note"] += f"; it abstained on {_why(told['before'])} before, {_why(told['after'])} after"
-    told |= {"margin": margins.score, "within_margin": equivalent(change, margins.score)}
+        note += f"; it abstained on {_why(sides[0])} before, {_why(sides[1])} after"
     bounds = worst_case(*scores)
-    told["worst_case"] = None if bounds is None else {"low": bounds.low, "high": bounds.high}
-    if "toxicity" in told["before"]:
-        parts = {"worst_of_k": worst(rows, role.name), "by_prompt": prompt_summary(rows, role.name)}
-        told |= {name: part for name, part in parts.items() if part is not None}
-    return told
+    harm = sides[0].toxicity is not ABSENT
+    return JudgeFigures(
+        role=role.kind,
+        used_for_selection=role.used_for_selection,
+        measures=role.measures,
+        n=len(pairs),
+        before=sides[0],
+        after=sides[1],
+        change=_score_change(change, note, *sides),
+        margin=margins.score,
+        within_margin=equivalent(change, margins.score),
+        worst_case=None if bounds is None else ChangeBounds(low=bounds.low, high=bounds.high),
+        worst_of_k=(worst(rows, role.name) or ABSENT) if harm else ABSENT,
+        by_prompt=(prompt_summary(rows, role.name) or ABSENT) if harm else ABSENT,
+    )
 
 
-def _score_summary(scores: Sequence[float], measures: str) -> dict[str, Any]:
+def _scores_of(rows: Sequence[SampleRow], judge: str) -> tuple[Scores, Scores]:
+    """Return what a judge said of each row, before and after."""
+    before, after = ([answer.judgements[judge].score for answer in side] for side in sides_of(rows))
+    return before, after
+
+
+def _judge_side(scores: Sequence[float], measures: str, abstained: Mapping[Status, int]) -> JudgeSide:
     mean, deviation = (fmean(scores) if scores else None), (stdev(scores) if len(scores) > 1 else None)
-    told: dict[str, Any] = {"score": {"mean": mean, "std": deviation}}
+    toxicity: ToxicityFigures | Absent = ABSENT
     if toxicity_of(measures, 0.0) is not None:
         rate = fmean(1 - score >= TOXIC for score in scores) if scores else None
-        told["toxicity"] = {"mean": toxicity_of(measures, mean), "std": deviation, "rate": rate}
-    return told
+        toxicity = ToxicityFigures(mean=toxicity_of(measures, mean), std=deviation, rate=rate)
+    return JudgeSide(score=MeanAndStd(mean=mean, std=deviation), toxicity=toxicity, abstained=abstained)
 
 
-def _change(change: Change, told: Mapping[str, Any]) -> dict[str, Any]:
-    found: dict[str, Any] = {
-        "score_mean": change.difference, "ci95": change.ci95 and list(change.ci95), "p_value": change.p_value,
-        "p_resolution": change.p_resolution, "significant": change.significant, "effect_size": change.effect_size,
-        "note": change.note or None,
-    }  # fmt: skip
-    if "toxicity" in told["before"]:
-        for key in ("mean", "std"):
-            found[f"toxicity_{key}_pct"] = percentage(told["before"]["toxicity"][key], told["after"]["toxicity"][key])
-    return found
+def _score_change(change: Change, note: str, before: JudgeSide, after: JudgeSide) -> ScoreChange:
+    mean_pct: float | Absent | None = ABSENT
+    std_pct: float | Absent | None = ABSENT
+    if before.toxicity is not ABSENT and after.toxicity is not ABSENT:
+        mean_pct = percentage(before.toxicity.mean, after.toxicity.mean)
+        std_pct = percentage(before.toxicity.std, after.toxicity.std)
+    return ScoreChange(
+        score_mean=change.difference,
+        ci95=change.ci95,
+        p_value=change.p_value,
+        p_resolution=change.p_resolution,
+        significant=change.significant,
+        effect_size=change.effect_size,
+        note=note or None,
+        toxicity_mean_pct=mean_pct,
+        toxicity_std_pct=std_pct,
+    )
 
 
 def percentage(before: float | None, after: float | None) -> float | None:
@@ -93,49 +136,42 @@ def percentage(before: float | None, after: float | None) -> float | None:
     return None if not before or after is None else 100 * (after / before - 1)
 
 
-def _count_abstentions(rows: Sequence[Row], side: str, judge: str) -> dict[str, int]:
+def _count_abstentions(side: Sequence[SampleSide], judge: str) -> dict[Status, int]:
     """Count a judge's abstentions by status."""
-    said = (row[side]["judgements"][judge] for row in rows)
-    return dict(Counter(judgement["status"] for judgement in said if judgement["score"] is None))
+    said = (answer.judgements[judge] for answer in side)
+    return dict(Counter(judgement.status for judgement in said if judgement.score is None))
 
 
-def _why(side: Mapping[str, Any]) -> str:
+def _why(side: JudgeSide) -> str:
     """Write a judge's abstentions on a side: "3 filtered"."""
-    return " and ".join(f"{count} ({status})" for status, count in side["abstained"].items()) or "none"
+    return " and ".join(f"{count} ({status})" for status, count in side.abstained.items()) or "none"
 
 
 # --- several seeds ------------------------------------------------------------------------------------------------
 
 
-def seed_summary(rows: Sequence[Row], roles: Sequence[Role]) -> dict[str, Any] | None:
-    """Return each judge's change of the mean by seed, as mean and spread; None where there was one seed."""
-    seeds = list(dict.fromkeys(row.get("seed") for row in rows))
+def seed_summary(rows: Sequence[SampleRow], roles: Sequence[Role]) -> SeedFigures | Absent:
+    """Return each judge's change of the mean by seed, as mean and spread; absent where there was one seed."""
+    seeds = list(dict.fromkeys(row.seed for row in rows))
     if len(seeds) < 2:
-        return None
-    told: dict[str, Any] = {"n": len(seeds), "judges": {}}
+        return ABSENT
+    judges = {}
     for role in roles:
-        found = [_difference([row for row in rows if row.get("seed") == seed], role.name) for seed in seeds]
+        found = [_difference([row for row in rows if row.seed == seed], role.name) for seed in seeds]
         spread = seed_spread(found)
-        told["judges"][role.name] = {
-            "score_mean": {"mean": spread.mean, "std": spread.std, "ci95": spread.ci95 and list(spread.ci95)}
-        }
-    return told
+        judges[role.name] = SeedsOfJudge(score_mean=SpreadOverSeeds(mean=spread.mean, std=spread.std, ci95=spread.ci95))
+    return SeedFigures(n=len(seeds), judges=judges)
 
 
-def _difference(rows: Sequence[Row], judge: str) -> float | None:
-    sides = [[row[side]["judgements"][judge]["score"] for row in rows] for side in ("before", "after")]
-    both = [a - b for b, a in zip(*sides, strict=True) if b is not None and a is not None]
+def _difference(rows: Sequence[SampleRow], judge: str) -> float | None:
+    both = [a - b for b, a in zip(*_scores_of(rows, judge), strict=True) if b is not None and a is not None]
     return fmean(both) if both else None
 
 
 # --- of one side --------------------------------------------------------------------------------------------------
 
 
-def mean_score(side: Sequence[Side], judge: str) -> float | None:
+def mean_score(side: Sequence[SampleSide], judge: str) -> float | None:
     """Return a judge's mean score of those that it judged."""
-    scores = [s for answer in side if (s := answer["judgements"][judge]["score"]) is not None]
+    scores = [s for answer in side if (s := answer.judgements[judge].score) is not None]
     return fmean(scores) if scores else None
-
-
-def _label_sides(before: Any, after: Any) -> tuple[tuple[str, Any], tuple[str, Any]]:
-    return ("before", before), ("after", after)

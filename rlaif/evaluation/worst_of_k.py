@@ -2,21 +2,30 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from collections.abc import Sequence
 from statistics import fmean
-from typing import Any
 
+from rlaif.core.records.judge_figures import (
+    ByPrompt,
+    ChangeBounds,
+    PartChange,
+    PartFigures,
+    PartSide,
+    ToxicityChange,
+    WorstChange,
+    WorstOfKFigures,
+    WorstSide,
+)
+from rlaif.core.records.record import ABSENT, Absent
+from rlaif.core.records.samples import SampleRow
+from rlaif.evaluation.side_effects import sides_of
+from rlaif.stats.abstentions import Bounds
 from rlaif.stats.changes import paired_change
 from rlaif.stats.pairs import Scores
 from rlaif.stats.worst_of_k import TOXIC, maxima, worst_of_k
 
-Rows = Sequence[Mapping[str, Any]]
 
-PARTS = ("toxic", "harmless")
-
-
-def worst(rows: Rows, judge: str) -> dict[str, Any] | None:
+def worst(rows: Sequence[SampleRow], judge: str) -> WorstOfKFigures | None:
     """
     Return expected maximum toxicity and the probability that one of k completions is toxic, and how they changed.
 
@@ -27,52 +36,73 @@ def worst(rows: Rows, judge: str) -> dict[str, Any] | None:
         None where k is 1: then the worst is the only one, and mean and rate say the same.
 
     """
-    sets: dict[tuple[str, Any], list[Mapping[str, Any]]] = {}
+    sets: dict[tuple[str, int | Absent], list[SampleRow]] = {}
     for row in rows:
-        sets.setdefault((row["prompt"], row.get("seed")), []).append(row)
+        sets.setdefault((row.prompt, row.seed), []).append(row)
     k = min(map(len, sets.values()), default=0)
     if k < 2:
         return None
-    before, after = (
-        [[_toxicity(row, side, judge) for row in its[:k]] for its in sets.values()] for side in ("before", "after")
-    )
+    by_prompt = [_toxicities(its[:k], judge) for its in sets.values()]
+    before, after = [b for b, _ in by_prompt], [a for _, a in by_prompt]
     prompts = [prompt for prompt, _ in sets]
-    told: dict[str, Any] = {"k": k, "prompts": len(set(prompts))}
-    for name, side in (("before", before), ("after", after)):
-        figures = asdict(worst_of_k(side))
-        told[name] = {key: value for key, value in figures.items() if key != "k"}
     most = maxima(before), maxima(after)
-    told["change"] = {
-        "expected_maximum": _change(most[0], most[1], prompts),
-        "probability": _change(_toxic(most[0]), _toxic(most[1]), prompts),
-    }
-    return told
+    return WorstOfKFigures(
+        k=k,
+        prompts=len(set(prompts)),
+        before=_worst_side(before),
+        after=_worst_side(after),
+        change=WorstChange(
+            expected_maximum=_change(most[0], most[1], prompts),
+            probability=_change(_toxic(most[0]), _toxic(most[1]), prompts),
+        ),
+    )
 
 
-def prompt_summary(rows: Rows, judge: str) -> dict[str, Any] | None:
+def _worst_side(toxicity: Sequence[Scores]) -> WorstSide:
+    its = worst_of_k(toxicity)
+    return WorstSide(
+        prompts=its.prompts,
+        abstained=its.abstained,
+        expected_maximum=its.expected_maximum,
+        expected_maximum_std=its.expected_maximum_std,
+        probability=its.probability,
+        expected_maximum_bounds=_bounds(its.expected_maximum_bounds),
+        probability_bounds=_bounds(its.probability_bounds),
+    )
+
+
+def _bounds(bounds: Bounds | None) -> ChangeBounds | None:
+    return None if bounds is None else ChangeBounds(low=bounds.low, high=bounds.high)
+
+
+def prompt_summary(rows: Sequence[SampleRow], judge: str) -> ByPrompt | None:
     """Return a judge's figures of toxic and of harmless prompts; None where the data does not say which is which."""
-    if all(row.get("prompt_toxicity") is None for row in rows):
+    known = [(row, row.prompt_toxicity) for row in rows if row.prompt_toxicity is not ABSENT]
+    if not known:
         return None
-    told: dict[str, Any] = {}
-    for part in PARTS:
-        known = [row for row in rows if row.get("prompt_toxicity") is not None]
-        kept = [row for row in known if (row["prompt_toxicity"] >= TOXIC) == (part == "toxic")]
-        sides = [[_toxicity(row, side, judge) for row in kept] for side in ("before", "after")]
-        both = [(b, a) for b, a in zip(*sides, strict=True) if b is not None and a is not None]
-        told[part] = {
-            "prompts": len({row["prompt"] for row in kept}),
-            **{name: _side_summary([pair[i] for pair in both]) for i, name in enumerate(("before", "after"))},
-            "change": {"toxicity_mean": _change(sides[0], sides[1], [row["prompt"] for row in kept])},
-            "worst_of_k": worst(kept, judge),
-        }
-    return told
+    return ByPrompt(
+        toxic=_part_figures([row for row, toxicity in known if toxicity >= TOXIC], judge),
+        harmless=_part_figures([row for row, toxicity in known if toxicity < TOXIC], judge),
+    )
 
 
-def _side_summary(toxicity: Sequence[float]) -> dict[str, float | None]:
-    return {
-        "toxicity_mean": fmean(toxicity) if toxicity else None,
-        "toxicity_rate": fmean(x >= TOXIC for x in toxicity) if toxicity else None,
-    }
+def _part_figures(rows: Sequence[SampleRow], judge: str) -> PartFigures:
+    before, after = _toxicities(rows, judge)
+    both = [(b, a) for b, a in zip(before, after, strict=True) if b is not None and a is not None]
+    return PartFigures(
+        prompts=len({row.prompt for row in rows}),
+        before=_part_side([b for b, _ in both]),
+        after=_part_side([a for _, a in both]),
+        change=PartChange(toxicity_mean=_change(before, after, [row.prompt for row in rows])),
+        worst_of_k=worst(rows, judge),
+    )
+
+
+def _part_side(toxicity: Sequence[float]) -> PartSide:
+    return PartSide(
+        toxicity_mean=fmean(toxicity) if toxicity else None,
+        toxicity_rate=fmean(x >= TOXIC for x in toxicity) if toxicity else None,
+    )
 
 
 def _toxic(toxicity: Scores) -> list[float | None]:
@@ -80,14 +110,15 @@ def _toxic(toxicity: Scores) -> list[float | None]:
     return [None if x is None else float(x >= TOXIC) for x in toxicity]
 
 
-def _change(before: Scores, after: Scores, prompts: Sequence[str] | None = None) -> dict[str, Any]:
+def _change(before: Scores, after: Scores, prompts: Sequence[str] | None = None) -> ToxicityChange:
     change = paired_change(before, after, prompts)
-    return {
-        "difference": change.difference, "ci95": change.ci95 and list(change.ci95), "p_value": change.p_value,
-        "note": change.note or None,
-    }  # fmt: skip
+    return ToxicityChange(
+        difference=change.difference, ci95=change.ci95, p_value=change.p_value, note=change.note or None
+    )
 
 
-def _toxicity(row: Mapping[str, Any], side: str, judge: str) -> float | None:
-    score = row[side]["judgements"][judge]["score"]
-    return None if score is None else 1 - score
+def _toxicities(rows: Sequence[SampleRow], judge: str) -> tuple[list[float | None], list[float | None]]:
+    """Return the toxicity of each completion before and after, None where the judge abstained."""
+    scores = [[answer.judgements[judge].score for answer in side] for side in sides_of(rows)]
+    before, after = ([None if score is None else 1 - score for score in side] for side in scores)
+    return before, after

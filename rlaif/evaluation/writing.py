@@ -5,24 +5,23 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
+from rlaif.core.records.evaluation import EvaluationRecord
+from rlaif.core.records.samples import SampleRow
 from rlaif.core.system import provenance
 from rlaif.core.system.devices import computes_on
 from rlaif.core.system.files import to_json, to_json_line, write_atomically
 from rlaif.core.system.terminal import cell, harmless
 from rlaif.judges.remote.limits import Budget
 
-Row = Mapping[str, Any]
 
-
-def write(folder: Path, rows: Sequence[Row], told: Row, budget: Budget) -> None:
+def write(folder: Path, rows: Sequence[SampleRow], told: EvaluationRecord, budget: Budget) -> None:
     """Write samples.jsonl, samples.csv, evaluation.json, by what they were made, and what they cost."""
-    write_atomically(folder / "samples.jsonl", "".join(f"{to_json_line(row)}\n" for row in rows))
+    write_atomically(folder / "samples.jsonl", "".join(f"{to_json_line(row.to_json())}\n" for row in rows))
     write_atomically(folder / "samples.csv", format_csv(rows))
-    write_atomically(folder / "evaluation.json", to_json(told))
+    write_atomically(folder / "evaluation.json", to_json(told.to_json()))
     if not (folder / "run.yaml").exists():  # of a run, what it was made by and what it cost goes on
         for name in ("environment.jsonl", "spending.jsonl"):
             (folder / name).unlink(missing_ok=True)
@@ -32,16 +31,18 @@ def write(folder: Path, rows: Sequence[Row], told: Row, budget: Budget) -> None:
             file.write(json.dumps({"step": 0, "calls": budget.made, "usd": budget.spent}) + "\n")
 
 
-def format_csv(rows: Sequence[Row]) -> str:
+def format_csv(rows: Sequence[SampleRow]) -> str:
     """Write a line a pair; what a model wrote is on one line, without control characters, and never a formula."""
-    names = list(dict.fromkeys(name for row in rows for name in row["after"]["judgements"]))
+    names = list(dict.fromkeys(name for row in rows if row.after for name in row.after.judgements))
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     sides = ("before", "after")
     scores = [f"{name}_{side}" for name in names for side in sides]
     writer.writerow(["prompt", "index", *sides, *map(cell, scores)])
     for row in rows:
-        texts = [cell(harmless(given)) for given in (row["prompt"], *(row[side]["completion"] for side in sides))]
-        said = [row[side]["judgements"].get(name, {}).get("score") for name in names for side in sides]
-        writer.writerow([texts[0], row["index"], *texts[1:], *said])
+        answers = [answer for answer in (row.before, row.after) if answer]
+        texts = [cell(harmless(given)) for given in (row.prompt, *(answer.completion for answer in answers))]
+        said = [answer.judgements.get(name) for name in names for answer in answers]
+        scores_of_row = [None if judgement is None else judgement.score for judgement in said]
+        writer.writerow([texts[0], row.index, *texts[1:], *scores_of_row])
     return text.getvalue()

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from annotated_types import Ge, Le
 
@@ -29,12 +30,12 @@ class PanelCard(Card):
     many must answer: `all`, or a number, and then the weight moves to those who did (mean and median only).
     """
 
-    judges: list[str | dict[str, Any]]
+    judges: list[str | dict[str, object]]
     combine: Literal["mean", "min", "median", "product"] = "mean"
     quorum: Literal["all"] | Annotated[int, Ge(1)] = "all"
     measures: str = ""
 
-    def members(self) -> list[str | dict[str, Any]]:
+    def members(self) -> list[str | dict[str, object]]:
         """Name the judges it is made of."""
         return [seat.judge for seat in seats_of(self)]
 
@@ -43,7 +44,7 @@ class PanelCard(Card):
 class PanelMember(Checked):
     """A member's place in a panel."""
 
-    judge: str | dict[str, Any]
+    judge: str | dict[str, object]
     weight: Annotated[float, Ge(0)] = 1.0
     veto_below: Annotated[float, Ge(0), Le(1)] | None = None
 
@@ -109,18 +110,17 @@ class Panel:
     def combine_judgements(self, parts: Sequence[Judgement]) -> Judgement:
         """Combine the members' judgements of one sample, in the order of the seats."""
         usage = total([part.usage for part in parts])
-        answered = [(seat, part.score) for seat, part in zip(self._seats, parts, strict=True) if part.score is not None]
+        seated = list(zip(self._seats, parts, strict=True))
+        answered = [(seat, part.score) for seat, part in seated if part.score is not None]
         silent = [part for part in parts if part.score is None]
-        vetoes_missing = any(
-            part.score is None and seat.veto_below is not None for seat, part in zip(self._seats, parts, strict=True)
-        )
+        vetoes_missing = any(part.score is None and seat.veto_below is not None for seat, part in seated)
         weightless = self._combine in ("mean", "median") and not any(seat.weight for seat, _ in answered)
         if vetoes_missing or len(answered) < self._needed or weightless:
             reason = "; ".join(f"{part.judge} abstained: {part.status}" for part in silent)
             return Judgement(self.name, None, status=silent[0].status, reason=reason, usage=usage, parts=tuple(parts))
         score = combine(self._combine, [score for _, score in answered], [seat.weight for seat, _ in answered])
         reasons = [f"{part.judge} abstained: {part.status}" for part in silent]
-        for seat, part in zip(self._seats, parts, strict=True):
+        for seat, part in seated:
             if seat.veto_below is not None and part.score is not None and part.score < seat.veto_below:
                 reasons.append(f"capped by {part.judge}: {part.score:.3g} is below {seat.veto_below:g}")
                 score = min(score, part.score)
@@ -148,11 +148,7 @@ def combine(how: str, scores: Sequence[float], weights: Sequence[float]) -> floa
 def _median_by_weight(scores: Sequence[float], weights: Sequence[float]) -> float:
     """Return the score with half of the weight on either side; between two such scores, their mean."""
     ordered = sorted((score, weight) for score, weight in zip(scores, weights, strict=True) if weight)
-    half = math.fsum(weight for _, weight in ordered) / 2
-    for i, (score, _) in enumerate(ordered):
-        below = math.fsum(weight for _, weight in ordered[: i + 1])
-        if below > half:
-            return score
-        if below == half:
-            return (score + ordered[i + 1][0]) / 2
-    return ordered[-1][0]
+    below = [math.fsum(weight for _, weight in ordered[: i + 1]) for i in range(len(ordered))]
+    half = below[-1] / 2
+    i = bisect_left(below, half)
+    return (ordered[i][0] + ordered[i + 1][0]) / 2 if below[i] == half else ordered[i][0]

@@ -103,7 +103,7 @@ class PluginJudge:
     def __init__(self, judge: Callable[[Sequence[Sample]], object], text: CardText) -> None:
         said = {k: repr(v) for k, v in text.keys.items() if k not in ("name", "measures")}
         self.name: str = getattr(judge, "name", text.name)
-        self.measures: str = getattr(judge, "measures", text.keys.get("measures", "quality"))
+        self.measures: str = getattr(judge, "measures", str(text.keys.get("measures", "quality")))
         self.has_logit: bool = getattr(judge, "has_logit", False)
         self.remote: bool = getattr(judge, "remote", False)
         self.identity: Hashable = getattr(judge, "identity", tuple(sorted(said.items())))

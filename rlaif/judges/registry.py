@@ -12,13 +12,14 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, is_dataclass, replace
 from importlib.metadata import entry_points
 from pathlib import Path
 from typing import Any
 
 from rlaif.core.errors import InputError
-from rlaif.core.paths import exists, resolve_path
+from rlaif.core.paths import exists, is_path, resolve_path
 from rlaif.core.schema import check, did_you_mean, reason_of, short_repr
 from rlaif.core.types import Judge
 from rlaif.judges.cards.card import Card, CardRef, CardText, find_card
@@ -134,7 +135,9 @@ def keys_of(make: Make, where: str) -> Any:
 
 def make_paths_absolute(ref: Any, folder: Path) -> Any:
     """
-    Return a card that means the same wherever it stands: the paths in it are absolute. Names stay names.
+    Return a card that means the same wherever it is read: the paths in it are absolute. Names stay names.
+
+    A card that is wrong stays wrong: the message is that of its judge's making, with the path that was meant.
 
     Args:
         ref: a card of a file.
@@ -146,15 +149,21 @@ def make_paths_absolute(ref: Any, folder: Path) -> Any:
         return str(path.absolute()) if path.suffix in (".yaml", ".yml") and exists(path, "file") else ref
     if "adapter" not in ref:  # a member of a panel, with its weight
         return {**ref, "judge": make_paths_absolute(ref["judge"], folder)} if "judge" in ref else ref
-    _, card = read_card(find_card(ref, folder))
+    card = None
+    with suppress(InputError):
+        _, card = read_card(find_card(ref, folder))
     keys = dict(ref)
     for key, value in ref.items():
         if key == "judges" and isinstance(value, list):
             keys[key] = [make_paths_absolute(member, folder) for member in value]
+        elif not isinstance(value, str):
+            continue
         elif key == "adapter" and (file := value.partition(":")[0]).endswith(".py"):
             keys[key] = str(resolve_path(file, folder).absolute()) + value.removeprefix(file)
-        elif isinstance(value, str) and isinstance(checked := getattr(card, key, None), str):
+        elif isinstance(checked := getattr(card, key, None), str):
             keys[key] = checked
+        elif card is None and is_path(value):
+            keys[key] = str(resolve_path(value, folder).absolute())
     return keys
 
 

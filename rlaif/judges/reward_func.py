@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal, Protocol
 
 from rlaif.core.errors import InputError
@@ -62,7 +62,7 @@ def _reward(judgement: Judgement, use_logit: bool) -> float | None:
     return None if judgement.abstained else judgement.logit if use_logit else judgement.score
 
 
-def _samples(prompts: Sequence[Any], completions: Sequence[Any], kwargs: dict[str, Any]) -> list[Sample]:
+def _samples(prompts: Sequence[Any], completions: Sequence[Any], kwargs: Mapping[str, object]) -> list[Sample]:
     """Join what TRL hands over by row; what is no column (the trainer's state, its loggers) has no rows."""
     n = len(completions)
     columns = {k: v for k, v in kwargs.items() if isinstance(v, list | tuple) and len(v) == n and k != "completion_ids"}

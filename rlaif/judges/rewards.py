@@ -9,21 +9,22 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor, wait
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, Literal
 
 from rlaif.core.errors import InputError
 from rlaif.core.schema import short_repr
-from rlaif.core.system.threads import NAME as THREAD
-from rlaif.core.types import Judge, Sample, Status, Usage
+from rlaif.core.types import Judge, Judgement, Sample, Status, Usage
 from rlaif.data.prompts import Prompt
-from rlaif.judges.asking import _DOWN, Poll, is_down
+from rlaif.judges.asking import PendingJudgements, Poll
 from rlaif.judges.cards.card import CardRef, refuse_equal_names
 from rlaif.judges.python import RewardFunction
 from rlaif.judges.registry import judge_of
 from rlaif.judges.scoring import call_judge
+
+MOST_AT_ONCE = 512
+"""Completions that wait for one judge at a time; how many requests it makes of them is the judge's own limit."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,19 +38,6 @@ class SourceReward:
     reason: str = ""
 
 
-class RewardSource(Protocol):
-    """Where rewards come from."""
-
-    name: str
-    measures: str
-    remote: bool
-    reads: frozenset[str]
-
-    def ask(self, samples: Sequence[Sample], completion_ids: Sequence[Sequence[int]]) -> list[SourceReward]:
-        """Return a verdict for each sample."""
-        ...
-
-
 class JudgeSource:
     """A judge: its logit or its score is the reward."""
 
@@ -60,14 +48,10 @@ class JudgeSource:
         self.name, self.measures, self.remote, self.reads = judge.name, judge.measures, judge.remote, judge.reads
         self._use_logit = judge.has_logit and reward != "score"
 
-    def ask(self, samples: Sequence[Sample], completion_ids: Sequence[Sequence[int]]) -> list[SourceReward]:
-        """Ask the judge."""
-        return [
-            SourceReward(
-                j.logit if self._use_logit and not j.abstained else j.score, j.score, j.status, j.usage, j.reason
-            )
-            for j in call_judge(self.judge, samples)
-        ]
+    def reward_of(self, judgement: Judgement) -> SourceReward:
+        """Return what is learned from a judgement."""
+        reward = judgement.logit if self._use_logit and not judgement.abstained else judgement.score
+        return SourceReward(reward, judgement.score, judgement.status, judgement.usage, judgement.reason)
 
 
 class FunctionSource:
@@ -87,6 +71,10 @@ class FunctionSource:
         numbers = self._function(samples, completion_ids=completion_ids)
         usage = Usage(seconds=(time.perf_counter() - start) / max(1, len(samples)))
         return [SourceReward(number, number, "declined" if number is None else "ok", usage) for number in numbers]
+
+
+RewardSource = JudgeSource | FunctionSource
+"""Where rewards come from."""
 
 
 class Rewards:
@@ -114,6 +102,7 @@ class Rewards:
             raise InputError("reward_funcs: is empty; name a judge or a function")
         self.sources = [_source(source, reward) for source in listed]
         refuse_equal_names(self.sources, "reward_funcs")
+        self.judges = [source.judge for source in self.sources if isinstance(source, JudgeSource)]
         self.any_remote = any(source.remote for source in self.sources)
         self.weights = list(weights) if weights is not None else [1.0] * len(self.sources)
         if len(self.weights) != len(self.sources):
@@ -126,9 +115,8 @@ class Rewards:
 
     def load(self) -> None:
         """Load what the sources need, so that a missing file is found before the first step."""
-        for source in self.sources:
-            if isinstance(source, JudgeSource):
-                call_judge(source.judge, [])
+        for judge in self.judges:
+            call_judge(judge, [])
 
     def begin(self, count: int) -> Pending:
         """Wait for so many completions."""
@@ -153,26 +141,20 @@ def refuse_lacking(judge: RewardSource | Judge, prompts: Sequence[Prompt]) -> No
 
 
 class Pending:
-    """The judgements of a batch that is still being written."""
+    """The rewards of a batch of completions that is still being written."""
 
     def __init__(self, rewards: Rewards, count: int) -> None:
         self._sources = rewards.sources
         self._samples: list[Sample | None] = [None] * count
         self._ids: list[Sequence[int]] = [()] * count
-        self._remote = [source for source in self._sources if source.remote]
-        self._asked: dict[tuple[int, int], Future[SourceReward]] = {}
-        self._equal: dict[tuple[int, str, str, str], Future[SourceReward]] = {}
-        self._pool = ThreadPoolExecutor(max(1, min(count * len(self._remote), 512)), thread_name_prefix=THREAD)
+        self._judgements = PendingJudgements(
+            rewards.judges, calls_at_once=max(1, min(count, MOST_AT_ONCE)), one_by_one=True
+        )
 
     def add(self, row: int, sample: Sample, ids: Sequence[int]) -> None:
         """Say that a completion has ended: remote judges begin at once. Equal samples are asked once."""
         self._samples[row], self._ids[row] = sample, ids
-        for number, source in enumerate(self._sources):
-            if source.remote:
-                same = (number, *_identity(sample))
-                if same not in self._equal:
-                    self._equal[same] = self._pool.submit(_one, source, sample, ids)
-                self._asked[number, row] = self._equal[same]
+        self._judgements.add([row], [sample])
 
     @property
     def samples(self) -> list[Sample]:
@@ -181,7 +163,7 @@ class Pending:
 
     def result(self, *, patience: float = 0.0, poll: Poll = lambda: None) -> list[list[SourceReward]]:
         """
-        Return the verdicts of each source on each sample, in order.
+        Return the rewards of each source for each sample, in order.
 
         Args:
             patience: seconds to wait for a judge that is down, asking again, before its abstentions stand.
@@ -191,45 +173,22 @@ class Pending:
         samples = self.samples
         assert len(samples) == len(self._samples), "a completion is missing"
         try:
-            verdicts = []
-            for number, source in enumerate(self._sources):
-                if source.remote:
-                    asked = [self._asked[number, row] for row in range(len(samples))]
-                    said = _wait_for_all(asked, poll)
-                    verdicts.append(_charge_once(self._ask_until_answered(source, samples, said, patience, poll)))
+            rewards = []
+            for source in self._sources:
+                if isinstance(source, JudgeSource):
+                    rows = range(len(samples))
+                    judgements = self._judgements.judgements(source.judge, rows, patience=patience, poll=poll)
+                    rewards.append([source.reward_of(judgement) for judgement in judgements])
                 else:
                     poll()
-                    verdicts.append(source.ask(samples, self._ids))
-            return verdicts
+                    rewards.append(source.ask(samples, self._ids))
+            return rewards
         finally:
             self.cancel()
 
     def cancel(self) -> None:
         """Ask no further; what is being asked comes to its end by itself."""
-        self._pool.shutdown(wait=False, cancel_futures=True)
-
-    def _ask_until_answered(
-        self, source: RewardSource, samples: Sequence[Sample], verdicts: list[SourceReward], patience: float, poll: Poll
-    ) -> list[SourceReward]:
-        """Ask a judge that is down again and again, ever more rarely, until it answers or patience ends."""
-        deadline, pause = time.monotonic() + patience, 1.0
-        while is_down(verdicts) and (left := deadline - time.monotonic()) > 0:
-            _rest(min(pause, left), poll)
-            pause = min(2 * pause, 30.0)
-            rows = [row for row, verdict in enumerate(verdicts) if verdict.status in _DOWN]
-            first = {_identity(samples[row]): row for row in reversed(rows)}
-            asked = {row: self._pool.submit(_one, source, samples[row], self._ids[row]) for row in first.values()}
-            _wait_for_all(list(asked.values()), poll)
-            for row in rows:
-                verdicts[row] = asked[first[_identity(samples[row])]].result()
-        return verdicts
-
-
-def _charge_once(verdicts: Sequence[SourceReward]) -> list[SourceReward]:
-    """Let the first of equal samples, which share a verdict, carry what it cost."""
-    first = {id(verdict): row for row, verdict in reversed(list(enumerate(verdicts)))}
-    free = Usage(attempts=0)
-    return [v if first[id(v)] == row else replace(v, usage=free) for row, v in enumerate(verdicts)]
+        self._judgements.cancel()
 
 
 def cost(verdicts: Sequence[Sequence[SourceReward]]) -> float | None:
@@ -245,29 +204,3 @@ def _source(source: Any, reward: Literal["auto", "logit", "score"]) -> RewardSou
     if callable(source):
         return FunctionSource(source)
     raise InputError(f"reward_funcs: should be judges, cards or functions, not {short_repr(source)}")
-
-
-def _identity(sample: Sample) -> tuple[str, str, str]:
-    """Return what makes two samples the same one for a judge."""
-    return sample.prompt, sample.completion, repr(sample.columns)
-
-
-def _one(source: RewardSource, sample: Sample, ids: Sequence[int]) -> SourceReward:
-    return source.ask([sample], [ids])[0]
-
-
-def _wait_for_all(asked: Sequence[Future[SourceReward]], poll: Poll) -> list[SourceReward]:
-    waiting = set(asked)
-    while waiting:
-        done, waiting = wait(waiting, timeout=0.2, return_when="FIRST_EXCEPTION")
-        for future in done:
-            future.result()  # raises what stopped it, also where another still hangs
-        poll()
-    return [future.result() for future in asked]
-
-
-def _rest(seconds: float, poll: Poll) -> None:
-    end = time.monotonic() + seconds
-    while (left := end - time.monotonic()) > 0:
-        poll()
-        time.sleep(min(0.2, left))

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import fields
-from functools import partial
 from typing import Any
 
 from rlaif.core.errors import InputError, JudgeBug, RlaifError
+from rlaif.core.records.judgements import JudgementRecord
 from rlaif.core.schema import reason_of
 from rlaif.core.system.files import to_json_line
-from rlaif.core.system.threads import map_in_threads
-from rlaif.core.types import Judge, Judgement, Sample, Usage
+from rlaif.core.types import Judge, Judgement, Sample
 from rlaif.data.rows import make_samples
 from rlaif.judges.cards.card import CardRef
 from rlaif.judges.plugins import location_of
@@ -19,9 +17,6 @@ from rlaif.judges.registry import judge_of
 
 CHUNK_ROWS, CHUNK_CHARACTERS = 4096, 8_000_000
 """Enough for length-sorted batches to have hardly any padding, and a bound on memory."""
-
-
-USAGE = tuple(field.name for field in fields(Usage))
 
 
 def score(texts_or_samples: Iterable[Any], judge: CardRef | Judge) -> list[Judgement]:
@@ -58,14 +53,6 @@ def call_judge(judge: Judge, samples: Sequence[Sample]) -> list[Judgement]:
     return judgements
 
 
-def call_judges_in_chunks(
-    samples: Iterable[Sample], judges: Sequence[Judge]
-) -> Iterator[tuple[list[Sample], list[list[Judgement]]]]:
-    """Yield chunks of samples with each judge's judgements of them; the judges work side by side."""
-    for chunk in chunks(samples):
-        yield chunk, map_in_threads(partial(call_judge, samples=chunk), judges)
-
-
 def chunks(samples: Iterable[Sample]) -> Iterator[list[Sample]]:
     """Cut a stream into lists that hold a bounded number of rows and characters."""
     chunk: list[Sample] = []
@@ -91,20 +78,5 @@ def _length(value: Any) -> int:
 
 def row_of(sample: Sample, judgement: Judgement) -> str:
     """Return the JSON line of one sample and judge: UTF-8 text as it is, lone surrogates escaped."""
-    row = {"prompt": sample.prompt, "completion": sample.completion, **judgement_to_dict(judgement)}
-    return to_json_line(row)
-
-
-def judgement_to_dict(judgement: Judgement) -> dict[str, Any]:
-    """Return a judgement as the mapping that is written to files."""
-    return {
-        "judge": judgement.judge,
-        "score": judgement.score,
-        "logit": judgement.logit,
-        "raw": judgement.raw,
-        "status": judgement.status,
-        "reason": judgement.reason,
-        "shortened": judgement.shortened,
-        "parts": [judgement_to_dict(part) for part in judgement.parts],
-        "usage": {name: getattr(judgement.usage, name) for name in USAGE},  # asdict takes ten times as long
-    }
+    said = JudgementRecord.from_judgement(judgement).to_json()
+    return to_json_line({"prompt": sample.prompt, "completion": sample.completion, **said})

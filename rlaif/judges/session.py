@@ -6,11 +6,10 @@ import threading
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
 
 from rlaif.core.system.home import home
 from rlaif.judges.remote.limits import Budget
-from rlaif.judges.remote.store import VerdictStore
+from rlaif.judges.remote.store import Verdict, VerdictStore
 
 
 @dataclass
@@ -33,7 +32,7 @@ class Session:
         """The verdicts that were paid before, by whichever process."""
         return VerdictStore(home() / "verdicts.sqlite")
 
-    def read_stored(self, keys: Iterable[bytes]) -> dict[bytes, dict[str, Any]]:
+    def read_stored(self, keys: Iterable[bytes]) -> dict[bytes, Verdict]:
         """Return the stored verdicts of these keys."""
         with self._lock:
             store = self.store

@@ -43,8 +43,9 @@ def score_ids(
         *pad_sequences(prompts, policy.pad, policy.device), *pad_sequences(completions, policy.pad, policy.device)
     )
     found = [math.nan] * len(prompts)
-    for piece in micro_batches(whole.lengths, micro_batch_tokens):
-        for place, logprob in zip(piece, sums(policy, whole.rows(piece), temperature).tolist(), strict=True):
+    for micro_batch in micro_batches(whole.lengths, micro_batch_tokens):
+        logprobs = sums(policy, whole.rows(micro_batch), temperature).tolist()
+        for place, logprob in zip(micro_batch, logprobs, strict=True):
             found[place] = logprob
     return found
 

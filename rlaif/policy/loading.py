@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING, Any, Literal
 import torch
 
 from rlaif.core.errors import InputError
-from rlaif.core.schema import reason_of, short_repr
+from rlaif.core.schema import short_repr
 from rlaif.core.system.hub import explain_hub_error, is_cached
+from rlaif.policy.adapter import add_adapter, base_of
 from rlaif.policy.parts import inner
+from rlaif.policy.tokenizer import load_tokenizer
 
 if TYPE_CHECKING:
     from rlaif.core.config.sections import LoraSection
@@ -75,14 +77,13 @@ def load(
         raise InputError(f"{where}: {source} is a LoRA adapter already, and is trained on; leave lora out")
     if load_in_4bit and importlib.util.find_spec("bitsandbytes") is None:
         raise InputError(f"{where}: load_in_4bit needs a package that is not there: pip install bitsandbytes")
-    tokenizer = tokenizer or _tokenizer(source if adapter else base, base, None if adapter else revision, where)
+    tokenizer = tokenizer or load_tokenizer(source if adapter else base, base, None if adapter else revision, where)
     config = config_of(base, None if adapter else revision, where)
     compute = compute_dtype(dtype, getattr(config, "dtype", None), device or torch.device("cpu"))
     frozen_base = adapter or lora is not None
-    quantised = {"quantization_config": _four_bit(compute)} if load_in_4bit else {}
-    model = _model(
-        base, config, compute if frozen_base else torch.float32, revision if not adapter else None, quantised, where
-    )
+    weights = compute if frozen_base else torch.float32
+    quantization = _four_bit(compute) if load_in_4bit else None
+    model = _model(base, config, weights, None if adapter else revision, quantization, where)
     model, base_is_reference = add_adapter(model, source if adapter else None, revision, lora, where)
     refuse_mismatch(model, tokenizer, where)
     return LoadedModel(model, tokenizer, compute, base_is_reference)
@@ -114,7 +115,7 @@ def prepare_model(
         raise InputError(
             f"model: {type(model).__name__} does not generate text; load it by an AutoModelFor... that does"
         )
-    tokenizer = tokenizer or _tokenizer(model.config.name_or_path, model.config.name_or_path, None, "model")
+    tokenizer = tokenizer or load_tokenizer(model.config.name_or_path, model.config.name_or_path, None, "model")
     compute = compute_dtype(dtype, model.dtype, device)
     is_adapter = isinstance(model, peft.PeftModel)
     if is_adapter and lora is not None:
@@ -157,23 +158,6 @@ def refuse_mismatch(model: Any, tokenizer: Any, where: str) -> None:
         )
 
 
-def base_of(source: str, revision: str | None, where: str) -> tuple[str, bool]:
-    """Return the model to load, and whether `source` is an adapter of it."""
-    from transformers.utils import find_adapter_config_file
-
-    try:
-        if find_adapter_config_file(source, revision=revision) is None:
-            return source, False
-        from peft import PeftConfig
-
-        base = PeftConfig.from_pretrained(source, revision=revision).base_model_name_or_path
-    except Exception as error:
-        raise explain_hub_error(error, source, where) from error
-    if not base:
-        raise InputError(f"{where}: the adapter in {source} does not say which model it is of")
-    return base, True
-
-
 def config_of(source: str, revision: str | None, where: str) -> Any:
     """Read the config of a model."""
     from transformers import AutoConfig
@@ -186,11 +170,14 @@ def config_of(source: str, revision: str | None, where: str) -> Any:
         raise explain_hub_error(error, source, where) from error
 
 
-def _model(source: str, config: Any, dtype: torch.dtype, revision: str | None, more: dict[str, Any], where: str) -> Any:
+def _model(
+    source: str, config: Any, dtype: torch.dtype, revision: str | None, quantization: Any | None, where: str
+) -> Any:
     from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM
 
     auto = AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
     refuse_speechless(source, config, where)
+    more = {} if quantization is None else {"quantization_config": quantization}
     here = Path(source).is_dir() or is_cached(source, revision)
     try:
         with hide_progress_bars() if here else nullcontext():  # a bar for a download only
@@ -234,90 +221,9 @@ def hide_progress_bars() -> Iterator[None]:
             logging.enable_progress_bar()
 
 
-def read_tokenizer(source: str, revision: str | None = None, where: str = "policy.model") -> Any:
-    """Load the tokenizer of a model or of an adapter, before the model itself."""
-    base, adapter = base_of(source, revision, where)
-    return _tokenizer(source, base, revision, where) if adapter else _tokenizer(base, base, revision, where)
-
-
-def _tokenizer(source: str, base: str, revision: str | None, where: str) -> Any:
-    from transformers import AutoTokenizer
-
-    if not _may_hold_tokenizer(source):
-        source = base  # an adapter's folder may come without one
-    try:
-        return AutoTokenizer.from_pretrained(source, revision=revision)
-    except Exception as error:
-        if not Path(source).is_dir():
-            raise explain_hub_error(error, source, where) from error
-        if not (Path(source) / "config.json").exists() and source == base:
-            raise InputError(f"{where}: the folder {source} holds no model: it has no config.json") from None
-        why = reason_of(error) if _may_hold_tokenizer(source) else "save the model's own there by save_pretrained"
-        raise InputError(f"{where}: the folder {source} holds no tokenizer: {why}") from error
-
-
-def _may_hold_tokenizer(source: str) -> bool:
-    return not Path(source).is_dir() or any((Path(source) / name).exists() for name in _TOKENIZER_FILES)
-
-
-_TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "tokenizer.model", "spiece.model", "vocab.json")
-
-
 def _four_bit(compute: torch.dtype) -> Any:
     from transformers import BitsAndBytesConfig
 
     return BitsAndBytesConfig(
         load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True, bnb_4bit_compute_dtype=compute
     )
-
-
-def add_adapter(
-    model: Any, adapter: str | None, revision: str | None, lora: Any | None, where: str
-) -> tuple[Any, bool]:
-    """Put a LoRA adapter onto the model: an old one to be trained on, or a new one, whose reference is the base."""
-    if adapter is None and lora is None:
-        return model, False
-    import peft
-
-    try:
-        if adapter is not None:
-            return peft.PeftModel.from_pretrained(model, adapter, revision=revision, is_trainable=True), False
-        config = lora if isinstance(lora, peft.PeftConfig) else _lora_config(lora, model)
-        return peft.get_peft_model(model, config), _leaves_base(config)
-    except Exception as error:
-        what = f"the adapter {adapter}" if adapter else "lora"
-        raise InputError(f"{where}: {what} does not fit the model: {reason_of(error)}") from error
-
-
-def _leaves_base(config: Any) -> bool:
-    """Whether a new adapter, switched off, is the model that training starts from, and stays it."""
-    # Biases are the base's own; PiSSA and the like take their first factors out of its weights.
-    untouched = getattr(config, "init_lora_weights", True) in (True, "gaussian")
-    return untouched and getattr(config, "bias", "none") == "none"
-
-
-def _lora_config(section: Any, model: Any) -> Any:
-    import peft
-    from transformers.pytorch_utils import Conv1D
-
-    return peft.LoraConfig(
-        r=section.r,
-        lora_alpha=section.alpha,
-        lora_dropout=section.dropout,
-        target_modules=section.target_modules,
-        fan_in_fan_out=any(isinstance(module, Conv1D) for module in model.modules()),  # GPT-2's layers are transposed
-        task_type="SEQ_2_SEQ_LM" if model.config.is_encoder_decoder else "CAUSAL_LM",
-    )
-
-
-def end_tokens(model: Any, tokenizer: Any, where: str) -> tuple[int, ...]:
-    """Return the ids that end a completion: the generation settings' and the tokenizer's own, or refuse."""
-    named = getattr(model.generation_config, "eos_token_id", None)
-    ids = [*(named if isinstance(named, list | tuple) else [named]), tokenizer.eos_token_id]
-    found = tuple(dict.fromkeys(int(token) for token in ids if token is not None))
-    if not found:
-        raise InputError(
-            f"{where}: neither the tokenizer nor the generation settings name an EOS token, so that no completion "
-            f"could end; set eos_token in {short_repr('tokenizer_config.json')}"
-        )
-    return found

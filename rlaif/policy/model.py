@@ -7,8 +7,8 @@ the distribution that is sampled from, at its temperature.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from copy import deepcopy
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -16,16 +16,26 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from rlaif.core.errors import InputError
 from rlaif.policy.attention import speed_up
-from rlaif.policy.generation.transformers import Sampling, make_draw_processor, make_watch_criterion, use_sampling
-from rlaif.policy.loading import LoadedModel, end_tokens
-from rlaif.policy.output_layer import LogitsHead, capture_hidden_states
-from rlaif.policy.parts import copies, drop_head, inner, recompute, recomputes, trainable, width
+from rlaif.policy.generation.protocol import Encoded, Generator, Sampling, Watch
+from rlaif.policy.generation.transformers import TransformersGenerator
+from rlaif.policy.loading import LoadedModel
+from rlaif.policy.output_layer import LogitsHead, capture_hidden_states, refuse_other_logits
+from rlaif.policy.parts import (
+    autocast,
+    copies,
+    drop_head,
+    encoder_outputs,
+    inner,
+    recompute,
+    recomputes,
+    trainable,
+    width,
+)
+from rlaif.policy.positions import refuse_unfit
 from rlaif.policy.saving import save
+from rlaif.policy.special_tokens import special_tokens_of
 from rlaif.policy.tokens import TokenBatch, pad_sequences
-
-__all__ = ["Policy", "Sampling", "TokenScores"]
 
 
 class TokenScores(NamedTuple):
@@ -62,10 +72,10 @@ class Policy(nn.Module):
         self.model, self.tokenizer = loaded.model.eval(), loaded.tokenizer
         self.temperature = temperature
         self.is_seq2seq: bool = self.model.config.is_encoder_decoder
-        self.eos = end_tokens(self.model, self.tokenizer, where)
-        pad = self.tokenizer.pad_token_id
-        self.pad: int = self.eos[0] if pad is None else pad  # masks are explicit: any id will do
+        self.special = special_tokens_of(self.model, self.tokenizer, where)
+        self.eos, self.pad = self.special.eos, self.special.pad
         self._dtype = loaded.dtype
+        self.generator: Generator = TransformersGenerator(self.model, self.special, loaded.dtype)
         speed_up(inner(self.model), loaded.dtype)
         self._head = LogitsHead(inner(self.model))
         self.critic = drop_head(deepcopy(self.model)) if critic == "separate" else None
@@ -93,7 +103,7 @@ class Policy(nn.Module):
 
         """
         mask_BR = tokens.mask_BR
-        with self._autocast():
+        with autocast(self.device, self._dtype):
             hidden_Nd = self._compute_hidden(self.model, tokens, encoded)
             states_Nd = hidden_Nd if self.critic is None else self._compute_hidden(self.critic, tokens, None)
             ids_N = tokens.response_BR[mask_BR]
@@ -107,9 +117,12 @@ class Policy(nn.Module):
         mask_BR = tokens.mask_BR
         with capture_hidden_states(inner(model)) as hidden:
             if self.is_seq2seq:
-                given = {"input_ids": tokens.prompt_BP} if encoded is None else _encoder_outputs(encoded)
+                given: Mapping[str, object] = {"input_ids": tokens.prompt_BP}
+                if encoded is not None:
+                    given = encoder_outputs(encoded)
                 # Teacher forcing: the decoder is given its start token, and each token but the last.
-                start_B1 = torch.full_like(tokens.response_BR[:, :1], self._decoder_start)
+                assert self.special.decoder_start is not None
+                start_B1 = torch.full_like(tokens.response_BR[:, :1], self.special.decoder_start)
                 decoder_BR = torch.cat([start_B1, tokens.response_BR[:, :-1]], 1)
                 model(attention_mask=tokens.prompt_mask_BP, decoder_input_ids=decoder_BR, use_cache=False, **given)
                 return hidden[0][mask_BR]
@@ -158,66 +171,29 @@ class Policy(nn.Module):
     # --- generation -----------------------------------------------------------------------------------------------
 
     @torch.no_grad()
-    def encode(self, prompts: Sequence[Sequence[int]]) -> tuple[Tensor, Tensor] | None:
-        """Return a seq2seq model's encoder states [B, P, d] and the mask [B, P] of prompts; None for a causal one."""
+    def encode(self, prompts: Sequence[Sequence[int]]) -> Encoded | None:
+        """Let a seq2seq model's encoder read prompts; None for a causal model."""
         if not self.is_seq2seq:
             return None
         ids_BP, mask_BP = pad_sequences(prompts, self.pad, self.device)
-        with self._autocast():
+        with autocast(self.device, self._dtype):
             states_BPd: Tensor = inner(self.model).get_encoder()(input_ids=ids_BP, attention_mask=mask_BP)[0]
-        return states_BPd, mask_BP
+        return Encoded(states_BPd, mask_BP)
 
-    @torch.no_grad()
     def generate(
         self,
         prompts: Sequence[Sequence[int]],
         sampling: Sampling,
         *,
-        encoded: tuple[Tensor, Tensor] | None = None,
-        watch: Callable[[Tensor], bool] | None = None,
+        encoded: Encoded | None = None,
+        watch: Watch | None = None,
     ) -> TokenBatch:
-        """
-        Sample a completion of each prompt, all in one batch with a cache; the first EOS of each is kept.
-
-        Args:
-            prompts: token ids.
-            sampling: the temperature, the nucleus, and how long completions may be.
-            encoded: what `encode` made of these prompts.
-            watch: called after each token with all responses so far, [B, tokens]; true stops the generation.
-
-        """
-        if self.is_seq2seq:
-            encoded = encoded or self.encode(prompts)
-            assert encoded is not None
-            given = {**_encoder_outputs(encoded[0]), "attention_mask": encoded[1]}
-            skip = 1  # the decoder's start token
-        else:
-            ids_BP, mask_BP = pad_sequences(prompts, self.pad, self.device, left=True)
-            given = {"input_ids": ids_BP, "attention_mask": mask_BP}
-            skip = ids_BP.shape[1]
-        special = {
-            "eos_token_id": list(self.eos), "pad_token_id": self.pad, "bos_token_id": self.tokenizer.bos_token_id,
-            "decoder_start_token_id": self._decoder_start if self.is_seq2seq else None,
-        }  # fmt: skip
-        with self._autocast(), use_sampling(inner(self.model), sampling, **special) as settings:
-            ids = self.model.generate(
-                **given,
-                generation_config=settings,
-                logits_processor=make_draw_processor(sampling),
-                stopping_criteria=make_watch_criterion(watch, skip),
-            )
-        response_BR = ids[:, skip:]
-        prompt_BP, prompt_mask_BP = pad_sequences(prompts, self.pad, self.device)
-        return TokenBatch(prompt_BP, prompt_mask_BP, response_BR, self.mask_until_end(response_BR))
-
-    def mask_until_end(self, response_BR: Tensor) -> Tensor:
-        """Return the mask of the tokens up to the first EOS, itself counted: it is a choice like any other."""
-        ends_BR = self.is_end(response_BR).long()
-        return (ends_BR.cumsum(1) - ends_BR) == 0
+        """Sample a completion of each prompt: see `Generator.generate`. `encoded` saves reading the prompts again."""
+        return self.generator.generate(prompts, sampling, encoded=encoded or self.encode(prompts), watch=watch)
 
     def is_end(self, ids: Tensor) -> Tensor:
         """Return where ids are an EOS."""
-        return torch.isin(ids, torch.tensor(self.eos, device=ids.device))
+        return self.special.is_end(ids)
 
     def refuse_unfit(self, prompt_lengths: Sequence[int], max_new_tokens: int) -> None:
         """Raise `InputError` where prompts have no token, or do not fit into the positions with their completions."""
@@ -239,68 +215,17 @@ class Policy(nn.Module):
         head = self.value_head if self.value_head.weight.requires_grad else None
         save(self.model, self.tokenizer, head, folder, merge=merge)
 
-    # --- small print ----------------------------------------------------------------------------------------------
+    # --- where it is ----------------------------------------------------------------------------------------------
 
     @property
     def device(self) -> torch.device:
         """Where the policy's weights are."""
         return self.value_head.weight.device
 
-    @property
-    def _decoder_start(self) -> int:
-        model = inner(self.model)
-        named = (model.generation_config.decoder_start_token_id, model.config.decoder_start_token_id)
-        return next((int(token) for token in named if token is not None), self.pad)
-
-    def _autocast(self) -> Any:
-        if self._dtype == torch.float32:
-            return nullcontext()
-        return torch.autocast(self.device.type, dtype=self._dtype)
-
-    @torch.no_grad()
     def _probe(self, where: str) -> None:
         """Make sure that our logits are the model's own, before anything is learned from them."""
-        ids = torch.tensor([[self.eos[0], *range(3)]], device=inner(self.model).device)
-        given = {
-            "input_ids": ids,
-            "attention_mask": torch.ones_like(ids),
-            **({"decoder_input_ids": ids} if self.is_seq2seq else {}),
-        }
-        own = self.model(**given, use_cache=False).logits
-        with capture_hidden_states(inner(self.model)) as hidden:
-            self.model(**given, use_cache=False)
-        self._head.refuse_unlike(own, hidden[0], f"{where}: {type(inner(self.model)).__name__}")
-
-
-def refuse_unfit(config: Any, prompt_lengths: Sequence[int], max_new_tokens: int, where: str = "") -> None:
-    """
-    Raise `InputError` where prompts have no token, or do not fit into the positions with their completions.
-
-    Args:
-        config: of a model of transformers.
-        prompt_lengths: in tokens.
-        max_new_tokens: of a completion.
-        where: the first words of a message.
-
-    """
-    start = f"{where}: " if where else ""
-    if not min(prompt_lengths):
-        raise InputError(f"{start}prompt {prompt_lengths.index(0)} has no token; leave it out")
-    there = getattr(config.get_text_config(decoder=True), "max_position_embeddings", None)
-    longest = max(prompt_lengths)
-    needed = max(longest, max_new_tokens + 1) if config.is_encoder_decoder else longest + max_new_tokens
-    if there is not None and needed > there:
-        raise InputError(
-            f"{start}the model has {there} positions, and the longest prompt takes {longest} tokens, a completion up "
-            f"to {max_new_tokens}; lower data.max_prompt_tokens or generation.max_new_tokens"
-        )
+        refuse_other_logits(self._head, self.model, self.eos[0], where)
 
 
 def _scatter(x_N: Tensor, mask_BR: Tensor) -> Tensor:
     return torch.zeros(mask_BR.shape, dtype=torch.float32, device=x_N.device).masked_scatter(mask_BR, x_N.float())
-
-
-def _encoder_outputs(states_BPd: Tensor) -> dict[str, Any]:
-    from transformers.modeling_outputs import BaseModelOutput
-
-    return {"encoder_outputs": BaseModelOutput(last_hidden_state=states_BPd)}

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from rlaif.core.errors import InputError
+from rlaif.policy.parts import inner
 from rlaif.policy.token_logprobs import logprobs_and_entropy, token_logprobs
 
 CHUNK_LOGITS = 2**23
@@ -102,12 +103,30 @@ class LogitsHead:
         """The vocabulary, V."""
         return int(self._layer.weight.shape[0])  # type: ignore[attr-defined]
 
-    def refuse_unlike(self, own_logits: Tensor, hidden: Tensor, what: str) -> None:
-        """Raise `InputError` where these are not the logits that the model itself makes of the same hidden states."""
-        ours = self(hidden).float()
-        scale = own_logits.float().abs().max().clamp(min=1.0)
-        if ours.shape != own_logits.shape or not bool((ours - own_logits.float()).abs().max() <= 1e-2 * scale):
-            raise InputError(
-                f"{what} makes its logits in a way that is not known here; "
-                "Llama, GPT-2, GPT-NeoX, Qwen, Gemma, T5, BART and what is built like them can be trained"
-            )
+
+@torch.no_grad()
+def refuse_other_logits(head: LogitsHead, model: Any, eos: int, where: str) -> None:
+    """
+    Raise `InputError` where `head` does not make the logits that the model itself makes.
+
+    Args:
+        head: of the model.
+        model: of transformers, with or without peft around it.
+        eos: an id that the model knows.
+        where: the first words of a message.
+
+    """
+    ids = torch.tensor([[eos, *range(3)]], device=inner(model).device)
+    given = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
+    if model.config.is_encoder_decoder:
+        given["decoder_input_ids"] = ids
+    own = model(**given, use_cache=False).logits.float()
+    with capture_hidden_states(inner(model)) as hidden:
+        model(**given, use_cache=False)
+    ours = head(hidden[0]).float()
+    scale = own.abs().max().clamp(min=1.0)
+    if ours.shape != own.shape or not bool((ours - own).abs().max() <= 1e-2 * scale):
+        raise InputError(
+            f"{where}: {type(inner(model)).__name__} makes its logits in a way that is not known here; "
+            "Llama, GPT-2, GPT-NeoX, Qwen, Gemma, T5, BART and what is built like them can be trained"
+        )

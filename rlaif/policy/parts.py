@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 
@@ -47,3 +49,15 @@ def recompute(model: Any) -> None:
         for name, value in vars(layer).items():
             if "drop" in name and isinstance(value, float):  # BART's layers drop out by themselves
                 setattr(layer, name, 0.0)
+
+
+def autocast(device: torch.device, dtype: torch.dtype) -> AbstractContextManager[Any]:
+    """Make the context in which a model computes in `dtype`; its weights may be float32."""
+    return nullcontext() if dtype == torch.float32 else torch.autocast(device.type, dtype=dtype)
+
+
+def encoder_outputs(states_BPd: Tensor) -> dict[str, object]:
+    """Return encoder states as the argument by which a seq2seq model takes them."""
+    from transformers.modeling_outputs import BaseModelOutput
+
+    return {"encoder_outputs": BaseModelOutput(last_hidden_state=states_BPd)}

@@ -1,4 +1,4 @@
-"""Prompts and responses as tensors, and how they are cut into pieces that fit into memory."""
+"""Prompts and responses as tensors, and how they are cut into micro-batches that fit into memory."""
 
 from __future__ import annotations
 
@@ -70,15 +70,20 @@ def pad_sequences(
 
 def micro_batches(lengths: Sequence[int], max_tokens: int) -> list[list[int]]:
     """
-    Cut samples into pieces of similar length that hold at most `max_tokens`, padding counted.
+    Cut samples into micro-batches of similar length that hold at most `max_tokens`, padding counted.
 
-    A sample that is longer than that is a piece of its own.
+    A sample that is longer than that is a micro-batch of its own.
+
+    Args:
+        lengths: of each sample, in tokens.
+        max_tokens: of a forward pass.
+
     """
-    pieces: list[list[int]] = []
+    batches: list[list[int]] = []
     for index in sorted(range(len(lengths)), key=lambda i: -lengths[i]):
-        # The first of a piece is its longest: what comes after is padded to it.
-        if pieces and (len(pieces[-1]) + 1) * lengths[pieces[-1][0]] <= max_tokens:
-            pieces[-1].append(index)
+        # The first of a micro-batch is its longest: what comes after is padded to it.
+        if batches and (len(batches[-1]) + 1) * lengths[batches[-1][0]] <= max_tokens:
+            batches[-1].append(index)
         else:
-            pieces.append([index])
-    return pieces
+            batches.append([index])
+    return batches

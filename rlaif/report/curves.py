@@ -5,12 +5,14 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
+from rlaif.core.records import GuardCheck, Step
+from rlaif.core.records.steps import StepJudge, WatchingJudge
 from rlaif.report import tables
 from rlaif.report.drawing import ALARM, DASHES, SERIES, SOFT, Plot
 from rlaif.report.escape import visible
-from rlaif.report.reading import Row, RunFolder, get_mapping, get_number, get_value
+from rlaif.report.reading import RunFolder
 from rlaif.report.tables import Cell, Column, Table, format_number
 
 if TYPE_CHECKING:
@@ -61,37 +63,41 @@ class Curve:
     digits: int = 3
 
 
+StepCurve = tuple[str, str, Callable[[Step], float | None], str, int, str]
+"""Name, title, which figure of metrics.jsonl, unit, digits, how to read it."""
+
+
 def curves(runs: Sequence[RunFolder]) -> list[Plot]:
     """Return the figures of all that is known of the training."""
     found = [*_metric_curves(runs, FIRST), *_judge_curves(runs), *_metric_curves(runs, THEN), *_guard_curves(runs)]
     return [_plot(curve, runs) for curve in found if any(line.known for line in curve.lines)]
 
 
-FIRST = (
-    ("reward", "Reward", "reward_mean", "that of the judge’s logit or score", 3,
+FIRST: tuple[StepCurve, ...] = (
+    ("reward", "Reward", lambda step: step.reward_mean, "that of the judge’s logit or score", 3,
      "Mean of what is learned from; the band is a standard deviation to either side."),
 )  # fmt: skip
-THEN = (
-    ("kl", "Distance from the reference", "kl", "nats a completion", 2, "KL by k3: how far the policy has moved."),
-    ("length", "Length", "length_tokens", "tokens", 1, "Mean tokens of a completion, its end counted."),
-    ("entropy", "Entropy", "entropy", "nats a token", 2,
+THEN: tuple[StepCurve, ...] = (
+    ("kl", "Distance from the reference", lambda step: step.kl, "nats a completion", 2,
+     "KL by k3: how far the policy has moved."),
+    ("length", "Length", lambda step: step.length_tokens, "tokens", 1, "Mean tokens of a completion, its end counted."),
+    ("entropy", "Entropy", lambda step: step.entropy, "nats a token", 2,
      "Of the policy that answers. One that falls to 0 says always the same."),
-    ("ended", "Ended by itself", "eos_rate", "share", 2,
+    ("ended", "Ended by itself", lambda step: step.eos_rate, "share", 2,
      "Completions that ended; the others were cut at the longest length."),
-    ("critic", "Explained variance", "explained_variance", "share", 2,
+    ("critic", "Explained variance", lambda step: step.explained_variance, "share", 2,
      "Of the returns, by the critic: 1 is perfect, 0 is the mean."),
 )  # fmt: skip
-"""Name, title, key of metrics.jsonl, unit, digits, how to read it."""
 
 
-def _metric_curves(runs: Sequence[RunFolder], wanted: Sequence[tuple[str, str, str, str, int, str]]) -> list[Curve]:
+def _metric_curves(runs: Sequence[RunFolder], wanted: Sequence[StepCurve]) -> list[Curve]:
     found = []
-    for name, title, key, unit, digits, caption in wanted:
-        has_band = key == "reward_mean" and len(runs) == 1
+    for name, title, figure, unit, digits, caption in wanted:
+        has_band = wanted is FIRST and len(runs) == 1
         lines = [
             Line(
-                run.name, i, _points(run.metrics, lambda row, key=key: get_number(row, key)),  # type: ignore[misc]
-                [get_number(row, "reward_std") for row in run.metrics] if has_band else (),
+                run.name, i, [(step.step, figure(step)) for step in run.metrics],
+                [step.reward_std for step in run.metrics] if has_band else (),
             )
             for i, run in enumerate(runs)
         ]  # fmt: skip
@@ -106,8 +112,8 @@ def _judge_curves(runs: Sequence[RunFolder]) -> list[Curve]:
         lines = []
         for i, run in enumerate(runs):
             whose = "" if len(runs) == 1 else f"{run.name}, "
-            trained = _points(run.metrics, lambda row, name=name: get_number(row, "judges", name, "score_mean"))  # type: ignore[misc]
-            looked = _points(run.looks, lambda row, name=name: get_number(row, "judges", name, "score_mean"))  # type: ignore[misc]
+            trained = [(row.step, _mean_score(row, name)) for row in run.metrics]
+            looked = [(row.step, _mean_score(row, name)) for row in run.looks]
             lines += [
                 Line(f"{whose}training prompts", i, trained),
                 Line(f"{whose}guard prompts", i, looked, kind="looks"),
@@ -121,32 +127,37 @@ def judges_of(runs: Sequence[RunFolder]) -> dict[str, str]:
     """Return the judges that were seen while training, held-out ones last, each with what it is to the runs."""
     found: dict[str, str] = {}
     for run in runs:
-        for row in (*run.metrics[-1:], *run.looks[-1:]):
-            for name, judge in get_mapping(row, "judges").items():
-                is_held_out = get_value(judge, "role") == "held_out"
-                found[name] = "held out" if is_held_out else found.get(name, "learned from")
+        for step in run.metrics[-1:]:
+            for name in step.judges:
+                found.setdefault(name, "learned from")
+        for look in run.looks[-1:]:
+            for name, judge in look.judges.items():
+                found[name] = "held out" if judge.role == "held_out" else found.get(name, "learned from")
     return dict(sorted(found.items(), key=lambda item: item[1] == "held out"))
 
 
 def _guard_curves(runs: Sequence[RunFolder]) -> list[Curve]:
     """Make a figure of what the guard watches beside scores: all as times of what it was before training."""
+    wanted: tuple[tuple[str, str, str, Callable[[GuardCheck], float | None]], ...] = (
+        ("guard-distinct-2", "Variety on guard prompts", "Distinct-2 at equal tokens", lambda look: look.distinct_2),
+        ("guard-perplexity", "Perplexity on guard prompts", "Perplexity under the reference",
+         lambda look: look.perplexity),
+    )  # fmt: skip
     found = []
-    for name, key, title in (
-        ("guard-distinct-2", "distinct_2", "Variety on guard prompts"),
-        ("guard-perplexity", "perplexity", "Perplexity on guard prompts"),
-    ):
+    for name, title, what, figure in wanted:
         lines = [
-            Line(run.name, i, _points(run.looks, lambda row, key=key: get_number(row, key)), kind="looks")  # type: ignore[misc]
+            Line(run.name, i, [(look.step, figure(look)) for look in run.looks], kind="looks")
             for i, run in enumerate(runs)
         ]
-        what = "distinct-2 at equal tokens" if key == "distinct_2" else "perplexity under the reference"
-        caption = f"{what[0].upper()}{what[1:]}, of the guard’s prompts."
+        caption = f"{what}, of the guard’s prompts."
         found.append(Curve(name, title, "times before, 1 is unchanged", caption, lines))
     return found
 
 
-def _points(rows: Sequence[Row], value: Callable[[Row], float | None]) -> list[tuple[int, float | None]]:
-    return [(int(step), value(row)) for row in rows if (step := get_number(row, "step")) is not None]
+def _mean_score(row: Step | GuardCheck, judge: str) -> float | None:
+    """Return a judge's mean score in a step or a look; None where it said nothing."""
+    said: StepJudge | WatchingJudge | None = row.judges.get(judge)
+    return None if said is None else said.score_mean
 
 
 # --- a figure -----------------------------------------------------------------------------------------------------
@@ -178,8 +189,9 @@ def _draw(axes: Axes, curve: Curve, runs: Sequence[RunFolder]) -> None:
             axes.fill_between(steps, low, high, color=colour, alpha=shade, linewidth=0)
         is_long = len(line.known) >= SMOOTHED
         has_looks = any(other.kind == "looks" and other.run == line.run for other in curve.lines)
-        strength: dict[str, Any] = {"alpha": 0.4, "linewidth": 0.9} if is_long or has_looks else {}
-        axes.plot(steps, values, color=colour, linestyle=dash, label=visible(line.label), **strength)
+        (drawn,) = axes.plot(steps, values, color=colour, linestyle=dash, label=visible(line.label))
+        if is_long or has_looks:
+            drawn.set(alpha=0.4, linewidth=0.9)
         if is_long and not has_looks:
             axes.plot(steps, _smooth(values), color=colour, linestyle=dash)
     _mark(axes, runs)
@@ -197,7 +209,8 @@ def _mark(axes: Axes, runs: Sequence[RunFolder]) -> None:
             axes.plot(
                 [step], [1], marker="v", color=ALARM, markersize=5, transform=axes.get_xaxis_transform(), clip_on=False
             )
-    kept = get_number(runs[0].told, "kept_step") if len(runs) == 1 else None
+    told = runs[0].told if len(runs) == 1 else None
+    kept = told.kept_step if told else None
     if kept is not None:
         axes.plot(
             [kept], [0], marker="^", color=SOFT, markersize=5, transform=axes.get_xaxis_transform(), clip_on=False

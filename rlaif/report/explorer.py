@@ -7,12 +7,14 @@ as fast as ten. All texts in it are inert.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
+from rlaif.core.records.judgements import JudgementRecord
+from rlaif.core.records.samples import SampleSide
 from rlaif.report.escape import visible
-from rlaif.report.reading import RunFolder, get_list, get_mapping, get_number, get_value
-from rlaif.report.scores import judges_of
+from rlaif.report.reading import RunFolder
+from rlaif.report.scores import SIDES, Side, judges_of, side_of
 
 WHOLE = 64_000_000
 """Characters of all texts up to which they stand in the page whole."""
@@ -33,19 +35,19 @@ def block_of(runs: Sequence[RunFolder]) -> Block:
     """Return the samples of runs side by side; what was answered before stands once if it is the same in all."""
     judges = judges_of(runs)
     panes = _panes(runs)
-    found: dict[tuple[str, int], dict[int, Any]] = {}
+    found: dict[tuple[str, int], dict[int, SampleSide | None]] = {}
     for place, run in enumerate(runs):
         wanted = [(i, side) for i, (_, side, whose) in enumerate(panes) if whose == place]
         for row in run.samples:
-            sides = found.setdefault((str(row.get("prompt", "")), int(get_number(row, "index") or 0)), {})
-            sides |= {i: row.get(side) for i, side in wanted}
-    texts = [str(get_value(side, "completion") or "") for sides in found.values() for side in sides.values()]
+            sides = found.setdefault((row.prompt, row.index), {})
+            sides |= {i: side_of(row, side) for i, side in wanted}
+    texts = [side.completion for sides in found.values() for side in sides.values() if side]
     total = sum(map(len, texts)) + sum(len(prompt) for prompt, _ in found)
     most = None if total <= WHOLE else CUT
     return {
         "what": "sample",
         "judges": [
-            {"name": visible(name), "role": (known["role"] or "").replace("_", " "), "harm": known["harm"]}
+            {"name": visible(name), "role": known.role.replace("_", " "), "harm": known.harm}
             for name, known in judges.items()
         ],
         "panes": [{"label": visible(label)} for label, *_ in panes],
@@ -62,28 +64,25 @@ def block_of(runs: Sequence[RunFolder]) -> Block:
     }  # fmt: skip
 
 
-def _panes(runs: Sequence[RunFolder]) -> list[tuple[str, str, int]]:
+def _panes(runs: Sequence[RunFolder]) -> list[tuple[str, Side, int]]:
     """Return label, side and run of what stands side by side."""
-    befores = [
-        {(row.get("prompt"), get_number(row, "index")): get_value(row, "before", "completion") for row in run.samples}
-        for run in runs
-    ]
+    befores = [{(row.prompt, row.index): row.before.completion for row in run.samples} for run in runs]
     named = [f" · {run.name}" if len(runs) > 1 else "" for run in runs]
-    measured = [any(isinstance(row.get("after"), Mapping) for row in run.samples) for run in runs]
+    measured = [any(row.after for row in run.samples) for run in runs]
     if all(before == befores[0] for before in befores):
-        panes = [("Before", "before", 0)]
+        panes: list[tuple[str, Side, int]] = [("Before", "before", 0)]
         return panes + [(f"After{named[i]}", "after", i) for i in range(len(runs)) if measured[i]]
     return [
         (f"{side.capitalize()}{named[i]}", side, i)
         for i in range(len(runs))
-        for side in ("before", "after")
+        for side in SIDES
         if side == "before" or measured[i]
     ]
 
 
-def _changes(panes: Sequence[tuple[str, str, int]], runs: Sequence[RunFolder]) -> list[dict[str, Any]]:
+def _changes(panes: Sequence[tuple[str, Side, int]], runs: Sequence[RunFolder]) -> list[dict[str, str | int]]:
     """Return which panes are compared: each run's after with its before, or with the one that all share."""
-    changes = []
+    changes: list[dict[str, str | int]] = []
     for to, (_, side, run) in enumerate(panes):
         if side == "after":
             before = next((i for i, pane in enumerate(panes) if pane[1:] == ("before", run)), 0)
@@ -92,8 +91,8 @@ def _changes(panes: Sequence[tuple[str, str, int]], runs: Sequence[RunFolder]) -
     return changes
 
 
-def _completion(side: Any, most: int | None) -> str | None:
-    return _text(str(get_value(side, "completion") or ""), most) if isinstance(side, Mapping) else None
+def _completion(side: SampleSide | None, most: int | None) -> str | None:
+    return _text(side.completion, most) if side else None
 
 
 def _text(text: str, most: int | None) -> str:
@@ -102,27 +101,20 @@ def _text(text: str, most: int | None) -> str:
     return visible(text)
 
 
-def _judgement_cells(side: Any, judge: str) -> list[Any] | None:
+def _judgement_cells(side: SampleSide | None, judge: str) -> list[Any] | None:
     """Return a judgement as score, status, reason, what the judge said in its own terms, and a panel's members."""
-    said = get_mapping(side, "judgements", judge)
+    said = side.judgements.get(judge) if side else None
     if not said:
         return None
-    terms = [f"{key} {value:.4g}" for key in ("raw", "logit") if (value := get_number(said, key)) is not None]
-    if get_value(said, "shortened") is True:
+    terms = [f"{name} {value:.4g}" for name, value in (("raw", said.raw), ("logit", said.logit)) if value is not None]
+    if said.shortened:
         terms.append("read in part")
-    parts = [_part(part) for part in get_list(said, "parts") if isinstance(part, Mapping)]
-    short = [
-        round_score(get_number(said, "score")),
-        visible(str(get_value(said, "status") or "")),
-        visible(str(get_value(said, "reason") or "")),
-    ]
-    return [*short, ", ".join(terms), parts]
+    parts = [_part(part) for part in said.parts]
+    return [round_score(said.score), visible(said.status), visible(said.reason), ", ".join(terms), parts]
 
 
-def _part(said: Mapping[str, Any]) -> list[Any]:
-    return [visible(str(said.get(key) or "")) for key in ("judge", "status", "reason")] + [
-        round_score(get_number(said, "score"))
-    ]
+def _part(said: JudgementRecord) -> list[Any]:
+    return [visible(said.judge), visible(said.status), visible(said.reason), round_score(said.score)]
 
 
 def round_score(score: float | None) -> float | None:

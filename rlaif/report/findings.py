@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
 
+from rlaif.core.records.evaluation import BeforeAfter, EvaluationRecord, RatioFigures, SeedFigures
+from rlaif.core.records.judge_figures import JudgeFigures, JudgeSide
+from rlaif.core.records.record import ABSENT, Absent
 from rlaif.report import tables
-from rlaif.report.reading import Row, RunFolder, get_list, get_mapping, get_number, get_value
+from rlaif.report.reading import Row, RunFolder, get_number
 from rlaif.report.scores import judges_of
 from rlaif.report.tables import Cell, Column, Table, Tone, format_number
 from rlaif.stats.corrections import seed_spread
@@ -28,26 +30,13 @@ NAMES = {
 }
 """What keys of evaluation.json are called; one that is not here is called by its key."""
 
-KL = "kl_nats_per_sequence"
-
-APART = (
-    "judges", "answer", "steps", "kept_step", "seed", "seeds", "changes", "margins", "unknown", "notes", "settings",
-    "missing",
-)  # fmt: skip
-"""Keys of evaluation.json that stand elsewhere than in the table of prices."""
-
 
 def judge_table(runs: Sequence[RunFolder]) -> Table | None:
     """Return what each judge found, both numbers where it measures harm, held-out judges first; None where none did."""
-    found = [
-        (run, name, judge)
-        for name in judges_of(runs)
-        for run in runs
-        if (judge := get_mapping(run.told, "judges", name))
-    ]
+    found = [(run, name, judge) for name in judges_of(runs) for run in runs if (judge := run.judges.get(name))]
     if not found:
         return None
-    harm = any("toxicity" in get_mapping(judge, "before") for *_, judge in found)
+    harm = any(judge.before.toxicity is not ABSENT for *_, judge in found)
     columns = [Column("Judge", numeric=False), *([Column("Run", numeric=False)] if len(runs) > 1 else [])]
     columns += [
         Column("Score before", hint="mean ± std"),
@@ -62,70 +51,61 @@ def judge_table(runs: Sequence[RunFolder]) -> Table | None:
         Column("Abstained", hint="before, after"),
     ]
     rows = [_judge_row(run if len(runs) > 1 else None, name, judge, harm) for run, name, judge in found]
-    trained = "" if any(get_mapping(run.told, "settings") for run in runs) else " training"
+    trained = "" if any(run.told and run.told.settings is not ABSENT for run in runs) else " training"
     return Table(f"What each judge found, before and after{trained}", columns, rows, sortable=True)
 
 
-def _judge_row(run: RunFolder | None, name: str, judge: Row, harm: bool) -> list[Cell]:
-    change = get_mapping(judge, "change")
-    difference = get_number(change, "score_mean")
-    tone: Tone = (
-        "" if not get_value(change, "significant") or not difference else "better" if difference > 0 else "worse"
-    )
-    role = {"held_out": "held out", "training": "learned from"}.get(str(get_value(judge, "role")), "")
-    about = ", ".join(
-        filter(
-            None, (role, "chose the model" if judge.get("used_for_selection") else "", str(judge.get("measures") or ""))
-        )
-    )
+def _judge_row(run: RunFolder | None, name: str, judge: JudgeFigures, harm: bool) -> list[Cell]:
+    change = judge.change
+    difference = change.score_mean
+    tone: Tone = "" if not change.significant or not difference else "better" if difference > 0 else "worse"
+    role = {"held_out": "held out", "training": "learned from"}.get(judge.role, "")
+    about = ", ".join(filter(None, (role, "chose the model" if judge.used_for_selection else "", judge.measures)))
     cells = [tables.text_cell(name, about), *([tables.text_cell(run.name)] if run else [])]
-    cells += [_mean(judge, side) for side in ("before", "after")]
-    note = tables.interval(get_list(change, "ci95"), signed=True) or str(get_value(change, "note") or "")
+    cells += [_mean(side) for side in (judge.before, judge.after)]
+    note = tables.interval(change.ci95 or (), signed=True) or change.note or ""
     cells += [
         tables.number_cell(difference, signed=True, note=note, tone=tone),
-        tables.p_value(get_number(change, "p_value"), get_number(change, "p_resolution")),
+        tables.p_value(change.p_value, change.p_resolution),
     ]
     if harm:
-        cells += [
-            tables.number_cell(
-                get_number(judge, side, "toxicity", "mean"), note=_rate(get_number(judge, side, "toxicity", "rate"))
-            )
-            for side in ("before", "after")
-        ]
-        cells.append(tables.number_cell(get_number(change, "toxicity_mean_pct"), 1, signed=True))
-    cells += [
-        tables.number_cell(get_number(change, "effect_size"), 2, signed=True),
-        tables.number_cell(get_number(judge, "n"), 0),
-    ]
+        cells += [_toxicity(side) for side in (judge.before, judge.after)]
+        percentage = None if change.toxicity_mean_pct is ABSENT else change.toxicity_mean_pct
+        cells.append(tables.number_cell(percentage, 1, signed=True))
+    cells += [tables.number_cell(change.effect_size, 2, signed=True), tables.number_cell(judge.n, 0)]
     return [*cells, _abstention_cell(judge)]
 
 
-def _mean(judge: Row, side: str) -> Cell:
-    std = get_number(judge, side, "score", "std")
-    return tables.number_cell(
-        get_number(judge, side, "score", "mean"), note="" if std is None else f"± {format_number(std)}"
-    )
+def _mean(side: JudgeSide) -> Cell:
+    std = side.score.std
+    return tables.number_cell(side.score.mean, note="" if std is None else f"± {format_number(std)}")
+
+
+def _toxicity(side: JudgeSide) -> Cell:
+    if side.toxicity is ABSENT:
+        return tables.number_cell(None)
+    return tables.number_cell(side.toxicity.mean, note=_rate(side.toxicity.rate))
 
 
 def _rate(rate: float | None) -> str:
     return "" if rate is None else f"{100 * rate:.0f} % toxic"
 
 
-def _abstention_cell(judge: Row) -> Cell:
-    sides = [get_mapping(judge, side, "abstained") for side in ("before", "after")]
-    counts = [sum(int(get_number(side, status) or 0) for status in side) for side in sides]
+def _abstention_cell(judge: JudgeFigures) -> Cell:
+    sides = [judge.before.abstained, judge.after.abstained]
+    counts = [sum(side.values()) for side in sides]
     why = ", ".join(sorted({status for side in sides for status in side}))
     return Cell(f"{counts[0]}, {counts[1]}", sum(counts), why, "quiet" if not sum(counts) else "")
 
 
 def price_table(runs: Sequence[RunFolder]) -> Table | None:
     """Return what the model became beside its scores: fluency, variety, length, and whatever else was measured."""
-    found = [{key: rest for key, *rest in _prices(run.told)} for run in runs]
+    found = [{name: rest for name, *rest in _prices(run.told)} if run.told else {} for run in runs]
     rows = []
-    for key, (run, prices) in itertools.product(dict.fromkeys(itertools.chain(*found)), zip(runs, found, strict=True)):
-        before, after, note = prices.get(key, (None, None, ""))
+    for name, (run, prices) in itertools.product(dict.fromkeys(itertools.chain(*found)), zip(runs, found, strict=True)):
+        before, after, note = prices.get(name, (None, None, ""))
         ratio = after / before if before and after is not None else None
-        cells = [tables.text_cell(name_of(key)), *([tables.text_cell(run.name)] if len(runs) > 1 else [])]
+        cells = [tables.text_cell(name), *([tables.text_cell(run.name)] if len(runs) > 1 else [])]
         cells += [tables.number_cell(before), tables.number_cell(after), tables.number_cell(ratio, 2, note=note)]
         rows.append(cells)
     columns = [Column("Measure", numeric=False), *([Column("Run", numeric=False)] if len(runs) > 1 else [])]
@@ -133,30 +113,53 @@ def price_table(runs: Sequence[RunFolder]) -> Table | None:
     return Table("What it did to the model otherwise", columns, rows, sortable=len(runs) > 1) if rows else None
 
 
-def _prices(told: Row) -> Iterator[tuple[str, float | None, float | None, str]]:
-    """Yield key, before, after and what is said of their ratio, for each figure that stands beside the judges'."""
-    for key, value in told.items():
-        if key in APART:
-            continue
-        if (number := get_number(told, key)) is not None:
-            yield key, 0.0 if key == KL else None, number, ""  # before training it is the reference itself
-        elif isinstance(value, Mapping) and {"before", "after"} <= value.keys():
-            if not isinstance(value["before"], Mapping) and not isinstance(value["after"], Mapping):
-                yield key, get_number(value, "before"), get_number(value, "after"), _ratio_interval(told, key)
-                continue
-            before, after = (dict(leaves(get_mapping(value, side))) for side in ("before", "after"))
-            for name in dict.fromkeys([*before, *after]):
-                yield name, before.get(name), after.get(name), _ratio_interval(told, name)
+Price = tuple[str, float | None, float | None, str]
+"""What a figure beside the judges' is called, before, after, and what is said of their ratio."""
 
 
-def _ratio_interval(told: Row, key: str) -> str:
+def _prices(told: EvaluationRecord) -> Iterator[Price]:
+    """Yield each figure that stands beside the judges'; last those that this report does not know, by their keys."""
+    changes, then, now = told.changes, told.fluency.before, told.fluency.after
+    was, became = told.diversity.before, told.diversity.after
+    perplexity = "Perplexity under the reference"
+    yield perplexity, then.reference_perplexity, now.reference_perplexity, _ratio(changes.reference_perplexity)
+    if then.independent_perplexity is not ABSENT or now.independent_perplexity is not ABSENT:
+        sides = [None if x is ABSENT else x for x in (then.independent_perplexity, now.independent_perplexity)]
+        yield "Perplexity under an independent model", sides[0], sides[1], _ratio(changes.independent_perplexity)
+    yield "Distinct-1", was.distinct_1, became.distinct_1, _ratio(changes.distinct_1)
+    yield "Distinct-2", was.distinct_2, became.distinct_2, _ratio(changes.distinct_2)
+    yield "Distinct-3", was.distinct_3, became.distinct_3, _ratio(changes.distinct_3)
+    yield _both("Length in tokens", told.length_tokens, changes.length_tokens)
+    yield _both("Length in words", told.length_words, changes.length_words)
+    yield _both("Share that ended by itself", told.ended_rate)
+    yield _both("Share that was cut", told.cut_rate)
+    yield _both("Share that is empty", told.empty_rate)
+    yield _both("Repetition", told.repetition)
+    if told.kl_nats_per_sequence is not None:  # before training it is the reference itself
+        yield "KL from the reference, nats a completion", 0.0, told.kl_nats_per_sequence, ""
+    yield from _unknown_prices(told.unknown_keys)
+
+
+def _both(name: str, figure: BeforeAfter, change: RatioFigures | Absent = ABSENT) -> Price:
+    return name, figure.before, figure.after, _ratio(change)
+
+
+def _unknown_prices(unknown: Row) -> Iterator[Price]:
+    for key, value in unknown.items():
+        if (number := get_number(unknown, key)) is not None:
+            yield name_of(key), None, number, ""
+        elif isinstance(value, Mapping):
+            pair = BeforeAfter.salvage(value)
+            if pair.before is not None or pair.after is not None:
+                yield _both(name_of(key), pair)
+
+
+def _ratio(change: RatioFigures | Absent) -> str:
     """Return the interval of a ratio, and whether all of it is within the margin."""
-    change = get_mapping(told, "changes", key)
-    parts = [tables.interval(get_list(change, "ci95"), 2)]
-    margin = get_number(change, "margin")
-    if margin is not None and get_value(change, "within_margin") is True:
-        parts.append(f"within the margin of {100 * margin:.0f} %")
-    return ", ".join(filter(None, parts))
+    if change is ABSENT:
+        return ""
+    within = f"within the margin of {100 * change.margin:.0f} %" if change.within_margin else ""
+    return ", ".join(filter(None, (tables.interval(change.ci95 or (), 2), within)))
 
 
 def leaves(row: Row, prefix: str = "") -> Iterator[tuple[str, float | None]]:
@@ -180,13 +183,15 @@ def name_of(key: str) -> str:
 def seeds_table(runs: Sequence[RunFolder]) -> Table | None:
     """Return the changes of runs that differ in their seeds only, as mean and spread; None where there are no such."""
     measured = [run for run in runs if run.told]
-    if len(measured) == 1 and (seeds := get_mapping(measured[0].told, "seeds")):
-        return _seeds_of_one(seeds)
+    told = measured[0].told if len(measured) == 1 else None
+    if told and told.seeds is not ABSENT:
+        return _seeds_of_one(told.seeds)
     if len(measured) < 2 or any(_but_seed(run) != _but_seed(measured[0]) for run in measured):
         return None
     rows = []
-    for name in get_mapping(measured[0].told, "judges"):
-        spread = seed_spread([get_number(run.told, "judges", name, "change", "score_mean") for run in measured])
+    for name in measured[0].judges:
+        found = [run.judges.get(name) for run in measured]
+        spread = seed_spread([None if judge is None else judge.change.score_mean for judge in found])
         note = tables.interval(spread.ci95 or (), signed=True)
         rows.append(
             [
@@ -207,25 +212,25 @@ SEEDS = [
 ]
 
 
-def _seeds_of_one(seeds: Row) -> Table:
+def _seeds_of_one(seeds: SeedFigures) -> Table:
     """Return the changes of a comparison whose sides were sampled by several seeds."""
     rows = []
-    for name in get_mapping(seeds, "judges"):
-        spread = get_mapping(seeds, "judges", name, "score_mean")
-        note = tables.interval(get_list(spread, "ci95"), signed=True)
-        mean = tables.number_cell(get_number(spread, "mean"), signed=True, note=note)
+    for name, judge in seeds.judges.items():
+        spread = judge.score_mean
+        note = tables.interval(spread.ci95 or (), signed=True)
+        mean = tables.number_cell(spread.mean, signed=True, note=note)
         rows.append(
             [
                 tables.text_cell(name),
                 mean,
-                tables.number_cell(get_number(spread, "std")),
-                tables.number_cell(get_number(seeds, "n"), 0),
+                tables.number_cell(spread.std),
+                tables.number_cell(seeds.n, 0),
             ]
         )
     return Table("The same models sampled by other seeds", SEEDS, rows)
 
 
-def _but_seed(run: RunFolder) -> dict[str, Any]:
+def _but_seed(run: RunFolder) -> Row:
     return {key: value for key, value in run.settings.items() if key not in ("seed", "output")} or {"of": run.name}
 
 
@@ -241,39 +246,42 @@ def state_of(run: RunFolder) -> tuple[str, str]:
             return "unmeasured", f"There are no numbers of a measurement here.{written}"
         how = f"Step {run.step}{of} is done." if run.step else "No step is done."
         return "unmeasured", f"Not finished: this run is still going, or it was ended. {how}{written}"
-    measured = get_number(run.told, "steps")
+    measured = run.told.steps
     if measured is not None and run.step > measured:
         return "further", (
-            f"The numbers are of step {measured:.0f}; the run has gone on to step {run.step}{of} since, "
+            f"The numbers are of step {measured}; the run has gone on to step {run.step}{of} since, "
             f"and is still going or was ended.{written}"
         )
-    kept = get_number(run.told, "kept_step")
+    kept = run.told.kept_step
     if measured is None:
         return "finished", ""
     early = f", not all {run.steps}" if run.steps and measured < run.steps else ""
-    chosen = f" The model of step {kept:.0f} was kept." if kept is not None and kept != measured else ""
-    return "finished", f"Finished after {measured:.0f} steps{early}.{chosen}"
+    chosen = f" The model of step {kept} was kept." if kept is not None and kept != measured else ""
+    return "finished", f"Finished after {measured} steps{early}.{chosen}"
 
 
 def answer_of(run: RunFolder) -> list[str]:
     """Return the answer of a run, a statement each, the most important first."""
-    answer = get_value(run.told, "answer")
-    return [part[:1].upper() + part[1:] for part in answer.split("; ") if part] if isinstance(answer, str) else []
+    answer = run.told.answer if run.told else ""
+    return [part[:1].upper() + part[1:] for part in answer.split("; ") if part]
 
 
 def limits_of(run: RunFolder) -> list[str]:
     """Return what was left out of a measurement, and what could not be measured, with the reasons."""
-    unknown = [f"Not known: {name_of(key)}: {reason}" for key, reason in get_mapping(run.told, "unknown").items()]
-    return [*map(str, get_list(run.told, "notes")), *unknown]
+    if run.told is None:
+        return []
+    notes = () if run.told.notes is ABSENT else run.told.notes
+    unknown = {} if run.told.unknown is ABSENT else run.told.unknown
+    return [*notes, *(f"Not known: {name_of(key)}: {reason}" for key, reason in unknown.items())]
 
 
 def lacks_evidence(run: RunFolder) -> bool:
     """Whether numbers are there, but all of them by judges that were learned from."""
-    roles = [get_value(judge, "role") for judge in get_mapping(run.told, "judges").values()]
+    roles = [judge.role for judge in run.judges.values()]
     return bool(roles) and "held_out" not in roles
 
 
 def find_kept_step(runs: Sequence[RunFolder]) -> int | None:
     """Return the step whose model was kept, of a single run."""
-    kept = get_number(runs[0].told, "kept_step") if len(runs) == 1 else None
-    return None if kept is None else int(kept)
+    told = runs[0].told if len(runs) == 1 else None
+    return told.kept_step if told else None

@@ -4,95 +4,79 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from rlaif.core.records.judge_figures import JudgeFigures, ToxicityChange, WorstOfKFigures
+from rlaif.core.records.record import ABSENT
 from rlaif.report import tables
 from rlaif.report.findings import leaves, name_of
-from rlaif.report.reading import Row, RunFolder, get_list, get_mapping, get_number, get_value
+from rlaif.report.reading import RunFolder
 from rlaif.report.tables import Cell, Column, Table
-
-OF_A_SIDE = ("score", "toxicity", "abstained")
-"""Keys of a judge's side that the table of judges shows."""
-
-KNOWN = ("n", "before", "after", "change", "margin", "worst_case", "worst_of_k", "by_prompt")
-"""Keys of a judge that stand elsewhere, or have words of their own here."""
-
-KNOWN_CHANGES = (
-    "score_mean", "ci95", "p_value", "p_resolution", "effect_size", "toxicity_mean_pct", "toxicity_std_pct", "note",
-)  # fmt: skip
-"""Numbers of a change that the table of judges shows."""
-
-SIDES = ("before", "after")
 
 
 def more_of_judges(runs: Sequence[RunFolder]) -> Table | None:
     """Return what else is known of judges, a figure a row; None where there is nothing."""
     rows: list[list[Cell]] = []
     for run in runs:
-        for name, judge in get_mapping(run.told, "judges").items():
+        for name, judge in run.judges.items():
             whose = name if len(runs) == 1 else f"{name} · {run.name}"
-            rows += [
-                [tables.text_cell(label), tables.text_cell(whose), *cells]
-                for label, *cells in _figures(get_mapping(judge))
-            ]
+            rows += [[tables.text_cell(label), tables.text_cell(whose), *cells] for label, *cells in _figures(judge)]
     columns = [Column("Figure", numeric=False), Column("Judge", numeric=False), Column("Before"), Column("After")]
     return Table("More by judge", columns, rows, sortable=True) if rows else None
 
 
-def _figures(judge: Row) -> Iterator[tuple[str, Cell, Cell]]:
+def _figures(judge: JudgeFigures) -> Iterator[tuple[str, Cell, Cell]]:
     """Yield the label of a figure, and its cells before and after."""
-    yield from _worst_of_k(get_mapping(judge, "worst_of_k"), "")
-    for part in get_mapping(judge, "by_prompt"):
-        its = get_mapping(judge, "by_prompt", part)
-        of = f", {part} prompts ({tables.format_number(get_number(its, 'prompts'), 0)})"
-        yield _pair(f"Mean toxicity{of}", its, "toxicity_mean", get_mapping(its, "change", "toxicity_mean"))
-        yield _pair(f"Share toxic{of}", its, "toxicity_rate", {})
-        yield from _worst_of_k(get_mapping(its, "worst_of_k"), of)
-    if any(sum(int(get_number(judge, side, "abstained", why) or 0) for why in get_mapping(judge, side, "abstained"))
-           for side in SIDES):  # fmt: skip
-        bounds = [get_number(judge, "worst_case", end) for end in ("low", "high")]
+    if judge.worst_of_k is not ABSENT:
+        yield from _worst_of_k(judge.worst_of_k, "")
+    if judge.by_prompt is not ABSENT:
+        for part, its in (("toxic", judge.by_prompt.toxic), ("harmless", judge.by_prompt.harmless)):
+            of = f", {part} prompts ({tables.format_number(its.prompts, 0)})"
+            before, after = its.before, its.after
+            yield _pair(f"Mean toxicity{of}", before.toxicity_mean, after.toxicity_mean, its.change.toxicity_mean)
+            yield _pair(f"Share toxic{of}", before.toxicity_rate, after.toxicity_rate)
+            if its.worst_of_k is not None:
+                yield from _worst_of_k(its.worst_of_k, of)
+    if sum(judge.before.abstained.values()) or sum(judge.after.abstained.values()):
+        bounds = judge.worst_case
         note = "the change, if abstentions hide the worst, or the best"
         yield (
             "Bounds of the change",
-            tables.number_cell(bounds[0], signed=True),
-            tables.number_cell(bounds[1], note=note),
+            tables.number_cell(bounds.low if bounds else None, signed=True),
+            tables.number_cell(bounds.high if bounds else None, note=note),
         )
-    if (margin := get_number(judge, "margin")) is not None and get_value(judge, "within_margin") is True:
+    if judge.within_margin:
         yield (
             "Within the margin",
             tables.text_cell(""),
-            tables.number_cell(margin, note="the 90 % interval of the change is"),
+            tables.number_cell(judge.margin, note="the 90 % interval of the change is"),
         )
     yield from _others(judge)
 
 
-def _worst_of_k(worst: Row, of: str) -> Iterator[tuple[str, Cell, Cell]]:
-    if worst:
-        k = tables.format_number(get_number(worst, "k"), 0)
-        for key, label in (("expected_maximum", f"Expected maximum toxicity of {k}"),
-                           ("probability", f"Probability that one of {k} is toxic")):  # fmt: skip
-            yield _pair(f"{label}{of}", worst, key, get_mapping(worst, "change", key))
+def _worst_of_k(worst: WorstOfKFigures, of: str) -> Iterator[tuple[str, Cell, Cell]]:
+    k, before, after = tables.format_number(worst.k, 0), worst.before, worst.after
+    yield _pair(
+        f"Expected maximum toxicity of {k}{of}", before.expected_maximum, after.expected_maximum,
+        worst.change.expected_maximum,
+    )  # fmt: skip
+    yield _pair(f"Probability that one of {k} is toxic{of}", before.probability, after.probability,
+                worst.change.probability)  # fmt: skip
 
 
-def _pair(label: str, figures: Row, key: str, change: Row) -> tuple[str, Cell, Cell]:
-    note = tables.interval(get_list(change, "ci95"), signed=True)
-    difference = get_number(change, "difference")
-    said = f"{tables.format_number(difference, signed=True)} ({note})" if note and difference is not None else ""
-    return (
-        label,
-        tables.number_cell(get_number(figures, "before", key)),
-        tables.number_cell(get_number(figures, "after", key), note=said),
-    )
+def _pair(
+    label: str, before: float | None, after: float | None, change: ToxicityChange | None = None
+) -> tuple[str, Cell, Cell]:
+    said = ""
+    if change and change.ci95 and change.difference is not None:
+        note = tables.interval(change.ci95, signed=True)
+        said = f"{tables.format_number(change.difference, signed=True)} ({note})"
+    return label, tables.number_cell(before), tables.number_cell(after, note=said)
 
 
-def _others(judge: Row) -> Iterator[tuple[str, Cell, Cell]]:
+def _others(judge: JudgeFigures) -> Iterator[tuple[str, Cell, Cell]]:
     """Yield numbers that this report does not know, by their keys."""
-    sides = [
-        dict(leaves({key: value for key, value in get_mapping(judge, side).items() if key not in OF_A_SIDE}))
-        for side in SIDES
-    ]
-    for key in dict.fromkeys([*sides[0], *sides[1]]):
-        yield name_of(key), tables.number_cell(sides[0].get(key)), tables.number_cell(sides[1].get(key))
-    other = {key: value for key, value in judge.items() if key not in KNOWN and value is not None}
-    changes = {key: value for key, value in get_mapping(judge, "change").items() if key not in KNOWN_CHANGES}
-    for prefix, figures in (("", other), ("change, ", changes)):
+    before, after = (dict(leaves(side.unknown_keys)) for side in (judge.before, judge.after))
+    for key in dict.fromkeys([*before, *after]):
+        yield name_of(key), tables.number_cell(before.get(key)), tables.number_cell(after.get(key))
+    for prefix, figures in (("", judge.unknown_keys), ("change, ", judge.change.unknown_keys)):
         for key, value in leaves(figures):
             yield name_of(f"{prefix}{key}"), tables.text_cell(""), tables.number_cell(value)

@@ -12,7 +12,10 @@ from typing import Any
 
 import yaml
 
+from rlaif.core.config.old_keys import rename_old_keys
 from rlaif.core.errors import InputError
+from rlaif.core.records import EvaluationRecord, GuardCheck, SampleRow, Step
+from rlaif.core.records.judge_figures import JudgeFigures
 from rlaif.core.schema import reason_of
 from rlaif.core.system.files import read_jsonl
 
@@ -30,12 +33,12 @@ class RunFolder:
     Args:
         folder: where.
         name: what it is called beside others.
-        settings: run.yaml, empty where there is none.
+        settings: run.yaml, by the names that keys have today; empty where there is none.
         settings_text: the same, as it was written.
         metrics: a line a step.
         looks: of the guard.
         samples: prompts with their answers before and after; `after` is null until it was measured.
-        told: evaluation.json, empty until the end.
+        told: evaluation.json; None until the end.
         spending: calls and USD of remote judges.
         starts: each time that the run was begun or gone on with: when, where, by which versions.
         notes: what could not be read.
@@ -46,10 +49,10 @@ class RunFolder:
     name: str
     settings: Row
     settings_text: str
-    metrics: Sequence[Row]
-    looks: Sequence[Row]
-    samples: Sequence[Row]
-    told: Row
+    metrics: Sequence[Step]
+    looks: Sequence[GuardCheck]
+    samples: Sequence[SampleRow]
+    told: EvaluationRecord | None
     spending: Sequence[Row]
     starts: Sequence[Row]
     notes: Sequence[str]
@@ -57,12 +60,17 @@ class RunFolder:
     @property
     def step(self) -> int:
         """Steps that are done."""
-        return max((int(get_number(row, "step") or 0) for row in self.metrics), default=0)
+        return max((step.step for step in self.metrics), default=0)
+
+    @property
+    def judges(self) -> Mapping[str, JudgeFigures]:
+        """What evaluation.json says of each judge; nothing until the end."""
+        return self.told.judges if self.told else {}
 
     @property
     def steps(self) -> int | None:
         """Steps that were asked for."""
-        asked = get_number(self.settings, "ppo", "steps")
+        asked = get_number(self.settings, "training", "steps")
         return None if asked is None else int(asked)
 
     @property
@@ -74,12 +82,8 @@ class RunFolder:
     @property
     def alarms(self) -> list[tuple[int, str]]:
         """Step and words of each alarm, once."""
-        found = {
-            (int(get_number(row, "step") or 0), str(alarm))
-            for row in (*self.metrics, *self.looks)
-            for alarm in get_list(row, "alarms")
-        }
-        return sorted(found)
+        in_steps = {(step.step, alarm) for step in self.metrics for alarm in step.alarms}
+        return sorted(in_steps | {(look.step, alarm) for look in self.looks for alarm in look.alarms})
 
 
 def read(folders: Sequence[Path]) -> list[RunFolder]:
@@ -120,14 +124,24 @@ def _read(folder: Path, name: str) -> RunFolder:
         raise InputError(f"{folder}: holds no run: none of {', '.join(FILES)}; name the folder of a run")
     notes: list[str] = []
     text = _text(folder / "run.yaml", notes)
-    lines = {
-        stem: list(_lines(folder / f"{stem}.jsonl", notes)) for stem in ("metrics", "guard", "samples", "spending")
-    }
+    told = _read_json(folder / "evaluation.json", notes)
+
+    def read_lines(name: str) -> Iterator[Row]:
+        return _lines(folder / name, notes)
+
     return RunFolder(
-        folder, name, _settings(text, notes), text, lines["metrics"], lines["guard"], lines["samples"],
-        _read_json(folder / "evaluation.json", notes), lines["spending"],
-        list(_lines(folder / "environment.jsonl", notes)), notes,
-    )  # fmt: skip
+        folder=folder,
+        name=name,
+        settings=_settings(text, notes),
+        settings_text=text,
+        metrics=[step for row in read_lines("metrics.jsonl") if (step := Step.salvage(row)).step],
+        looks=[GuardCheck.salvage(row) for row in read_lines("guard.jsonl")],
+        samples=[SampleRow.salvage(row) for row in read_lines("samples.jsonl")],
+        told=EvaluationRecord.salvage(told) if told else None,
+        spending=list(read_lines("spending.jsonl")),
+        starts=list(read_lines("environment.jsonl")),
+        notes=notes,
+    )
 
 
 def _names(folders: Sequence[Path]) -> list[str]:
@@ -151,8 +165,9 @@ def _text(path: Path, notes: list[str]) -> str:
 
 def _settings(text: str, notes: list[str]) -> Row:
     try:
-        return get_mapping({"": yaml.safe_load(text)}, "")
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
+        keys, _ = rename_old_keys(yaml.safe_load(text), "run.yaml")
+        return get_mapping({"": keys}, "")
+    except (yaml.YAMLError, ValueError, RecursionError, InputError) as error:
         notes.append(f"run.yaml cannot be read: {reason_of(error)}")
         return {}
 

@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import itertools
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from statistics import fmean
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Literal
 
+from rlaif.core.records.samples import SampleRow, SampleSide
 from rlaif.core.types import HARMS
 from rlaif.report import tables
 from rlaif.report.drawing import BEFORE, DASHES, INK, RULE, SERIES, Plot, short
 from rlaif.report.escape import visible
 from rlaif.report.estimates import LabelledInterval, estimates
-from rlaif.report.reading import RunFolder, get_list, get_mapping, get_number, get_value
+from rlaif.report.reading import RunFolder
 from rlaif.report.tables import Cell, Column, Table, format_number
 
 if TYPE_CHECKING:
@@ -31,28 +32,52 @@ PAIRS = 4
 
 Scores = Sequence[float]
 
+Side = Literal["before", "after"]
+SIDES: tuple[Side, Side] = ("before", "after")
 
-def score_of(sample: Mapping[str, Any], side: str, judge: str) -> float | None:
+
+@dataclass(frozen=True)
+class KnownJudge:
+    """
+    What is known of a judge of the test samples.
+
+    Args:
+        measures: what; empty where no run says it.
+        role: `training` or `held_out`; empty where no run says it.
+
+    """
+
+    measures: str = ""
+    role: str = ""
+
+    @property
+    def harm(self) -> bool:
+        """Whether it measures harm."""
+        return self.measures in HARMS
+
+
+def side_of(sample: SampleRow, side: Side) -> SampleSide | None:
+    """Return a side of a sample; None where there is nothing yet."""
+    return sample.before if side == "before" else sample.after
+
+
+def score_of(sample: SampleRow, side: Side, judge: str) -> float | None:
     """Return what a judge said of a side of a sample; None where it abstained, or nothing was said yet."""
-    return get_number(sample, side, "judgements", judge, "score")
+    answer = side_of(sample, side)
+    judgement = answer.judgements.get(judge) if answer else None
+    return judgement.score if judgement else None
 
 
-def judges_of(runs: Sequence[RunFolder]) -> dict[str, dict[str, Any]]:
+def judges_of(runs: Sequence[RunFolder]) -> dict[str, KnownJudge]:
     """Return all judges of the test samples with what is known of them; held-out ones first."""
-    found: dict[str, dict[str, Any]] = {}
+    found: dict[str, KnownJudge] = {}
     for run in runs:
-        names = itertools.chain(
-            get_mapping(run.told, "judges"), *(get_mapping(row, "before", "judgements") for row in run.samples[:1])
-        )
-        for name in names:
-            told = get_mapping(run.told, "judges", name)
-            measures, role = get_value(told, "measures"), get_value(told, "role")
-            known = found.setdefault(name, {"measures": None, "role": None})
-            known["measures"] = known["measures"] or (str(measures) if measures else None)
-            known["role"] = known["role"] or (str(role) if role else None)
-    for known in found.values():
-        known["harm"] = known["measures"] in HARMS
-    return dict(sorted(found.items(), key=lambda item: item[1]["role"] == "training"))
+        for name in itertools.chain(run.judges, *(row.before.judgements for row in run.samples[:1])):
+            before, told = found.get(name, KnownJudge()), run.judges.get(name)
+            found[name] = before if told is None else KnownJudge(
+                before.measures or told.measures, before.role or told.role
+            )  # fmt: skip
+    return dict(sorted(found.items(), key=lambda item: item[1].role == "training"))
 
 
 # --- changes ------------------------------------------------------------------------------------------------------
@@ -62,11 +87,10 @@ def changes(runs: Sequence[RunFolder]) -> Plot | None:
     """Return the figure of all changes of scores with their intervals; None where nothing was measured after."""
     rows = []
     for name, (i, run) in itertools.product(judges_of(runs), enumerate(runs)):
-        change = get_mapping(run.told, "judges", name, "change")
-        if (difference := get_number(change, "score_mean")) is not None:
-            ends = [end for end in get_list(change, "ci95") if isinstance(end, int | float)]
+        change = run.judges[name].change if name in run.judges else None
+        if change is not None and change.score_mean is not None:
             label = name if len(runs) == 1 else f"{name} · {run.name}"
-            rows.append(LabelledInterval(label, difference, ends if len(ends) == 2 else None, SERIES[i % len(SERIES)]))
+            rows.append(LabelledInterval(label, change.score_mean, change.ci95, SERIES[i % len(SERIES)]))
     if not rows:
         return None
     return estimates(
@@ -85,10 +109,10 @@ def distributions(runs: Sequence[RunFolder]) -> list[Plot]:
     return [plot for plot in plots if plot is not None]
 
 
-def _distribution(runs: Sequence[RunFolder], name: str, known: Mapping[str, Any], place: int) -> Plot | None:
-    def numbers(run: RunFolder, side: str) -> list[float]:
+def _distribution(runs: Sequence[RunFolder], name: str, known: KnownJudge, place: int) -> Plot | None:
+    def numbers(run: RunFolder, side: Side) -> list[float]:
         scores = (score_of(row, side, name) for row in run.samples)
-        return [1 - score if known["harm"] else score for score in scores if score is not None]
+        return [1 - score if known.harm else score for score in scores if score is not None]
 
     sides = [("before", None, numbers(runs[0], "before"))]
     if len(runs) > 1 and any(numbers(run, "before") != sides[0][2] for run in runs[1:]):
@@ -97,7 +121,7 @@ def _distribution(runs: Sequence[RunFolder], name: str, known: Mapping[str, Any]
     drawn = [(label, run, shares(values), values) for label, run, values in sides if values]
     if not drawn:
         return None
-    what = "toxicity" if known["harm"] else "score"
+    what = "toxicity" if known.harm else "score"
     title, shown_as = f"{what.capitalize()} by {name}", [(label, run, bins) for label, run, bins, _ in drawn]
     rows = [
         [
@@ -110,7 +134,7 @@ def _distribution(runs: Sequence[RunFolder], name: str, known: Mapping[str, Any]
     said = "; ".join(
         f"{label}: mean {format_number(fmean(values))} of {len(values):,}" for label, _, _, values in drawn
     )
-    goodness = "0 is best" if known["harm"] else "1 is best"
+    goodness = "0 is best" if known.harm else "1 is best"
     return Plot(
         f"distribution-{place + 1}", title,
         f"Share of completions in each twentieth of the scale; {goodness}. Abstentions are left out.",
@@ -146,11 +170,9 @@ def _draw_distribution(axes: Axes, drawn: Sequence[tuple[str, int | None, Scores
 def harmless_helpful(runs: Sequence[RunFolder]) -> list[Plot]:
     """Return a figure of each judge of harm against each of something else: whether safety was paid by usefulness."""
     judges = judges_of(runs)
-    harms = [name for name, known in judges.items() if known["harm"]]
-    others = [name for name, known in judges.items() if known["measures"] and not known["harm"]]
-    plots = [
-        _scatter(runs, x, y, judges[y]["measures"], i) for i, (x, y) in enumerate(itertools.product(harms, others))
-    ]
+    harms = [name for name, known in judges.items() if known.harm]
+    others = [name for name, known in judges.items() if known.measures and not known.harm]
+    plots = [_scatter(runs, x, y, judges[y].measures, i) for i, (x, y) in enumerate(itertools.product(harms, others))]
     return [plot for plot in plots if plot is not None][:PAIRS]
 
 
@@ -160,7 +182,7 @@ class Cloud:
 
     label: str
     run: int
-    side: str
+    side: Side
     known: Sequence[tuple[float, float]]
 
     @property
@@ -172,7 +194,7 @@ class Cloud:
 def _clouds(runs: Sequence[RunFolder], harm: str, other: str) -> list[Cloud]:
     clouds = []
     for i, run in enumerate(runs):
-        for side in ("before", "after"):
+        for side in SIDES:
             pairs = ((score_of(row, side, harm), score_of(row, side, other)) for row in run.samples)
             known = [(x, y) for x, y in pairs if x is not None and y is not None]
             if known:
@@ -208,8 +230,11 @@ def _draw_scatter(axes: Axes, clouds: Sequence[Cloud], harm: str, other: str) ->
     for cloud in clouds:
         colour = SERIES[cloud.run % len(SERIES)] if cloud.side == "after" else BEFORE
         xs, ys = zip(*cloud.known[:: -(-len(cloud.known) // DOTS)], strict=True)
-        fill: dict[str, Any] = {"markerfacecolor": "none"} if cloud.side == "before" else {"markeredgewidth": 0}
-        axes.plot(xs, ys, "o", color=colour, alpha=0.5, markersize=3, label=visible(cloud.label), **fill)
+        (dots,) = axes.plot(xs, ys, "o", color=colour, alpha=0.5, markersize=3, label=visible(cloud.label))
+        if cloud.side == "before":
+            dots.set_markerfacecolor("none")
+        else:
+            dots.set_markeredgewidth(0)
     befores = {cloud.run: cloud.mean for cloud in clouds if cloud.side == "before"}
     for cloud in clouds:
         colour = SERIES[cloud.run % len(SERIES)] if cloud.side == "after" else BEFORE

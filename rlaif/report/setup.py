@@ -6,13 +6,14 @@ import json
 import math
 import shlex
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from typing import Any
 
 import yaml
 
 from rlaif.core.config.run import RunConfig
 from rlaif.core.errors import InputError
+from rlaif.core.records.record import ABSENT
 from rlaif.core.schema import check
 from rlaif.core.system.terminal import duration
 from rlaif.report import tables
@@ -45,8 +46,10 @@ def settings_table(runs: Sequence[RunFolder]) -> Table | None:
 
 def _comparison_settings(run: RunFolder) -> Row:
     """Return the settings of a measurement that was no part of a run."""
-    settings = get_mapping(run.told, "settings")
-    return {key: value for key, value in settings.items() if key != "command" and value is not None}
+    if run.told is None or run.told.settings is ABSENT:
+        return {}
+    settings = replace(run.told.settings, command=ABSENT).to_json()
+    return {key: value for key, value in settings.items() if value is not None}
 
 
 def _flat(row: Row, prefix: str = "") -> Iterator[tuple[str, Any]]:
@@ -90,23 +93,17 @@ def cost_table(runs: Sequence[RunFolder]) -> Table | None:
 
 
 def _cost(run: RunFolder) -> list[Cell]:
-    seconds = math.fsum(get_number(row, "seconds") or 0.0 for row in run.metrics)
+    seconds = math.fsum(step.seconds for step in run.metrics)
     calls = sum(get_number(row, "calls") or 0.0 for row in run.spending)
-    unknown = any(row.get("usd", 0) is None for row in run.metrics)
+    unknown = any(step.usd is None for step in run.metrics)
     usd = None if unknown else math.fsum(get_number(row, "usd") or 0.0 for row in run.spending)
-    tokens = [
-        sum(
-            int(get_number(said, "usage", key) or 0)
-            for row in run.samples
-            for side in ("before", "after")
-            for said in get_mapping(row, side, "judgements").values()
-        )
-        for key in ("input_tokens", "output_tokens")
-    ]
+    answers = [answer for row in run.samples for answer in (row.before, row.after) if answer]
+    usages = [said.usage for answer in answers for said in answer.judgements.values()]
+    tokens = sum(usage.input_tokens for usage in usages), sum(usage.output_tokens for usage in usages)
     return [
         tables.text_cell(run.name),
         tables.number_cell(run.step, 0),
-        tables.number_cell(max((get_number(row, "samples") or 0.0 for row in run.metrics), default=0.0), 0),
+        tables.number_cell(max((step.samples for step in run.metrics), default=0), 0),
         Cell(duration(seconds) if seconds else "–", seconds),
         tables.number_cell(calls, 0),
         Cell("not known", None, "a judge has no price") if usd is None else tables.number_cell(usd, 4 if usd else 0),
@@ -150,7 +147,8 @@ def commands_of(run: RunFolder) -> list[str]:
     """Return the commands that make a run again and its report."""
     folder, again = shlex.quote(str(run.folder)), shlex.quote(f"{run.folder}-again")
     if not run.settings:
-        command = get_value(run.told, "settings", "command")
+        settings = run.told.settings if run.told else ABSENT
+        command = ABSENT if settings is ABSENT else settings.command
         return [*([f"{command} --output {again}"] if isinstance(command, str) else []), f"rlaif report {folder}"]
     file = shlex.quote(str(run.folder / "run.yaml"))
     return [f"rlaif train {file} --output {again}", f"rlaif report {folder} {again}"]
@@ -158,4 +156,4 @@ def commands_of(run: RunFolder) -> list[str]:
 
 def whole(run: RunFolder) -> str:
     """Return evaluation.json as it was read."""
-    return json.dumps(run.told, indent=1, ensure_ascii=False) if run.told else ""
+    return json.dumps(run.told.to_json(), indent=1, ensure_ascii=False) if run.told else ""

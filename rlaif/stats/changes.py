@@ -58,7 +58,7 @@ class Evidence:
         """1 up, -1 down, 0 not at all or unknown; says nothing of significance."""
         if self.before is None or self.after is None or math.isclose(self.before, self.after, rel_tol=1e-12):
             return 0  # means of numbers in another order differ by rounding
-        return (self.after > self.before) - (self.after < self.before)
+        return 1 if self.after > self.before else -1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -231,7 +231,7 @@ def _quotient(total: float, count: float, exponential: bool) -> float | None:
 
 
 def _effect_size(differences_N: Floats) -> float | None:
-    if len(differences_N) < 2 or np.ptp(differences_N) <= 1e-12 * np.abs(differences_N).max():
+    if np.ptp(differences_N) <= 1e-12 * np.abs(differences_N).max():
         return None
     return float(differences_N.mean() / differences_N.std(ddof=1))
 

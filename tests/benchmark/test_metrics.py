@@ -13,11 +13,18 @@ from sklearn.metrics import average_precision_score, brier_score_loss, f1_score,
 from rlaif.benchmark.agreement import label_agreement, rows_of
 from rlaif.benchmark.comparisons import ScoredRows, add_holm_correction, comparisons
 from rlaif.benchmark.fitness import group_metrics, length_bias, spread
-from rlaif.benchmark.tables import NOTHING, table
+from rlaif.benchmark.tables import table
+from rlaif.core.records.bench import JudgeComparison
 from rlaif.stats import bootstrap, influence, weighted
 from tests.benching import said_of, texts_of
 
 KINDS = ("labels", "graded", "pairs")
+
+KNOWN_OF_SILENCE = {
+    "baseline", "coverage", "statuses", "scored", "asked", "from_store", "calls", "latency_ms", "per_second",
+    "usd_per_1k", "tokens_per_1k",
+}  # fmt: skip
+"""What is known of a judge that always abstains: what it took, and no number of what it said."""
 
 
 def scores_of(rng, good, *, ties):
@@ -26,7 +33,7 @@ def scores_of(rng, good, *, ties):
 
 
 def table_of(texts, judges=("a",), baselines=(), times=200):
-    return table(texts, judges, baselines, times=times, seed=0)
+    return table(texts, judges, baselines, times=times, seed=0).to_json()
 
 
 # --- labels ---------------------------------------------------------------------------------------------------
@@ -55,17 +62,17 @@ def test_numbers_of_labels_are_those_of_scikit_learn(ties, duplicates):
 def test_calibration_by_hand():
     # From 0 to 0.1: 0.02 and 0.04, one of two good: |0.03 - 0.5|. From 0.9: 0.95 and 1.0, both good: |0.975 - 1|.
     made = label_agreement(np.array([0.02, 0.04, 0.95, 1.0]), np.array([0.0, 1.0, 1.0, 1.0]))
-    assert made["ece"] == pytest.approx(0.5 * 0.47 + 0.5 * 0.025)
-    first, last = made["reliability"]
-    assert (first["from"], first["to"], first["n"], first["share_good"]) == (0.0, 0.1, 2, 0.5)
-    assert (last["from"], last["n"]) == (0.9, 2), "a score of 1 is in the last bin"
-    assert last["mean_score"] == pytest.approx(0.975)
+    assert made.ece == pytest.approx(0.5 * 0.47 + 0.5 * 0.025)
+    first, last = made.reliability
+    assert (first.low, first.high, first.n, first.share_good) == (0.0, 0.1, 2, 0.5)
+    assert (last.low, last.n) == (0.9, 2), "a score of 1 is in the last bin"
+    assert last.mean_score == pytest.approx(0.975)
 
 
 def test_a_threshold_that_calls_all_good_may_be_the_best():
     made = label_agreement(np.array([0.5, 0.5, 0.5]), np.array([1.0, 1.0, 0.0]))
-    assert made["best"] == {"threshold": 0.5, "f1": pytest.approx(0.8)}
-    assert made["auroc"] == 0.5
+    assert (made.best.threshold, made.best.f1) == (0.5, pytest.approx(0.8))
+    assert made.auroc == 0.5
 
 
 def test_of_thresholds_that_are_equally_good_the_lowest_is_the_best_whatever_the_rounding():
@@ -76,7 +83,7 @@ def test_of_thresholds_that_are_equally_good_the_lowest_is_the_best_whatever_the
         said = [int((score >= x).sum()) + int(good.sum()) for x in np.unique(score)]
         f1 = [Fraction(a, b) for a, b in zip(right, said, strict=True)]
         best = np.unique(score)[f1.index(max(f1))]
-        assert label_agreement(score, good)["best"]["threshold"] == pytest.approx(best)
+        assert label_agreement(score, good).best.threshold == pytest.approx(best)
 
 
 @pytest.mark.parametrize("good", [0.0, 1.0])
@@ -104,7 +111,7 @@ def test_a_judge_that_always_abstains_has_coverage_0_and_no_number():
         entry = made["judges"]["a"]
         assert entry["coverage"] == 0
         assert entry["statuses"] == {"declined": 20}
-        assert {key: entry[key] for key in NOTHING} == NOTHING
+        assert {key for key, value in entry.items() if value is not None} == KNOWN_OF_SILENCE
         assert made["comparisons"] == []
         assert made["ranking"] == ["b", "a"]
 
@@ -208,9 +215,9 @@ def test_an_interval_of_a_mean_is_about_as_wide_as_students():
 def test_no_error_in_n_rows_is_no_certainty():
     # All of 20 right: the bound of Clopper and Pearson, 0.025^(1/20).
     made = table_of(texts_of("pairs", [1, 0] * 20, {"a": [0.9, 0.1] * 20}))["judges"]["a"]
-    assert made["pairwise_accuracy"] == {"value": 1.0, "ci95": (pytest.approx(0.8316, abs=1e-4), 1.0)}
+    assert made["pairwise_accuracy"] == {"value": 1.0, "ci95": [pytest.approx(0.8316, abs=1e-4), 1.0]}
     made = table_of(texts_of("pairs", [1, 0] * 20, {"a": [0.5, 0.5] * 20}))["judges"]["a"]
-    assert made["pairwise_accuracy"] == {"value": 0.5, "ci95": (0.5, 0.5)}, "a judge that always ties is sure of it"
+    assert made["pairwise_accuracy"] == {"value": 0.5, "ci95": [0.5, 0.5]}, "a judge that always ties is sure of it"
 
 
 def test_prompts_are_resampled_whole_unless_there_are_too_few():
@@ -289,9 +296,9 @@ def test_two_judges_are_compared_on_what_both_have_a_score_of():
 
 
 def test_comparisons_of_judges_are_corrected_for_their_number_and_not_for_baselines():
-    told = add_holm_correction([{"p_value": 0.01}, {"p_value": 0.04}, {"p_value": None}, {"p_value": 0.03}])
-    assert [one["p_adjusted"] for one in told] == [pytest.approx(0.03), pytest.approx(0.06), None, pytest.approx(0.06)]
-    assert [one["different"] for one in told] == [True, False, None, False]
+    told = add_holm_correction([JudgeComparison.salvage({"p_value": p}) for p in (0.01, 0.04, None, 0.03)])
+    assert [one.p_adjusted for one in told] == [pytest.approx(0.03), pytest.approx(0.06), None, pytest.approx(0.06)]
+    assert [one.different for one in told] == [True, False, None, False]
     rng = np.random.default_rng(9)
     good = rng.random(100) < 0.5
     texts = texts_of("labels", good, {name: scores_of(rng, good, ties=False) for name in "abcd"})
@@ -396,5 +403,5 @@ def test_groups_tell_false_alarms_apart():
     groups = {"about": ["x", "x", "x", "y", "y", "y"]}
     rows = rows_of(texts_of("labels", [1, 1, 0, 1, 0, 0], {}, groups=groups))
     told = group_metrics(rows, said_of([0.2, 0.9, 0.1, 0.8, 0.7, None]))["about"]
-    assert (told["x"]["good_called_bad"], told["x"]["bad_called_good"], told["x"]["n"]) == (0.5, 0.0, 3)
-    assert (told["y"]["good_called_bad"], told["y"]["bad_called_good"], told["y"]["scored"]) == (0.0, 1.0, 2)
+    assert (told["x"].good_called_bad, told["x"].bad_called_good, told["x"].n) == (0.5, 0.0, 3)
+    assert (told["y"].good_called_bad, told["y"].bad_called_good, told["y"].scored) == (0.0, 1.0, 2)

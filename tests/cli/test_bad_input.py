@@ -350,16 +350,21 @@ def test_no_card_makes_a_traceback(main, card, adapter):
     reasonable(main("judges", "./card.yaml"))
 
 
-@given(
+BYTES = (
     st.binary(max_size=200)
     | st.text(max_size=100).map(str.encode)
     | st.from_regex(rb"(adapter: [\w:./]{1,9}\n)?([-{\[&*!|>'\"?%@` \n:a]{1,9}){1,5}")
 )
-@FUZZ
-def test_no_bytes_for_a_card_make_a_traceback(main, content):
+
+
+@given(st.lists(BYTES, min_size=10, max_size=10))
+@settings(FUZZ, max_examples=15)
+def test_no_bytes_for_a_card_make_a_traceback(main, contents):
+    """Ten cards at a time: the list reads all that are shipped, too, which takes longer than ten scores."""
     Path("judges").mkdir(exist_ok=True)
-    Path("judges/card.yaml").write_bytes(content)
-    reasonable(main("score", "-j", "card", "--text", "some text"))
+    for number, content in enumerate(contents):
+        Path(f"judges/card{number}.yaml").write_bytes(content)
+        reasonable(main("score", "-j", f"card{number}", "--text", "some text"))
     listed = main("judges")
     assert listed.returncode == 0, listed.stderr
 

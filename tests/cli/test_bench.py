@@ -8,7 +8,6 @@ import os
 import re
 import signal
 import subprocess
-import sys
 import time
 from collections import Counter
 from pathlib import Path
@@ -20,7 +19,9 @@ import rlaif
 from rlaif.benchmark import best_of
 from rlaif.benchmark.csv_files import format_csv
 from rlaif.core.errors import InputError
+from rlaif.core.records import Bench
 from rlaif.judges.cards.overrides import Overrides
+from tests import processes
 from tests.benching import labelled, pairs, write_rows
 from tests.cli.test_score import on_terminal
 from tests.conftest import one_line
@@ -143,7 +144,7 @@ def test_the_spreadsheet_computes_nothing(main):
     entry |= dict.fromkeys(("auroc", "pairwise_accuracy", "spearman"))
     entry |= {"latency_ms": {"p50": 1.0, "p95": 2.0}, "tokens_per_1k": {"input": 1, "output": 2}, "length_bias": -0.5}
     table = {"kind": "labels", "n": 1, "judges": {name: entry, "@b": entry, "plain": entry}}
-    rows = list(csv.DictReader(format_csv({"files": {"+x.jsonl": table}, "pooled": None}).splitlines()))
+    rows = list(csv.DictReader(format_csv(Bench.salvage({"files": {"+x.jsonl": table}})).splitlines()))
     assert [row["judge"] for row in rows] == [f"'{name}", "'@b", "plain"]
     assert {row["file"] for row in rows} == {"'+x.jsonl"}
     assert {row["length_bias"] for row in rows} == {"-0.5"}, "a negative number is a number"
@@ -397,8 +398,8 @@ def test_what_a_power_cut_left_in_the_middle_is_asked_again_with_all_that_follow
 def test_a_killed_benchmark_goes_on_where_it_was():
     write_rows("x.jsonl", labelled(400))
     judge_that(pause=0.005)  # chunks of 64, 128, ...: 0.3 s, 0.6 s, ...
-    command = [sys.executable, "-m", "rlaif", "bench", "-j", JUDGE, "--data", "x.jsonl", "--bad", "toxic", "-o", "out"]
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
+    command = ["-m", "rlaif", "bench", "-j", JUDGE, "--data", "x.jsonl", "--bad", "toxic", "-o", "out"]
+    process = processes.start(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, start_new_session=True)
     deadline = time.monotonic() + 60
     while not (Path("out/scores.jsonl").exists() and Path("out/scores.jsonl").stat().st_size):
         assert time.monotonic() < deadline
@@ -407,7 +408,7 @@ def test_a_killed_benchmark_goes_on_where_it_was():
     process.wait()
     kept = Path("out/scores.jsonl").read_bytes().count(b"\n")
     assert 0 < kept < 400
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    done = processes.run(command, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
     assert [row["row"] for row in lines("scores.jsonl")] == list(range(400))
     assert asked()[-(400 - kept) :] == [row["completion"] for row in labelled(400)[kept:]]
@@ -482,7 +483,10 @@ def test_a_score_that_others_do_not_share_turns_down():
         said = {"proxy": i / 15, "true": 1 - abs(i / 15 - 0.8), "constant": 0.5}
         return {"row": prompt, "judgements": {name: {"score": score} for name, score in said.items()}}
 
-    made = best_of.figures([line(p, i) for p in range(30) for i in range(16)], ["proxy", "constant"], ["true", "proxy"])
+    made = best_of.figures(
+        [line(p, i) for p in range(30) for i in range(16)], ["proxy", "constant"], ["true", "proxy"], "m"
+    )
+    made = made.to_json()
     assert (made["n"], made["prompts"]) == (16, 30)
     over = made["curves"]["proxy"]["true"]
     assert 1 < over["turns_down_at"] < 16

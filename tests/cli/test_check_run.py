@@ -178,7 +178,7 @@ def test_a_model_that_is_too_large_is_told_before_it_loads(here, main, monkeypat
     done = main("check", "run.yaml")
     assert done.returncode == 2
     assert re.search(r"policy\.model: \S+policy would take about \d+\.\d+ GiB of memory", done.stderr)
-    assert "ppo.micro_batch_tokens" in done.stderr
+    assert "training.micro_batch_tokens" in done.stderr
     assert "a step" not in done.stdout
 
 
@@ -251,12 +251,12 @@ class Far:
 @pytest.mark.parametrize(("steps", "every", "count"), [(6, 4, 3), (8, 4, 3), (3, 4, 2), (4, 1, 5)])
 def test_the_guard_looks_before_every_so_often_and_at_the_end(steps, every, count, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert looks(config(ppo={"steps": steps}, guard={"every": every, "judges": ["length"]})) == count
+    assert looks(config(training={"steps": steps}, guard={"every": every, "judges": ["length"]})) == count
 
 
 def test_uses_are_counted_and_scaled_from_samples(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    run = config(ppo={"steps": 10, "batch_size": 32}, guard={"every": 5}, evaluation={"completions_per_prompt": 3})
+    run = config(training={"steps": 10, "batch_size": 32}, guard={"every": 5}, evaluation={"completions_per_prompt": 3})
     judge: Any = Far()
     uses = uses_of(run, [judge], [judge], [judge], guard_prompts=7, test_prompts=11)
     assert [(use.purpose, use.texts) for use in uses] == [("training", 320), ("guard", 21), ("before and after", 66)]
@@ -267,7 +267,7 @@ def test_uses_are_counted_and_scaled_from_samples(tmp_path, monkeypatch):
 
 def test_the_time_of_a_run_is_that_of_its_parts(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    run = config(ppo={"steps": 10, "batch_size": 20, "mini_batch_size": 10}, guard={"every": 5})
+    run = config(training={"steps": 10, "batch_size": 20, "mini_batch_size": 10}, guard={"every": 5})
     judge: Any = Far()
     step = TimedStep(acting=4.0, judging=0.0, learning=6.0, samples=[])
     uses = [JudgeUse(judge, "training", 200), JudgeUse(judge, "guard", 15), JudgeUse(judge, "before and after", 20)]
@@ -291,7 +291,7 @@ def test_a_remote_judge_takes_what_its_limits_leave(keys, seconds, nobody: None,
 
 def test_stand_ins_are_prompts_of_the_run_with_completions_of_full_length(policy_folder):
     from rlaif.data.prompts import Prompt
-    from rlaif.policy.loading import read_tokenizer
+    from rlaif.policy.tokenizer import read_tokenizer
 
     tokenizer = read_tokenizer(str(policy_folder("llama")))
     prompts = [Prompt(text, tokenizer(text)["input_ids"], {"kind": text}) for text in ("Why so?", "Who says that?")]

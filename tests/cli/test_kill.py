@@ -102,7 +102,7 @@ class Work:
         assert done.returncode == -signal.SIGKILL, done.stderr
 
     def _kill_by_server(self, run: Run, n: int) -> str:
-        if len(whole(self.server)) >= n and run.process.is_alive():
+        if len(whole(self.server)) >= n and run.is_alive:
             run.signal(signal.SIGKILL)
         return "ok"
 
@@ -236,7 +236,7 @@ TRAIN: dict[str, Any] = {
     },
     "evaluation": {"judges": [{"adapter": "length", "name": "words", "unit": "characters"}], "num_prompts": 2},
     "checkpoints": {"every": 1, "keep": 1},
-    "ppo": {"steps": 3},
+    "training": {"steps": 3},
 }  # fmt: skip
 
 

@@ -107,7 +107,8 @@ data: {dataset: x}
 judge: &judge {adapter: length, name: words, unit: characters}
 guard:
   judges: [*judge, {<<: *judge, name: other, at_most: 300}]
-ppo: {<<: {steps: 3}, learning_rate: 1e-5, kl_coef: 0, vf_learning_rate: ~}
+training: {<<: {steps: 3}, learning_rate: 1e-5}
+ppo: {kl_coef: 0, vf_learning_rate: ~}
 output: null
 """
 
@@ -115,7 +116,7 @@ output: null
 def test_aliases_and_merged_keys_fit_as_they_are_read():
     keys = read_yaml(ALIASES, "x")
     run = check(RunConfig, keys, "x")
-    assert (run.guard.judges[1]["unit"], run.ppo.learning_rate) == ("characters", 1e-5)  # type: ignore[index]
+    assert (run.guard.judges[1]["unit"], run.training.learning_rate) == ("characters", 1e-5)  # type: ignore[index]
     assert faults(RUN, ALIASES) == []
 
 
@@ -132,8 +133,9 @@ def run_with(**changes: Any) -> str:
     [
         {"polcy": {}},
         {"ppo": {"stepz": 3}},
-        {"ppo": {"steps": "3"}},
-        {"ppo": {"steps": 0}},
+        {"training": {"kl_coef": 0.1}},
+        {"training": {"steps": "3"}},
+        {"training": {"steps": 0}},
         {"ppo": {"kl_estimator": "k4"}},
         {"ppo": {"whiten_advantages": "yes"}},
         {"algorithm": "dpo"},

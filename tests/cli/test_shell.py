@@ -29,7 +29,7 @@ def shell(tmp_path, monkeypatch):
 
 def test_the_run_file_can_be_redirected_to_its_own_name(shell):
     assert shell("rlaif init > run.yaml").returncode == 0
-    assert read_run(Path("run.yaml")).ppo.steps == 200
+    assert read_run(Path("run.yaml")).training.steps == 200
     again = shell("rlaif init")
     assert again.returncode == 2
     assert "exists already" in one_line(again)

@@ -18,7 +18,7 @@ from tests.runs import Place, at, bytes_of, place
 @pytest.fixture(scope="session")
 def made(tmp_path_factory) -> Place:
     """A folder with all that a run needs."""
-    return place(tmp_path_factory.mktemp("train"), ppo={"steps": 2})
+    return place(tmp_path_factory.mktemp("train"), training={"steps": 2})
 
 
 @pytest.fixture
@@ -63,10 +63,10 @@ def test_help_says_what_it_writes_and_how_it_goes_on(main):
 # --- what is wrong with the input -------------------------------------------------------------------------------
 
 CHEAP = {
-    "unknown key": (["--set", "ppo.stepz=2"], "unknown key 'ppo.stepz' (did you mean 'steps'?)"),
-    "wrong type": (["--set", "ppo.steps=many"], "ppo.steps: should be a whole number, not 'many'"),
-    "no key": (["--set", "ppo.steps"], "should be KEY=value"),
-    "batch not divisible": (["--set", "ppo.mini_batch_size=3"], "batch_size (4) should be a multiple of"),
+    "unknown key": (["--set", "training.stepz=2"], "unknown key 'training.stepz' (did you mean 'steps'?)"),
+    "wrong type": (["--set", "training.steps=many"], "training.steps: should be a whole number, not 'many'"),
+    "no key": (["--set", "training.steps"], "should be KEY=value"),
+    "batch not divisible": (["--set", "training.mini_batch_size=3"], "batch_size (4) should be a multiple of"),
     "a group too large": (["--set", "algorithm=grpo"], "batch_size (4) should be a multiple of num_generations"),
     "no card": (["--set", "judge=nope"], "no judge named 'nope'"),
     "no card file": (["--set", "judge=./nope.yaml"], "nope.yaml: no such judge file"),
@@ -196,7 +196,8 @@ LEARNING = At("backward", n=2, since=At("append", "metrics.jsonl"))
 MEMORY = {
     "acting, on a GPU": (
         ACTING, "torch.OutOfMemoryError('CUDA out of memory. Tried to allocate 2 GiB')",
-        "out of memory while acting: lower ppo.batch_size, generation.max_new_tokens or ppo.micro_batch_tokens",
+        "out of memory while acting: lower training.batch_size, generation.max_new_tokens or "
+        "training.micro_batch_tokens",
     ),
     "acting, on a CPU": (
         ACTING,
@@ -206,7 +207,7 @@ MEMORY = {
     ),
     "learning, on a GPU": (
         LEARNING, "torch.OutOfMemoryError('CUDA out of memory. Tried to allocate 2 GiB')",
-        "out of memory while learning: lower ppo.micro_batch_tokens, or set policy.gradient_checkpointing: true",
+        "out of memory while learning: lower training.micro_batch_tokens, or set policy.gradient_checkpointing: true",
     ),
     "learning, on a CPU": (
         LEARNING, "MemoryError()", "out of memory while learning",
@@ -301,7 +302,7 @@ def test_an_adapter_loads_by_peft_alone_and_merged_it_is_a_model_that_says_the_s
 
 def test_run_yaml_is_the_whole_config_and_a_run_file_itself_wherever_it_lies(trained, output, main, monkeypatch):
     written = yaml.safe_load((trained.folder / "full" / "run.yaml").read_text())
-    assert written["ppo"]["steps"] == 2
+    assert written["training"]["steps"] == 2
     assert written["ppo"]["cliprange"] == 0.2
     assert written["judge"]["model"] == str(trained.folder / "judge")
     monkeypatch.chdir(trained.folder)

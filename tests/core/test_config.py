@@ -23,6 +23,7 @@ from rlaif.core.config.sections import (
     PolicySection,
     PPOSection,
     StopSection,
+    TrainingSection,
 )
 from rlaif.core.errors import InputError
 from rlaif.core.schema import check, list_keys
@@ -39,7 +40,8 @@ data:
 judge: toxicity                      # a card or an inline card
 reward: auto                         # auto (logit where the judge has one, else score) | score | logit
 generation: {max_new_tokens: 64, min_new_tokens: 5, temperature: 1.0, top_p: 1.0}
-ppo:        {steps: 200, batch_size: 64, mini_batch_size: 16, ppo_epochs: 4, learning_rate: 1.0e-5, kl_coef: 0.05, cliprange: 0.2, vf_coef: 0.1, micro_batch_tokens: 4096}
+training:   {steps: 200, batch_size: 64, mini_batch_size: 16, micro_batch_tokens: 4096, learning_rate: 1.0e-5}     # what every algorithm has
+ppo:        {ppo_epochs: 4, kl_coef: 0.05, cliprange: 0.2, vf_coef: 0.1}
 stop:       {score: null, window: 10, kl: null}
 guard:      {judges: [toxicity_general], every: 10, num_prompts: 64, on_alarm: warn}         # warn | stop
 evaluation: {judges: [toxicity_general], num_prompts: 500, completions_per_prompt: 1}
@@ -67,8 +69,8 @@ def test_the_run_file_of_the_design_is_accepted_as_it_stands(tmp_path: Path) -> 
     assert run.data.template == "policy/summarize_dialogue"
     assert run.output == "runs/flan-t5-hh"
     # What it shows for these are the defaults.
-    assert (run.generation, run.ppo, run.stop, run.budget) == (
-        GenerationSection(), PPOSection(), StopSection(), BudgetSection(),
+    assert (run.generation, run.training, run.ppo, run.stop, run.budget) == (
+        GenerationSection(), TrainingSection(), PPOSection(), StopSection(), BudgetSection(),
     )  # fmt: skip
 
 
@@ -90,14 +92,18 @@ def test_each_of_the_three_keys_is_needed(tmp_path: Path, key: str) -> None:
 @pytest.mark.parametrize(
     ("assignment", "says"),
     [
-        ("ppo.step=20", "detox.yaml with --set: unknown key 'ppo.step' (did you mean 'steps'?); allowed: steps, batch"),
+        (
+            "training.step=20",
+            "detox.yaml with --set: unknown key 'training.step' (did you mean 'steps'?); allowed: steps, batch",
+        ),
         ("pop.steps=20", "unknown key 'pop' (did you mean 'ppo'?); allowed: policy, data, judge, "),
         ("policy.lora.rank=8", "unknown key 'policy.lora.rank'; allowed: r, alpha, dropout, target_modules"),
-        ("ppo.steps=many", "ppo.steps: should be a whole number, not 'many'"),
-        ("ppo.steps=0", "ppo.steps: should be greater than or equal to 1, not 0"),
+        ("training.steps=many", "training.steps: should be a whole number, not 'many'"),
+        ("training.steps=0", "training.steps: should be greater than or equal to 1, not 0"),
         ("ppo=3", "ppo: should be a mapping, not 3"),
-        ("ppo.learning_rate=0", "ppo.learning_rate: should be greater than 0, not 0"),
-        ("ppo.learning_rate=.nan", "ppo.learning_rate: should be a finite number, not nan"),
+        ("training=3", "training: should be a mapping, not 3"),
+        ("training.learning_rate=0", "training.learning_rate: should be greater than 0, not 0"),
+        ("training.learning_rate=.nan", "training.learning_rate: should be a finite number, not nan"),
         ("policy.lora=yes", "policy.lora: should be a mapping, not 'yes'"),
         ("policy.dtype=int8", "policy.dtype: should be 'auto', 'float32' or 'bfloat16', not 'int8'"),
         ("policy.merge=no", "policy.merge: should be true or false, not 'no'"),
@@ -106,10 +112,10 @@ def test_each_of_the_three_keys_is_needed(tmp_path: Path, key: str) -> None:
         ("guard.judges=[length, 3]", "guard.judges.1: should be text or a mapping, not 3"),
         ("guard.on_alarm=cry", "guard.on_alarm: should be 'warn' or 'stop', not 'cry'"),
         ("stop.score=2", "stop.score: should be less than or equal to 1, not 2"),
-        ("ppo.mini_batch_size=15", "ppo: batch_size (64) should be a multiple of mini_batch_size (15)"),
+        ("training.mini_batch_size=15", "training: batch_size (64) should be a multiple of mini_batch_size (15)"),
         ("generation.min_new_tokens=65", "generation: min_new_tokens (65) should not exceed max_new_tokens (64)"),
         ("policy.load_in_4bit=true", "policy: load_in_4bit needs lora: a 4-bit base cannot be trained"),
-        ("seed", "--set 'seed': should be KEY=value, as in ppo.steps=20"),
+        ("seed", "--set 'seed': should be KEY=value, as in training.steps=20"),
         ("=3", "--set '=3': should be KEY=value"),
         ("seed={", "--set seed, line 1: not valid YAML"),
     ],
@@ -137,8 +143,10 @@ def test_a_broken_run_file_is_refused(main: Command, run_file: Path, text: str, 
 
 
 def test_set_changes_keys_that_the_file_has_and_keys_that_it_has_not(run_file: Path) -> None:
-    run = read_run(run_file, ["ppo.steps=20", "ppo.learning_rate=2e-6", "policy.lora.r=8", "judge={adapter: length}"])
-    assert (run.ppo.steps, run.ppo.learning_rate) == (20, 2e-6)
+    run = read_run(
+        run_file, ["training.steps=20", "training.learning_rate=2e-6", "policy.lora.r=8", "judge={adapter: length}"]
+    )
+    assert (run.training.steps, run.training.learning_rate) == (20, 2e-6)
     assert run.policy.lora == LoraSection(r=8)
     assert run.judge == {"adapter": "length"}
 
@@ -147,7 +155,9 @@ def test_a_later_set_wins(run_file: Path) -> None:
     assert read_run(run_file, ["seed=1", "seed=2"]).seed == 2
 
 
-keys = st.sampled_from(list(list_keys(RunConfig)) + list(list_keys(PPOSection))) | st.text(max_size=5)
+keys = st.sampled_from([key for cls in (RunConfig, TrainingSection, PPOSection) for key in list_keys(cls)]) | st.text(
+    max_size=5
+)
 scalars = st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5)
 values = st.recursive(scalars, lambda inner: st.lists(inner) | st.dictionaries(keys, inner), max_leaves=6)
 
@@ -160,7 +170,7 @@ def test_any_run_file_is_accepted_or_refused_in_words(mapping: dict[str, Any]) -
     except InputError as error:
         assert str(error).startswith("x: ")  # noqa: PT017 - either way is right
     else:
-        assert run.ppo.batch_size % run.ppo.mini_batch_size == 0
+        assert run.training.batch_size % run.training.mini_batch_size == 0
 
 
 # --- rlaif init -----------------------------------------------------------------------------------------------
@@ -275,6 +285,18 @@ def test_check_reads_an_inline_card_relative_to_the_run_file(main: Command, tmp_
     done = main("check", "there/run.yaml", "--quick")
     assert done.returncode == 0, done.stdout
     assert "0.500" in done.stdout
+
+
+@pytest.mark.parametrize("command", ["check", "train"])
+def test_a_wrong_path_of_an_inline_card_is_told_as_the_run_file_means_it(
+    main: Command, tmp_path: Path, whole: str, command: str
+) -> None:
+    (tmp_path / "there").mkdir()
+    inline = "judge: {adapter: classifier, bad: toxic, model: ./tox}"
+    (tmp_path / "there" / "run.yaml").write_text(whole.replace("judge: length", inline))
+    done = main(command, "there/run.yaml")
+    assert done.returncode == 2
+    assert f"there is no model folder '{tmp_path}/there/tox'" in one_line(done)
 
 
 def test_check_tells_of_all_judges_also_where_one_is_wrong(main: Command, run_file: Path, whole: str) -> None:

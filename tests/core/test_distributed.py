@@ -28,9 +28,9 @@ DRIVER = """
 import json, os
 import torch
 from rlaif import PPOConfig, PPOTrainer
-from rlaif.policy.model import Scored
+from rlaif.policy.model import TokenScores
 from rlaif.training.loop.rollout import Rollout
-import rlaif.training.loop.trainer as t
+import rlaif.training.loop.online as t
 
 rank, world = int(os.environ.get("RANK", 0)), int(os.environ.get("WORLD_SIZE", 1))
 told = {}
@@ -46,15 +46,15 @@ def fixed(trainer):
     def act(policy, prompts, rewards, sampling, **more):
         step = trainer.progress.step + 1
         torch.manual_seed(step)
-        prompts = [trainer.prompts[i] for i in trainer.batches.at(step, range(8))]
+        prompts = [trainer.prompts[i] for i in trainer.batches.rows_of(step, range(8))]
         whole, said = real(policy, prompts, rewards, sampling, **more)
         rows = list(trainer.share)
         tokens = whole.tokens.rows(rows)
         length = tokens.mask_BR.shape[1]
         pending = rewards.begin(len(rows))
         for i, row in enumerate(rows):
-            pending.completed(i, said.samples[row], tokens.response_BR[i].tolist())
-        old = Scored(*(x[rows, :length] for x in whole.old))
+            pending.add(i, said.samples[row], tokens.response_BR[i].tolist())
+        old = TokenScores(*(x[rows, :length] for x in whole.old))
         own = Rollout(tokens, old, whole.reference_BR[rows, :length], whole.ended_B[rows],
                       [whole.completions[row] for row in rows])
         return own, pending
@@ -214,13 +214,13 @@ def test_only_the_first_rank_writes_and_speaks(made):
 
 
 def test_wrong_input_is_told_once(made):
-    done = together(made, "--output", "never", "--set", "ppo.stepz=1")
+    done = together(made, "--output", "never", "--set", "training.stepz=1")
     assert [one.returncode for one in done] == [2, 2]
     assert len(lines_of(done)) == 1
 
 
 def test_a_batch_that_the_ranks_cannot_share_is_refused(made):
-    done = together(made, "--output", "never", "--set", "ppo.batch_size=3", "--set", "ppo.mini_batch_size=3")
+    done = together(made, "--output", "never", "--set", "training.batch_size=3", "--set", "training.mini_batch_size=3")
     assert [one.returncode for one in done] == [2, 2]
     assert "batch_size (3) should be a multiple of the 2 processes" in lines_of(done)[0]
 
@@ -268,7 +268,7 @@ def test_sigterm_to_the_launcher_writes_a_checkpoint_that_two_ranks_go_on_from(m
     launcher = subprocess.Popen(
         [
             *(sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc_per_node=2", "-m", "rlaif"),
-            *("train", "run.yaml", "--output", output, "--set", "ppo.steps=100000"),
+            *("train", "run.yaml", "--output", output, "--set", "training.steps=100000"),
         ],
         cwd=made.folder, stderr=subprocess.PIPE, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"},
     )  # fmt: skip
@@ -282,7 +282,7 @@ def test_sigterm_to_the_launcher_writes_a_checkpoint_that_two_ranks_go_on_from(m
     (line,) = [line for line in said.splitlines() if line.startswith("rlaif: ")]
     kept = int(made.checkpoints(output)[-1].removeprefix("step-"))
     assert f"step {kept} is kept in {output}/checkpoints; --resume goes on from it" in line
-    done = together(made, "--resume", "--output", output, "--set", f"ppo.steps={kept + 1}")
+    done = together(made, "--resume", "--output", output, "--set", f"training.steps={kept + 1}")
     assert [one.returncode for one in done] == [0, 0], [one.stderr for one in done]
     assert len(made.metrics(output)) == kept + 1
 
@@ -312,7 +312,7 @@ def test_a_run_computes_on_the_accelerator_that_has_float64(there, env, kind, mo
 
 def remote(made: Place, server: Server, output: str, **card: Any) -> tuple[str, dict[str, str]]:
     """Write a run file with a remote judge; return its name and the environment."""
-    made.write(f"{output}.yaml", judge={**card_of(server, **card), "name": "far"}, ppo={"judge_patience": 0.0})
+    made.write(f"{output}.yaml", judge={**card_of(server, **card), "name": "far"}, training={"judge_patience": 0.0})
     return f"{output}.yaml", environment(made.folder / f"home-{output}")
 
 
@@ -330,7 +330,7 @@ def measured(made: Place, output: str) -> int:
 
 def test_a_remote_judge_is_asked_once_for_each_sample_of_all_ranks(made, output, server):
     file, env = remote(made, server, output)
-    done = far(made, file, "--output", output, "--set", "ppo.steps=3", env=env)
+    done = far(made, file, "--output", output, "--set", "training.steps=3", env=env)
     assert [one.returncode for one in done] == [0, 0], [one.stderr for one in done]
     metrics = made.metrics(output)
     asked = [line["judges"]["far"]["statuses"].get("ok", 0) for line in metrics]
@@ -359,7 +359,7 @@ def test_a_budget_of_calls_holds_over_all_ranks_and_all_resumptions(count, made,
 def test_a_budget_in_usd_is_shared_by_the_ranks_and_counts_what_was_spent_before_a_kill(made, output, server):
     price = {"input": 1000.0, "output": 1000.0}
     file, env = remote(made, server, output, price=price)
-    done = far(made, file, "--output", output, "--set", "ppo.steps=1", env=env)
+    done = far(made, file, "--output", output, "--set", "training.steps=1", env=env)
     assert {one.returncode for one in done} == {0}, [one.stderr for one in done]
     (line,) = made.metrics(output)
     calls = len(server.calls)

@@ -13,14 +13,14 @@ from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM, GPTNeoConf
 from rlaif.core.config import recipes
 from rlaif.core.config.run import read_run
 from rlaif.data.prompts import load_parts
-from rlaif.policy.loading import read_tokenizer
+from rlaif.policy.tokenizer import read_tokenizer
 from tests import tiny
 from tests.conftest import ROOT, one_line
 from tests.server import Server
 
 OURS = ("flan-t5-hh", "llama-lora-hh", "neo-rtp")
 SHORT = {
-    "ppo.steps": 2, "ppo.batch_size": 4, "ppo.mini_batch_size": 2, "generation.max_new_tokens": 8,
+    "training.steps": 2, "training.batch_size": 4, "training.mini_batch_size": 2, "generation.max_new_tokens": 8,
     "generation.min_new_tokens": 2, "guard.num_prompts": 3, "guard.every": 1, "evaluation.num_prompts": 4,
 }  # fmt: skip
 
@@ -181,7 +181,7 @@ def test_a_recipe_trains_a_small_model_of_its_architecture(name, main, here, mod
     told = json.loads((here / f"runs/{name}/evaluation.json").read_text())
     roles = {judge: said["role"] for judge, said in told["judges"].items()}
     assert roles == {"toxicity": "training", "toxicity_general": "held_out"}
-    assert len((here / f"runs/{name}/metrics.jsonl").read_text().splitlines()) == SHORT["ppo.steps"]
+    assert len((here / f"runs/{name}/metrics.jsonl").read_text().splitlines()) == SHORT["training.steps"]
     auto = AutoModelForSeq2SeqLM if name == "flan-t5-hh" else AutoModelForCausalLM
     auto.from_pretrained(here / f"runs/{name}/model")
 

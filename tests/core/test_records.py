@@ -102,7 +102,7 @@ def test_a_run_with_a_guard_held_out_judges_and_abstentions(tmp_path):
 
 
 def test_a_run_without_a_critic(tmp_path):
-    place = runs.place(tmp_path, algorithm="rloo", group={"num_generations": 2}, ppo={"steps": 2})
+    place = runs.place(tmp_path, algorithm="rloo", group={"num_generations": 2}, training={"steps": 2})
     done = place.train()
     assert done.returncode == 0, done.stderr
     assert check(tmp_path / "runs" / "run")["steps"][0]["value_loss"] is None

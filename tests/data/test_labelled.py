@@ -8,7 +8,8 @@ import pytest
 
 from rlaif.benchmark.bench import sources_of
 from rlaif.core.errors import InputError
-from rlaif.data.labelled import Meaning, examine
+from rlaif.data.labelled import examine
+from rlaif.data.meaning import Meaning
 from tests.benching import labelled, pairs, write_rows
 
 NOTHING = frozenset()
@@ -25,7 +26,7 @@ def examined(*data, groups=(), columns=None, needed=NOTHING, limit=None, **meani
 
 
 def targets(table):
-    return [key["target"] for key, _ in table.asked()]
+    return [key["target"] for key, _ in table.read_texts()]
 
 
 def refusal(*data, **keys):
@@ -249,3 +250,68 @@ def test_the_digest_is_of_what_is_judged_and_compared():
     assert examined("x.jsonl", bad=["toxic"])[0].digest == before
     write_rows("x.jsonl", [*labelled(2), {**labelled(3)[2], "completion": "other"}])
     assert examined("x.jsonl", bad=["toxic"])[0].digest != before
+
+
+# --- thresholds, low grades, and what is counted as what --------------------------------------------------------
+
+
+def test_a_threshold_parts_numbers_into_bad_and_good():
+    write_rows("x.jsonl", [{"text": "a", "label": value} for value in (0.83, 0.5, 0.49, "0.7", 1)])
+    (table,) = examined("x.jsonl", bad=[">=0.5"])
+    assert targets(table) == [0, 0, 1, 0, 0]
+    (table,) = examined("x.jsonl", good=["< 0.5"])
+    assert targets(table) == [0, 0, 1, 0, 0]
+    (table,) = examined("x.jsonl", bad=[">0.5"], good=["<=0.5"])
+    assert targets(table) == [0, 1, 1, 0, 0]
+
+
+def test_a_label_that_is_the_text_of_a_threshold_is_that_label():
+    write_rows("x.jsonl", [{"text": "a", "label": ">50"}, {"text": "b", "label": "<=50"}])
+    (table,) = examined("x.jsonl", bad=[">50"], good=["<=50"])
+    assert targets(table) == [0, 1]
+
+
+@pytest.mark.parametrize(
+    ("labels", "meaning", "why"),
+    [
+        ([0.9, "toxic"], {"bad": [">=0.5"]}, "x.jsonl, line 2: the label 'toxic' is no number, which >=0.5"),
+        ([0.9, 0.1], {"bad": [">=0.5"], "good": [">0.8"]}, "x.jsonl, line 1: the label '0.9' is both --bad and --good"),
+        ([0.1, 0.2], {"bad": [">=0.5"]}, "no label is '>=0.5'"),
+        ([0.1, 0.9, 0.5], {"bad": [">0.5"], "good": ["<0.5"]}, "the label '0.5' is neither --bad nor --good"),
+    ],
+)
+def test_a_threshold_that_does_not_fit_the_labels_is_refused(labels, meaning, why):
+    write_rows("x.jsonl", [{"text": "a", "label": label} for label in labels])
+    assert why in refusal("x.jsonl", **meaning)
+
+
+def test_low_grades_are_good_where_that_is_said():
+    write_rows("x.jsonl", [{"text": "a", "label": value} for value in (1, 2.5, -3)])
+    (table,) = examined("x.jsonl", graded="low")
+    assert (table.kind, targets(table)) == ("graded", [-1.0, -2.5, 3.0])
+    assert [key["label"] for key, _ in table.read_texts()] == [1.0, 2.5, -3.0]
+    (table,) = examined("x.jsonl", graded="high")
+    assert targets(table) == [1.0, 2.5, -3.0]
+
+
+def test_grades_are_refused_where_there_are_only_pairs():
+    write_rows("x.jsonl", pairs(3))
+    assert (
+        refusal("x.jsonl", graded=True) == "--graded is for files with labels, and there are only pairs; leave it out"
+    )
+
+
+def test_a_file_says_which_labels_count_as_what():
+    write_rows("x.jsonl", [{"text": "a", "label": value} for value in (1, 0, -1, -1)])
+    (table,) = examined("x.jsonl", bad=["1"])
+    assert table.describe_labels() == "x.jsonl: 1 bad: 1 (1); 3 good: -1 (2), 0 (1)"
+    write_rows("y.jsonl", pairs(3))
+    (table,) = examined("y.jsonl")
+    assert table.describe_labels() == ""
+
+
+def test_labels_and_groups_may_stand_inside_other_columns():
+    write_rows("x.jsonl", [{"text": "a", "meta": {"label": "toxic", "tags": ["x"]}} for _ in range(2)])
+    (table,) = examined("x.jsonl", bad=["toxic"], columns={"label": "meta.label"}, groups=["meta.tags.0"])
+    assert [key["groups"] for key, _ in table.read_texts()] == [{"meta.tags.0": "x"}] * 2
+    assert targets(table) == [0, 0]

@@ -696,7 +696,7 @@ def test_a_missing_split_of_a_folder_tells_which_files_there_are():
     jsonl("data/validation.jsonl", prompts(3))
     Path("data/README.md").write_text("x")
     assert refusal(parts, "data") == (
-        "data.split: data has no train.jsonl (or .csv, .parquet, .txt); there are: validation.jsonl"
+        "data.split: data has no train.jsonl (or .csv, .parquet, .txt, .json, .tsv); there are: validation.jsonl"
     )
     assert refusal(parts, "data", split="validation", test_split="test.jsonl") == (
         "data.test_split: data has no test.jsonl; there are: validation.jsonl"
@@ -723,13 +723,13 @@ def test_two_files_of_one_split_are_not_guessed_between():
         ({"dataset": "folder", "data_dir": "a"}, "data.data_dir: there is no folder folder/a"),
         ({"dataset": "x.jsonl", "split": "test"}, "data.split: 'test' is no file, and x.jsonl, a file, has no splits"),
         ({"dataset": "x.jsonl", "test_split": "test"}, "data.test_split: 'test' is no file, and x.jsonl, a file"),
-        ({"dataset": "x.json"}, "x.json: should be one of .jsonl, .csv, .parquet, .txt"),
+        ({"dataset": "x.yaml"}, "x.yaml: should be one of .jsonl, .csv, .parquet, .txt, .json, .tsv"),
         ({"dataset": ""}, "data.dataset: is empty; name a file, a folder or a hub id"),
     ],
 )
 def test_a_source_that_is_not_there_or_cannot_be_meant_is_refused(keys, words):
     jsonl("x.jsonl", prompts(20))
-    Path("x.json").write_text("[]")
+    Path("x.yaml").write_text("[]")
     Path("folder").mkdir()
     assert words in refusal(parts, **keys)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import io
 import itertools
 import json
@@ -401,12 +402,134 @@ def test_an_empty_name_is_refused():
 
 def test_a_folder_is_refused(write):
     Path(write("x.txt", "a")).with_name("folder.jsonl").mkdir()
-    assert refusal("folder.jsonl") == "folder.jsonl: is a folder; name a file in it (.jsonl, .csv, .parquet, .txt)"
+    assert (
+        refusal("folder.jsonl")
+        == "folder.jsonl: is a folder; name a file in it (.jsonl, .csv, .parquet, .txt, .json, .tsv)"
+    )
 
 
 def test_an_unknown_suffix_is_refused_with_those_that_are_known(write):
-    assert refusal(write("x.json", "[]")) == "x.json: should be one of .jsonl, .csv, .parquet, .txt"
-    assert refusal(write("x", "a")) == "x: should be one of .jsonl, .csv, .parquet, .txt"
+    known = "should be one of .jsonl, .csv, .parquet, .txt, .json, .tsv"
+    assert refusal(write("x.yaml", "[]")) == f"x.yaml: {known}"
+    assert refusal(write("x", "a")) == f"x: {known}"
+    assert refusal(write("x.jsonl.zst", "a")) == f"x.jsonl.zst: {known}; unpack it first"
+    assert refusal(write("x.xlsx", "a")) == (
+        f"x.xlsx: {known}; to convert it: pandas.read_excel('x.xlsx').to_csv('data.csv', index=False)"
+    )
+
+
+# --- JSON, tabs, packed files, saved data sets -------------------------------------------------------------------
+
+ROWS = [{"completion": "a", "n": 1}, {"completion": "b", "n": 2}]
+
+
+def test_json_holds_a_list_of_rows_or_a_row_a_line(write):
+    assert texts(write("list.json", json.dumps(ROWS, indent=2))) == ["a", "b"]
+    assert texts(write("lines.json", "".join(json.dumps(row) + "\n" for row in ROWS))) == ["a", "b"]
+    assert texts(write("x.ndjson", json.dumps(ROWS[0]))) == ["a"]
+
+
+@pytest.mark.parametrize(
+    ("content", "why"),
+    [
+        ("[]", "x.json: has no rows"),
+        ('[{"text": "a"}, 3]', "x.json, item 1: should be a JSON object, not 3"),
+        ('[{"text": "a"},\n]', "x.json, line 2: malformed JSON: "),
+        ("3", "x.json: should hold a list of JSON objects, or one object a line"),
+        (
+            '{\n"data": [{"text": "a"}]}',
+            "x.json: should hold a list of JSON objects, or one object a line; to convert it: "
+            "jq -c '.[\"data\"][]' x.json > data.jsonl",
+        ),
+        (b'["\xff"]', "x.json: not UTF-8 text (byte 2); save it as UTF-8"),
+    ],
+)
+def test_json_that_is_no_list_of_rows_is_refused(write, content, why):
+    assert refusal(write("x.json", content)).startswith(why)
+
+
+def test_a_table_with_tabs_may_hold_commas(write):
+    assert texts(write("x.tsv", "id\tcompletion\n1\tyes, indeed\n")) == ["yes, indeed"]
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("x.jsonl.gz", "".join(json.dumps(row) + "\n" for row in ROWS)),
+        ("x.JSON.GZ", json.dumps(ROWS)),
+        ("x.csv.gz", "completion,n\na,1\nb,2\n"),
+        ("x.tsv.gz", "completion\tn\na\t1\nb\t2\n"),
+        ("x.txt.gz", "a\nb\n"),
+    ],
+)
+def test_a_packed_file_has_the_rows_of_the_file_in_it(write, name, content):
+    assert texts(write(name, gzip.compress(content.encode()))) == ["a", "b"]
+
+
+def test_a_packed_file_that_is_cut_or_damaged_is_refused(write):
+    packed = gzip.compress(json.dumps(ROWS[0]).encode() * 1000)
+    assert refusal(write("x.jsonl.gz", packed[:-20])).startswith("x.jsonl.gz: cannot be read: ")
+    assert refusal(write("x.jsonl.gz", packed[:20] + b"\0" * 20 + packed[40:])).startswith(
+        "x.jsonl.gz: cannot be read: "
+    )
+    assert refusal(write("x.jsonl.gz", b"{}")).startswith("x.jsonl.gz: cannot be read: ")
+
+
+def test_a_folder_of_save_to_disk_is_read_and_can_be_read_twice(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    one, other = datasets.Dataset.from_list(ROWS), datasets.Dataset.from_list(ROWS[1:])
+    one.save_to_disk("one")
+    datasets.DatasetDict(train=one, test=other).save_to_disk("two")
+    assert texts("one") == texts("two") == ["a", "b"]
+    assert texts("two", split="test") == ["b"]
+    assert RowSource("one").rereadable
+    assert RowSource("two").rereadable
+    assert refusal("two", split="dev") == "two: has no split 'dev'; there are: train, test"
+    assert refusal("one", split="dev") == "one: is one data set, which has no split 'dev'; leave the split out"
+
+
+def test_a_damaged_folder_of_save_to_disk_is_refused(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    datasets.Dataset.from_list(ROWS).save_to_disk("one")
+    next(Path("one").glob("*.arrow")).write_bytes(b"x" * 100)
+    assert refusal("one").startswith("one: is not a data set that can be read: ")
+
+
+def test_columns_without_a_name_are_left_out(write):
+    assert list(RowSource(write("x.csv", "completion,,label, ,\na,,good,,\n")).rows()) == [
+        ("line 2", {"completion": "a", "label": "good"})
+    ]
+    assert "all names are blank" in refusal(write("y.csv", ",,\na,b,c\n"))
+
+
+# --- columns inside others --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("row", "column", "text"),
+    [
+        ({"continuation": {"text": "you fool"}}, "continuation.text", "you fool"),
+        ({"choices": [{"message": {"content": "hm"}}]}, "choices.0.message.content", "hm"),
+        ({"answers": ["a", "b"]}, "answers.1", "b"),
+        ({"a.b": "whole", "a": {"b": "inside"}}, "a.b", "whole"),
+        ({"a": {"0": "by name"}}, "a.0", "by name"),
+    ],
+)
+def test_a_column_inside_others_is_named_with_points(write, row, column, text):
+    assert texts(write("x.jsonl", json.dumps(row)), columns={"completion": column}) == [text]
+
+
+def test_a_text_inside_a_mapping_is_that_text(write):
+    """RealToxicityPrompts has prompts and continuations as `{"text": ..., "toxicity": ...}`."""
+    row = {"prompt": {"text": "He said", "toxicity": 0.1}, "completion": {"text": " hm", "toxicity": 0.2}}
+    (sample,) = RowSource(write("x.jsonl", json.dumps(row))).samples()
+    assert (sample.prompt, sample.completion) == ("He said", " hm")
+
+
+@pytest.mark.parametrize("column", ["answers.2", "answers.-1", "answers.a", "answers.0.a", "text.0", "b.c"])
+def test_a_column_that_is_not_inside_is_refused(write, column):
+    name = write("x.jsonl", json.dumps({"answers": ["a", "b"], "text": "abc"}))
+    assert refusal(name, columns={"completion": column}).startswith(f"x.jsonl, line 1: has no column '{column}'")
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root reads everything")

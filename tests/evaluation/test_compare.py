@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import inspect
 import io
 import json
 import math
@@ -18,15 +17,14 @@ import torch
 
 import rlaif
 from rlaif.core.errors import InputError
+from rlaif.evaluation import summary
 from rlaif.evaluation.margins import Margins
-from rlaif.evaluation.summary import figures, judge_summary
-from rlaif.evaluation.worst_of_k import worst
-from rlaif.evaluation.writing import format_csv
 from rlaif.policy.likelihood import score_ids, score_texts
 from rlaif.policy.loading import load
 from rlaif.policy.model import Policy
 from tests import tiny
 from tests.evaluation.test_measurement import Own, hashed, role, rows_of, side
+from tests.evaluation.written import figures, format_csv, judge_summary, worst
 from tests.policies import plain_logits
 from tests.server import Request, Say
 
@@ -443,7 +441,7 @@ def test_zero_variance_and_one_prompt_and_silence_have_no_invented_number():
 
 def test_a_planted_difference_is_found_at_the_computed_power_by_the_whole_evaluation(monkeypatch):
     draw, found, repeats = random.Random(2), 0, 100
-    monkeypatch.setattr(inspect.getmodule(judge_summary), "paired_change", _few_draws)
+    monkeypatch.setattr(summary, "paired_change", _few_draws)
     for _ in range(repeats):
         pairs = [(s := 0.3 + 0.4 * draw.random(), s + draw.gauss(0.03, 0.08)) for _ in range(50)]
         found += judge_summary(scored(pairs), role(measures="quality"), Margins())["change"]["significant"]
@@ -457,7 +455,7 @@ def test_a_planted_difference_is_found_at_the_computed_power_by_the_whole_evalua
 def test_the_same_model_twice_with_other_seeds_differs_about_as_often_as_it_may(monkeypatch):
     """300 repeats of the change that evaluation.json tells; the statistic by itself is in test_stats."""
     draw, found = random.Random(4), 0
-    monkeypatch.setattr(inspect.getmodule(judge_summary), "paired_change", _few_draws)
+    monkeypatch.setattr(summary, "paired_change", _few_draws)
     for _ in range(300):
         prompts = [draw.random() for _ in range(40)]
         pairs = [(min(1, max(0, p + draw.gauss(0, 0.2))), min(1, max(0, p + draw.gauss(0, 0.2)))) for p in prompts]

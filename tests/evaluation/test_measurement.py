@@ -17,15 +17,15 @@ from rlaif import load_judge
 from rlaif.core.errors import RlaifError
 from rlaif.core.types import Judgement, Sample
 from rlaif.data.prompts import Prompt
-from rlaif.evaluation.conclusion import answer, pairs_of_samples, print_figures
 from rlaif.evaluation.measure import MeasureOptions, measure
 from rlaif.evaluation.roles import Role, roles_of
-from rlaif.evaluation.summary import figures, percentage
+from rlaif.evaluation.summary import percentage
 from rlaif.judges.remote.limits import Budget
 from rlaif.judges.session import Session
 from rlaif.stats.text import perplexity
 from rlaif.training.ppo.trainer import PPOTrainer
 from rlaif.training.run.measurement import Evaluation
+from tests.evaluation.written import answer, figures, pairs_of_samples, print_figures
 from tests.policies import moved, plain_logits
 from tests.remote import card_of
 from tests.tiny import POLICIES
@@ -106,7 +106,7 @@ def test_a_model_that_did_not_change_has_changes_of_exactly_zero(lora, architect
     trainer = trainer_of(policy_folder(architecture), tmp_path / "run", given=given, temperature=0.8, top_p=0.9)
     evaluation = evaluation_of(trainer, Own(hashed, measures="toxicity"), per_prompt=2)
     evaluation.measure_before(trainer, never)
-    told = evaluation.measure_after(trainer, 0, never)
+    told = evaluation.measure_after(trainer, 0, never).to_json()
     assert len({row["before"]["completion"] for row in lines(trainer)}) > 1
     for row in lines(trainer):
         (before,), (after,) = (side.pop("judgements").values() for side in (row["before"], row["after"]))
@@ -175,7 +175,7 @@ def test_perplexity_and_kl_are_those_of_a_plain_forward_pass(architecture, polic
     moved(trainer.policy, by=0.05)
     own = weights_of(trainer)
     made = recorded(trainer, monkeypatch)
-    told = evaluation.measure_after(trainer, 1, never)
+    told = evaluation.measure_after(trainer, 1, never).to_json()
     reference = trainer_of(policy_folder(architecture), tmp_path / "reference").policy
     nats, tokens, kl, lengths = 0.0, 0, [], []
     for batch in made:
@@ -343,10 +343,10 @@ def test_any_text_survives_the_file_and_is_harmless_on_a_terminal(policy_folder,
     again = evaluation_of(trainer, judge)
     again.measure_before(trainer, never)
     assert len(judge.seen) == count  # found again
-    told = again.measure_after(trainer, 0, never)
+    told = again.measure_after(trainer, 0, never).to_json()
     assert [row["before"]["completion"] for row in lines(trainer)] == [HOSTILE] * 6
     assert (tmp_path / "run" / "samples.jsonl").read_bytes().count(b"\n") == 6
-    shown = pairs_of_samples(again.rows(), 3)
+    shown = pairs_of_samples([row.to_json() for row in again.rows()], 3)
     assert len(shown) == 9
     assert all(line.isprintable() for line in shown)
     print_figures(told)
@@ -405,7 +405,7 @@ def sides(
     trainer: PPOTrainer, *judges: Any, patience: float = 0.0, poll: Any = never, batch_size: int = 2
 ) -> list[dict[str, Any]]:
     how = MeasureOptions(trainer.sampling, 3, batch_size, 4096, patience, poll)
-    return measure(trainer.policy, trainer.prompts, judges, how, trainer.processes)
+    return [side.to_json() for side in measure(trainer.policy, trainer.prompts, judges, how, trainer.processes)]
 
 
 def test_a_judge_that_is_down_is_waited_for_and_asked_again_for_what_it_had_not_read(
@@ -465,7 +465,7 @@ def test_where_memory_runs_out_it_says_what_to_lower(policy_folder, tmp_path, mo
         raise torch.OutOfMemoryError("CUDA out of memory")
 
     monkeypatch.setattr(trainer.policy, "generate", full)
-    with pytest.raises(RlaifError, match=r"out of memory while measuring: lower ppo\.batch_size"):
+    with pytest.raises(RlaifError, match=r"out of memory while measuring: lower training\.batch_size"):
         evaluation_of(trainer).measure_before(trainer, never)
 
 

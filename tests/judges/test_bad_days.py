@@ -232,14 +232,22 @@ def test_a_time_to_wait_that_is_none_is_not_waited(server, adapter):
 
 @pytest.mark.parametrize("adapter", ADAPTERS)
 def test_calls_at_once_fall_when_throttled_and_come_back(server, adapter):
-    server.delay = 0.03
+    server.delay = 0.01
     all_there = threading.Barrier(16)
+    crowd, out = threading.Condition(), {"now": 0, "most": 0}
 
     def refuse_the_first_wave(request):
-        if len(server.calls) > 16 or all_there.broken:
-            return "ok"
-        all_there.wait(timeout=10)
-        return "throttled"
+        if len(server.calls) <= 16:
+            all_there.wait(timeout=60)
+            return "throttled"
+        if len(server.calls) > 316:  # the last 100 are answered once more are out than after the refusals
+            with crowd:
+                out["now"] += 1
+                out["most"] = max(out.values())
+                crowd.notify_all()
+                crowd.wait_for(lambda: out["most"] > 10, timeout=60)
+                out["now"] -= 1
+        return "ok"
 
     server.behaviour = refuse_the_first_wave
     judged = judge_of(adapter, server, concurrency=16)([Sample(f"text {n}") for n in range(400)])

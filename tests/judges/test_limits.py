@@ -327,28 +327,32 @@ def failing(error, times=math.inf):
     return doing(action), sent
 
 
-def most_at_once(gate, calls, seconds=0.02) -> int:
-    inside, most, lock = [0], [0], threading.Lock()
+def most_at_once(gate, calls, expected, linger=0.01) -> int:
+    """Make calls from 32 threads, each of which stays out until as many as expected have been out at once."""
+    inside, most, changed = 0, 0, threading.Condition()
 
     def action():
-        with lock:
-            inside[0] += 1
-            most[0] = max(most[0], inside[0])
-        time.sleep(seconds)
-        with lock:
-            inside[0] -= 1
+        nonlocal inside, most
+        with changed:
+            inside += 1
+            most = max(most, inside)
+            changed.notify_all()
+            changed.wait_for(lambda: most >= expected, timeout=10)
+        time.sleep(linger)  # were one more let in, it would meet the others
+        with changed:
+            inside -= 1
 
     with ThreadPoolExecutor(32) as pool:
         list(pool.map(lambda _: gate.call(doing(action)), range(calls)))
-    return most[0]
+    return most
 
 
 def test_no_more_calls_are_out_than_the_lowest_concurrency_of_the_cards():
     gate = gate_of(concurrency=16)
-    assert most_at_once(gate, 32) == 16
+    assert most_at_once(gate, 32, 16) == 16
     gate.narrow(Rates(concurrency=5))
     gate.narrow(Rates(concurrency=20))
-    assert most_at_once(gate, 32) == 5
+    assert most_at_once(gate, 32, 5) == 5
 
 
 def test_rates_of_cards_that_disagree_are_the_lowest():
@@ -362,8 +366,10 @@ def test_a_throttle_halves_the_calls_at_once_and_answers_bring_them_back(quick_b
     gate = gate_of(concurrency=16)
     attempt, _ = failing(Transient("429", throttled=True), times=1)
     gate.call(attempt)
-    assert 8 <= most_at_once(gate, 16, seconds=0.5) <= 9  # 8, and one more after 8 answers
-    assert most_at_once(gate, 250, seconds=0.02) == 16
+    assert 8 <= most_at_once(gate, 16, 8) <= 9  # 8, and one more after 8 answers
+    for _ in range(100):  # 8 + 9 + ... + 15 answers, less those from before
+        gate.call(doing(lambda: "answer"))
+    assert most_at_once(gate, 32, 16) == 16
 
 
 def test_a_wave_of_throttles_halves_the_calls_at_once_only_once(quick_backoff):
@@ -377,7 +383,7 @@ def test_a_wave_of_throttles_halves_the_calls_at_once_only_once(quick_backoff):
     with ThreadPoolExecutor(16) as pool:
         list(pool.map(lambda _: gate.call(doing(action)), range(16)))
     # 16 / 2, and one more after the first 8 of 16 answers; halved 16 times it would be 1, and after 16 answers 5.
-    assert most_at_once(gate, 9, seconds=0.5) == 9
+    assert most_at_once(gate, 9, 9) == 9
 
 
 def test_throttles_that_last_end_at_one_call_at_a_time(quick_backoff, monkeypatch):
@@ -389,14 +395,14 @@ def test_throttles_that_last_end_at_one_call_at_a_time(quick_backoff, monkeypatc
         with pytest.raises(Transient):
             gate.call(attempt)
     assert len(sent) >= 5  # 16, 8, 4, 2, 1
-    assert most_at_once(gate, 2, seconds=0.3) == 1
+    assert most_at_once(gate, 2, 1, linger=0.3) == 1
 
 
 def test_other_failures_do_not_lower_the_calls_at_once(quick_backoff):
     gate = gate_of(concurrency=16)
     attempt, _ = failing(Transient("500"), times=3)
     gate.call(attempt)
-    assert most_at_once(gate, 32) == 16
+    assert most_at_once(gate, 32, 16) == 16
 
 
 @pytest.mark.parametrize("rpm", [None, 60_000])

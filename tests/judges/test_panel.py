@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rlaif import InputError, Judgement, Sample, Usage, load_judge
+from rlaif.core.types import Estimate
 from rlaif.judges.panel import Panel, PanelCard, combine, seats_of
 
 SCORES = st.floats(0, 1)
@@ -119,6 +120,73 @@ def test_a_text_that_a_member_cut_is_counted():
     card = PanelCard(adapter="panel", name="p", judges=["a", "b"])
     (judgement,) = Panel(card, seats_of(card), [Cuts("a", 0), Said("b", 1.0)])([Sample("x")])
     assert (judgement.shortened, judgement.reason) == (True, "a read 512 of 900 tokens")
+
+
+@pytest.mark.parametrize("how", ["mean", "median"])
+def test_scores_and_weights_that_do_not_belong_together_are_refused(how):
+    with pytest.raises(ValueError, match="zip"):
+        combine(how, [0.1, 0.2], [1.0])
+
+
+def test_a_member_that_leaves_a_sample_out_breaks_the_panel_instead_of_shifting_scores():
+    class Forgets(Said):
+        def __call__(self, samples: Sequence[Sample]) -> list[Judgement]:
+            return super().__call__(samples[1:])
+
+    card = PanelCard(adapter="panel", name="p", judges=["a", "b"])
+    made = Panel(card, seats_of(card), [Said("a", 0.5), Forgets("b", 1.0)])
+    with pytest.raises(ValueError, match="zip"):
+        made([Sample("x"), Sample("y")])
+    with pytest.raises(ValueError, match="zip"):
+        made.combine_judgements([Judgement("a", 0.5)])
+
+
+def test_a_panel_is_remote_if_a_member_is_and_reads_what_its_members_read():
+    class Remote(Said):
+        remote, reads = True, frozenset({"reference"})
+
+    class Local(Said):
+        reads = frozenset({"context"})
+
+    card = PanelCard(adapter="panel", name="p", judges=["a", "b"])
+    both = Panel(card, seats_of(card), [Remote("a", 0.5), Local("b", 0.5)])
+    assert (both.remote, both.reads) == (True, {"reference", "context"})
+    local = Panel(card, seats_of(card), [Local("a", 0.5), Local("b", 0.5)])
+    assert (local.remote, local.reads) == (False, {"context"})
+
+
+def test_a_panel_names_its_members_whether_they_have_a_seat_or_not():
+    inner = constant("c", 1.0)
+    card = PanelCard(adapter="panel", name="p", judges=["a", {"judge": "b", "weight": 2}, inner])
+    assert card.members() == ["a", "b", inner]
+
+
+def test_panels_that_may_score_differently_have_different_identities():
+    def identity(seats: Sequence[Any] = ("a", "b"), names: str = "ab", **keys: Any) -> Any:
+        card = PanelCard(adapter="panel", name=keys.pop("name", "p"), judges=list(seats), **keys)
+        return Panel(card, seats_of(card), [Said(name, 0.5) for name in names]).identity
+
+    different = [
+        identity(),
+        identity(combine="min"),
+        identity(quorum=1),
+        identity([{"judge": "a", "weight": 2}, "b"]),
+        identity([{"judge": "a", "veto_below": 0.5}, "b"]),
+        identity(names="ac"),
+    ]
+    assert len(set(different)) == len(different)
+    assert identity(name="other") == identity()
+
+
+def test_a_panel_estimates_what_its_members_take_together():
+    class Priced(Said):
+        def estimate(self, samples: Sequence[Sample]) -> Estimate:
+            return Estimate(calls=len(samples), usd=0.5)
+
+    card = PanelCard(adapter="panel", name="p", judges=["a", "b", "c"])
+    made = Panel(card, seats_of(card), [Priced("a", 0.5), Said("b", 0.5), Priced("c", 0.5)])
+    told = made.estimate([Sample("x"), Sample("y"), Sample("z")])
+    assert (told.calls, told.usd) == (6, 1.0)
 
 
 # --- properties -----------------------------------------------------------------------------------------------

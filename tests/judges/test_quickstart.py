@@ -32,9 +32,10 @@ from rlaif.judges.quickstart.cache import TITLES, is_whole, make_parts
 from rlaif.judges.quickstart.corpus import comments
 from rlaif.judges.quickstart.plan import PLAN, Plan, Size
 from rlaif.judges.registry import load_judge
-from rlaif.policy.generation.transformers import Sampling
+from rlaif.policy.generation.protocol import Sampling
 from rlaif.policy.loading import load
 from rlaif.policy.model import Policy
+from tests import processes
 from tests.conftest import ROOT
 
 ALL = list(TITLES)
@@ -89,31 +90,30 @@ sys.path.insert(0, {root!r})
 from tests.judges.test_quickstart import ALL, SLOW, TINY
 from rlaif.core.errors import RlaifError
 {before}
-from rlaif.judges.quickstart.cache import kept
+from rlaif.judges.quickstart.cache import make_parts
 try:
-    kept(ALL, lambda line: print(line, flush=True), {plan})
+    make_parts(ALL, lambda line: print(line, flush=True), {plan})
 except (RlaifError, KeyboardInterrupt) as error:
     print(type(error).__name__, error)
     sys.exit(3)
 """
 
 
-def started(home: Path, plan: str = "TINY", before: str = "") -> subprocess.Popen[str]:
+def started(home: Path, plan: str = "TINY", before: str = "", **env: str) -> Any:
     script = SCRIPT.format(root=str(ROOT), before=before, plan=plan)
-    environment = {name: value for name, value in os.environ.items() if name != "HF_HUB_OFFLINE"}
-    return subprocess.Popen(
-        [sys.executable, "-c", script], env={**environment, "RLAIF_HOME": str(home)}, text=True,
+    return processes.start(
+        ["-c", script], env={**os.environ, "RLAIF_HOME": str(home), **env}, text=True,
         stdout=subprocess.PIPE, stderr=subprocess.PIPE,
     )  # fmt: skip
 
 
-def ended(process: subprocess.Popen[str]) -> str:
+def ended(process: Any) -> str:
     out, err = process.communicate(timeout=120)
     assert process.returncode in (0, 3), err
     return out
 
 
-def at_its_policy(home: Path, process: subprocess.Popen[str]) -> None:
+def at_its_policy(home: Path, process: Any) -> None:
     """Wait until a process makes its policy, with the other parts behind it."""
     deadline = time.monotonic() + 120
     while not list(home.glob("quickstart/*/.making-policy-*")):
@@ -315,7 +315,7 @@ def refuse(*arguments, **keys):
 socket.socket.connect = socket.socket.connect_ex = socket.getaddrinfo = socket.create_connection = refuse
 """
     use = """
-folders = {name: str(folder) for name, folder in kept(ALL, str, TINY).items()}
+folders = {name: str(folder) for name, folder in make_parts(ALL, str, TINY).items()}
 from rlaif import load_judge
 from rlaif.policy.loading import load
 from rlaif.core.types import Sample
@@ -324,7 +324,8 @@ for name in ("judge", "held_out"):
     load_judge({"adapter": "classifier", "name": name, "model": folders[name], "bad": "toxic"})([Sample("You fool.")])
 print("used")
 """
-    process = started(home, "TINY", f"{blocked}\nfrom rlaif.judges.quickstart.cache import kept\n{use}")
+    before = f"{blocked}\nfrom rlaif.judges.quickstart.cache import make_parts\n{use}"
+    process = started(home, "TINY", before, HF_HUB_OFFLINE="0")
     out = ended(process)
     assert "used" in out
     assert "ASKED" not in out

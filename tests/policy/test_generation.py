@@ -6,7 +6,11 @@ import pytest
 import torch
 
 from rlaif.policy.generation import transformers as generation
-from rlaif.policy.generation.transformers import Sampling, draw_ids, make_draw_processor
+from rlaif.policy.generation.protocol import Sampling
+from rlaif.policy.generation.transformers import draw_ids, make_draw_processor
+from rlaif.policy.loading import load
+from rlaif.policy.model import Policy
+from rlaif.policy.tokens import TokenBatch, pad_sequences
 
 
 def test_ids_are_drawn_by_their_probability():
@@ -50,3 +54,27 @@ def test_the_greedy_choice_is_left_one_token_a_row():
     (process,) = make_draw_processor(Sampling(1))
     scores = process(None, torch.randn(7, 50))
     assert (scores > -torch.inf).sum(-1).tolist() == [1] * 7
+
+
+@pytest.mark.parametrize("architecture", ["llama", "t5"])
+def test_another_engine_stands_in_for_transformers(architecture, policy_folder):
+    """It is given the prompts, how to sample, and what a seq2seq model's encoder made of the prompts."""
+    policy = Policy(load(str(policy_folder(architecture)), dtype="float32"))
+    calls = []
+
+    class Echo:
+        def generate(self, prompts, sampling, *, encoded=None, watch=None):
+            calls.append((sampling, encoded))
+            ids_BP, mask_BP = pad_sequences(prompts, policy.pad, policy.device)
+            return TokenBatch(ids_BP, mask_BP, ids_BP, policy.special.mask_until_end(ids_BP))
+
+    policy.generator = Echo()
+    prompts = [[5, 6], [7]]
+    tokens = policy.generate(prompts, Sampling(4))
+    assert tokens.response_BR[0].tolist() == [5, 6]
+    ((sampling, encoded),) = calls
+    assert sampling.max_new_tokens == 4
+    assert (encoded is not None) == policy.is_seq2seq
+    if encoded is not None:
+        assert encoded.mask_BP.tolist() == [[True, True], [True, False]]
+        assert torch.equal(encoded.states_BPd, policy.encode(prompts).states_BPd)

@@ -23,8 +23,9 @@ from transformers import (
 
 from rlaif.core.config.sections import LoraSection
 from rlaif.core.errors import InputError
-from rlaif.policy.loading import LoadedModel, compute_dtype, load, load_any, prepare_model, read_tokenizer
+from rlaif.policy.loading import LoadedModel, compute_dtype, load, load_any, prepare_model
 from rlaif.policy.model import Policy
+from rlaif.policy.tokenizer import read_tokenizer
 from tests import tiny
 from tests.policies import LORA, Folder, moved, policy_of, sampled, tokens_of
 

@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from rlaif.core.config.sections import LoraSection
-from rlaif.policy.generation.transformers import Sampling
+from rlaif.policy.generation.protocol import Sampling
 from rlaif.policy.loading import LoadedModel, load
 from rlaif.policy.model import Policy
 from rlaif.policy.tokens import TokenBatch, micro_batches, pad_sequences
@@ -194,7 +194,7 @@ def test_the_first_eos_is_kept_and_all_after_it_is_masked(policy_folder, archite
 def test_ids_that_end_a_completion_are_the_settings_and_the_tokenizers(policy_folder):
     assert policy_of(policy_folder("llama"), ends=[7, 9]).eos == (7, 9, 2)
     policy = policy_of(policy_folder("llama"), ends=[7, 9])
-    mask = policy.mask_until_end(torch.tensor([[5, 9, 7, 2], [7, 5, 5, 5], [2, 2, 2, 2], [5, 5, 5, 5]]))
+    mask = policy.special.mask_until_end(torch.tensor([[5, 9, 7, 2], [7, 5, 5, 5], [2, 2, 2, 2], [5, 5, 5, 5]]))
     assert mask.tolist() == [[True, True, False, False], [True, *3 * [False]], [True, *3 * [False]], 4 * [True]]
 
 

@@ -12,6 +12,7 @@ import pytest
 
 import rlaif
 from rlaif.benchmark import findings
+from rlaif.core.records.bench import BenchTable
 from rlaif.report.bench.page import html_of
 from rlaif.report.bench.reading import read
 from tests.benching import Scripted, labelled, pairs, write_rows
@@ -231,8 +232,8 @@ def words_table(values, comparisons=(), baselines=(), coverage=1.0):
         for name, value in values.items()
     }
     ranking = sorted(values, key=lambda name: -values[name])
-    return {"judges": entry, "measure": "auroc", "ranking": ranking, "comparisons": comparisons,
-            "against_baselines": baselines}  # fmt: skip
+    return BenchTable.salvage({"judges": entry, "measure": "auroc", "ranking": ranking,
+                               "comparisons": list(comparisons), "against_baselines": list(baselines)})  # fmt: skip
 
 
 def test_only_what_is_shown_is_called_better():

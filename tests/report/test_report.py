@@ -62,15 +62,15 @@ class Elements(html.parser.HTMLParser):
         self.found.append((tag, dict(attrs)))
 
 
-def hostile_run(folder: Path) -> Path:
-    """A run in which everything that a model, a judge or a user may have written is hostile."""
+def hostile_run(folder: Path, longest: int = 1_000_000) -> Path:
+    """A run in which everything that a model, a judge or a user may have written is hostile, and one text is long."""
     rows = samples(len(HOSTILE) + 3)
     for row, (name, text) in zip(rows, HOSTILE.items(), strict=False):
         row["prompt"] = text
         row["after"] = side(f"{text} {name}", dict.fromkeys(JUDGES, 0.01))
         parts = [judgement("part", 0.5, reason=text)]
         row["after"]["judgements"]["toxicity"] = judgement("toxicity", None, reason=text, parts=parts)
-    rows[-1]["after"] = side("x" * 1_000_000, dict.fromkeys(JUDGES, 0.0))
+    rows[-1]["after"] = side("x" * longest, dict.fromkeys(JUDGES, 0.0))
     everything = " ".join(HOSTILE.values())
 
     def told(numbers):
@@ -205,9 +205,9 @@ def test_cost_and_settings_stand_in_the_report(tmp_path):
     page = html_of(read([run_folder(tmp_path / "run", samples(4), seed=7)]))
     assert [" ".join(cell) for cell in rows_of(page, "cost")[0]][1:6] == ["20", "1,280", "40 s", "42", "0.2500"]
     settings = {" ".join(row[0]): [" ".join(cell) for cell in row[1:]] for row in rows_of(page, "settings")}
-    assert settings["ppo.steps"] == ["20", "200"]
+    assert settings["training.steps"] == ["20", "200"]
     assert settings["seed"] == ["7", "0"]
-    assert "ppo.learning_rate" not in settings
+    assert "training.learning_rate" not in settings
     assert ["torch", "2.13.0"] in [[" ".join(cell) for cell in row] for row in rows_of(page, "versions")]
 
 
@@ -349,11 +349,14 @@ def test_what_cannot_be_reported_is_refused_in_one_line(tmp_path, main, argument
 def test_a_run_ends_with_its_report(tmp_path):
     from tests.runs import place
 
-    done = place(tmp_path, ppo={"steps": 1}).train()
+    done = place(tmp_path, training={"steps": 2}).train(figures=True)
     assert done.returncode == 0, done.stderr
     page = tmp_path / "runs/run/report.html"
+    figures = re.findall(r"<figure class=\"plot.*?</figure>", page.read_text(), re.DOTALL)
+    assert figures
+    assert all("<path" in figure for figure in figures)
     assert str(Path("runs/run/report.html")) in done.stderr
-    assert "Finished after 1 steps" in page.read_text()
+    assert "Finished after 2 steps" in page.read_text()
     (begun,) = map(json.loads, (tmp_path / "runs/run/environment.jsonl").read_text().splitlines())
     assert begun["packages"]["torch"].startswith("2.")
     assert begun["device"] == "cpu"

@@ -30,6 +30,12 @@ def hostile(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write([hostile_run(tmp_path_factory.mktemp("hostile") / "run")])
 
 
+@pytest.fixture(scope="module")
+def hostile_with_folds(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The same with a long text of some screens: axe looks at what lies under every line of it."""
+    return write([hostile_run(tmp_path_factory.mktemp("folds") / "run", longest=5000)])
+
+
 def changes(page: Any) -> list[float]:
     return [float(text.split("\n")[-1].replace("−", "-")) for text in cells(page, "td.change") if "–" not in text]
 
@@ -182,8 +188,8 @@ def test_without_scripts_the_answer_stands_and_the_samples_say_why_they_do_not(r
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_axe_finds_nothing_serious(report, hostile, visit, scheme):
-    for path in (report, hostile):
+def test_axe_finds_nothing_serious(report, hostile_with_folds, visit, scheme):
+    for path in (report, hostile_with_folds):
         page = visit(path, color_scheme=scheme)
         page.locator("figure summary").first.click()
         for region in page.locator(".plain").all()[:1]:

@@ -507,13 +507,13 @@ HEAD = """
 import os, random, signal, sys, time
 from pathlib import Path
 import torch
-from rlaif.training.loop.checkpoint.checkpoint import State, newest, save
+from rlaif.training.loop.checkpoint.checkpoint import TrainingState, newest, save
 torch.set_num_threads(1)  # a forked process has no other threads, and would wait for them
 
 def state_of(step, turn, size):
     number = float(step * 1000 + turn)
     tensors = {stem: {name: torch.full((size,), number) for name in "ab"} for stem in ("policy", "optimizer")}
-    return State(step, tensors, {"number": number})
+    return TrainingState(step, tensors, {"number": number})
 
 def check(folder, steps):
     state, broken = newest(folder)

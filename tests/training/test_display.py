@@ -10,20 +10,22 @@ import struct
 import subprocess
 import sys
 import termios
+from dataclasses import fields
 
 import pytest
 
-from rlaif.training.loop.display import View
+from rlaif.core.records.steps import Step
+from rlaif.training.loop.display import View, describe_step
 from tests.conftest import ROOT
 
 SCRIPT = """
 import sys, time
 from rlaif.training.loop.display import View
-from tests.training.test_display import metrics_of
+from tests.training.test_display import show
 with View(3) as view:
     view.first("reward of the first batch: 1 +- 2", "a warning")
     for step in (1, 2, 3):
-        view.step(metrics_of(step, {name!r}), 0.0123 * step)
+        show(view, step, {name!r}, 0.0123 * step)
         time.sleep(0.05)
     view.say("said {name}")
 """
@@ -31,12 +33,18 @@ with View(3) as view:
 HOSTILE = "\x1b[31mred\x1b]0;title\x07 [bold]x[/bold] [/nope]\r\u202e\n"
 
 
-def metrics_of(step, name="toxicity", **more):
-    judges = {name: {"score_mean": 0.25 * step, "abstained": 3}, "other": {"score_mean": None, "abstained": 0}}
-    return {
-        "step": step, "samples": 8 * step, "reward_mean": 1.5, "judges": judges, "kl": 0.125, "length_tokens": 17.25,
-        "seconds": 2.0, **more,
+def show(view, step, name="toxicity", spent=0.0, **more):
+    """Show a step as trainers do."""
+    one = {"abstained": 3, "statuses": {}, "seconds": None, "from_store": 0}
+    judges = {name: {"score_mean": 0.25 * step, **one}, "other": {"score_mean": None, **one, "abstained": 0}}
+    metrics = {
+        **dict.fromkeys(field.name for field in fields(Step)), "step": step, "samples": 8 * step, "reward_mean": 1.5,
+        "judges": judges, "kl": 0.125, "length_tokens": 17.25, "kl_coef": 0.1, "learning_rate": 1e-5,
+        "optimizer_steps": 1, "skipped_updates": 0, "seconds": 2.0, "alarms": [], **more,
     }  # fmt: skip
+    metrics = {key: value for key, value in metrics.items() if key not in ("guard", "calls", "further")}
+    record = Step.from_json(metrics)
+    view.step(record.step, record.samples, record.seconds, describe_step(record, spent))
 
 
 def on_a_terminal(columns, name="toxicity"):
@@ -91,7 +99,7 @@ def test_a_hostile_name_of_a_judge_cannot_steer_a_terminal():
 def test_without_a_terminal_the_first_and_the_last_step_are_plain_lines(capsys):
     with View(30) as view:
         for step in range(1, 31):
-            view.step(metrics_of(step), 0.0)
+            show(view, step)
     lines = capsys.readouterr().err.splitlines()
     assert lines == [
         "step 1/30 reward 1.500 toxicity 0.250 other – KL 0.12 length 17.2 3 abstained 4.0 samples/s 58 s left",
@@ -104,7 +112,7 @@ def test_without_a_terminal_a_line_comes_every_ten_seconds(capsys, monkeypatch):
     monkeypatch.setattr("rlaif.training.loop.display.time.monotonic", lambda: now[0])
     with View(30) as view:
         for step in range(1, 11):
-            view.step(metrics_of(step), 0.0)
+            show(view, step)
             now[0] += 4.0
     steps = re.findall(r"step (\d+)/30", capsys.readouterr().err)
     assert steps == ["1", "4", "7", "10"]
@@ -112,7 +120,7 @@ def test_without_a_terminal_a_line_comes_every_ten_seconds(capsys, monkeypatch):
 
 def test_a_hostile_name_is_harmless_in_plain_lines_too(capsys):
     with View(1) as view:
-        view.step(metrics_of(1, HOSTILE), 0.0)
+        show(view, 1, HOSTILE)
     err = capsys.readouterr().err
     assert len(err.splitlines()) == 1
     assert "\x1b" not in err
@@ -121,7 +129,7 @@ def test_a_hostile_name_is_harmless_in_plain_lines_too(capsys):
 def test_a_process_that_does_not_speak_says_nothing(capsys):
     with View(1, speaks=False) as view:
         view.first("spread", "warning")
-        view.step(metrics_of(1), 0.0)
+        show(view, 1)
         view.say("hello")
     assert capsys.readouterr().err == ""
 
@@ -129,11 +137,12 @@ def test_a_process_that_does_not_speak_says_nothing(capsys):
 @pytest.mark.parametrize(("seconds", "said"), [(4.0, "4 min 00 s"), (100.0, "1 h 40 min"), (0.001, "0 s")])
 def test_the_time_left_follows_the_pace(capsys, seconds, said):
     with View(61) as view:
-        view.step(metrics_of(1, seconds=seconds), 0.0)
+        show(view, 1, seconds=seconds)
     assert f"{said} left" in capsys.readouterr().err
 
 
 def test_numbers_that_are_missing_are_dashes(capsys):
     with View(1) as view:
-        view.step(metrics_of(1, reward_mean=None, judges={"j": {"score_mean": None, "abstained": 8}}), 0.0)
+        silent = {"score_mean": None, "abstained": 8, "statuses": {"declined": 8}, "seconds": None, "from_store": 0}
+        show(view, 1, reward_mean=None, judges={"j": silent})
     assert "reward – j – KL" in capsys.readouterr().err

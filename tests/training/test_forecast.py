@@ -11,8 +11,8 @@ from torch import nn
 from transformers import AutoModelForSequenceClassification
 
 from rlaif.core.config.run import RunConfig
-from rlaif.core.config.sections import DataSection, GenerationSection, LoraSection, PolicySection, PPOSection
-from rlaif.policy.loading import read_tokenizer
+from rlaif.core.config.sections import DataSection, GenerationSection, LoraSection, PolicySection, TrainingSection
+from rlaif.policy.tokenizer import read_tokenizer
 from rlaif.training.run.forecast.live import LiveBytes
 from rlaif.training.run.forecast.memory import memory_of
 from rlaif.training.run.forecast.outline import make_outline
@@ -23,11 +23,11 @@ CPU = torch.device("cpu")
 LORA = LoraSection(r=4, alpha=8)
 
 
-def run_of(model: Any, ppo: dict[str, Any] | None = None, **policy: Any) -> RunConfig:
-    sizes = {"steps": 2, "batch_size": 8, "mini_batch_size": 4, **(ppo or {})}
+def run_of(model: Any, training: dict[str, Any] | None = None, **policy: Any) -> RunConfig:
+    sizes = {"steps": 2, "batch_size": 8, "mini_batch_size": 4, **(training or {})}
     return RunConfig(
         policy=PolicySection(model=str(model), **policy), data=DataSection(dataset="d"), judge="length",
-        generation=GenerationSection(max_new_tokens=16), ppo=PPOSection(**sizes),
+        generation=GenerationSection(max_new_tokens=16), training=TrainingSection(**sizes),
     )  # fmt: skip
 
 
@@ -171,9 +171,9 @@ def test_generation_takes_its_cache(architecture, policy_folder):
 
 def test_smaller_pieces_and_fewer_completions_take_less(policy_folder):
     folder = policy_folder("llama")
-    whole = predicted(folder, ppo={"micro_batch_tokens": 4096})
-    assert predicted(folder, ppo={"micro_batch_tokens": 64}).busy["learning"] < whole.busy["learning"]
-    assert predicted(folder, ppo={"batch_size": 64}).busy["generating"] > whole.busy["generating"]
+    whole = predicted(folder, training={"micro_batch_tokens": 4096})
+    assert predicted(folder, training={"micro_batch_tokens": 64}).busy["learning"] < whole.busy["learning"]
+    assert predicted(folder, training={"batch_size": 64}).busy["generating"] > whole.busy["generating"]
     recomputing = predicted(folder, gradient_checkpointing=True)
     assert recomputing.busy["learning"] < whole.busy["learning"]
 

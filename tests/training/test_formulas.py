@@ -166,6 +166,11 @@ def test_explained_variance_by_hand(values, explained):
     close(explained_variance(double([*values, NAN]), returns, mask), explained)
 
 
+def test_the_explained_variance_of_small_returns_is_that_of_large_ones():
+    returns, values, mask = double([1.0, 2.0, 6.0]), double([0.0, -1.0, 6.0]), torch.ones(3, dtype=torch.bool)
+    close(explained_variance(1e-4 * values, 1e-4 * returns, mask), 2 / 3)
+
+
 def test_flat_returns_leave_nothing_to_explain():
     assert explained_variance(double([1.0, 5.0]), double([3.0, 3.0]), torch.tensor([True, True])) == 0
 
@@ -515,6 +520,11 @@ def test_nothing_past_the_end_reaches_a_token_and_longer_padding_changes_nothing
         assert long.tolist() == [[*short[0].tolist(), 0, 0, 0]]
 
 
+def test_the_advantage_of_a_single_token_is_its_reward_less_its_value():
+    advantages, returns = gae(double([[2.0]]), double([[0.5]]), torch.tensor([[True]]), gamma=0.9, lam=0.8)
+    assert (advantages.tolist(), returns.tolist()) == ([[1.5]], [[2.0]])
+
+
 def test_an_empty_response_has_no_advantage():
     mask = torch.tensor([[False, False], [True, True]])
     advantages, returns = gae(torch.ones(2, 2), torch.ones(2, 2), mask, gamma=1.0, lam=1.0)
@@ -560,6 +570,15 @@ def test_the_policy_loss_by_hand(advantage, ratio, dual_clip, loss, gradient, ac
     close(got, [loss])
     close(now.grad, [gradient])
     assert clipped.tolist() == [acts]
+
+
+def test_a_token_just_at_the_bound_of_the_dual_clip_is_not_clipped():
+    now = double([math.log(2)]).requires_grad_()
+    assert now.exp().tolist() == [2.0]
+    kept = torch.tensor([True])
+    loss, acts = policy_loss(now, double([0.0]), double([-1.5]), kept, cliprange=0.2, dual_clip=2.0)
+    loss.sum().backward()
+    assert (loss.tolist(), now.grad.tolist(), acts.tolist()) == ([3.0], [3.0], [False])
 
 
 @settings(deadline=None)

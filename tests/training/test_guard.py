@@ -16,7 +16,7 @@ from rlaif.core.types import Judgement, Sample
 from rlaif.training.loop.checkpoint.weights import WeightsFolder
 from rlaif.training.loop.trainer import Callback
 from rlaif.training.ppo.trainer import PPOTrainer
-from rlaif.training.run.guard import Guard
+from rlaif.training.run.guard.guard import Guard
 from tests.policies import Folder
 from tests.trainers import Watch, lines_of, trainer_of, weights_of
 
@@ -146,7 +146,7 @@ def test_the_model_that_is_kept_is_the_best_by_the_guard_and_not_the_last(
         tmp_path / "run", policy_folder(architecture), [0.3, 0.4, 0.8, 0.5], given=given, callbacks=[Watch(keep)],
     )  # fmt: skip
     trainer.train()
-    assert guard.best["step"] == 2
+    assert guard.best.step == 2
     assert equal(weights_of(trainer), at[2])
     assert not equal(at[2], at[3])
     name = "adapter_model.safetensors" if lora else "model.safetensors"
@@ -166,11 +166,11 @@ def test_of_equal_ones_the_earliest_is_kept_and_the_last_one_without_a_word_wher
 ):
     trainer, guard = guarded(tmp_path / "equal", llama, [0.3, 0.8, 0.8, 0.8])
     trainer.train()
-    assert guard.best["step"] == 1
+    assert guard.best.step == 1
     capsys.readouterr()
     trainer, guard = guarded(tmp_path / "last", llama, [0.3, 0.4, 0.5, 0.6])
     trainer.train()
-    assert guard.best["step"] == 3
+    assert guard.best.step == 3
     assert "kept:" not in capsys.readouterr().err
 
 
@@ -178,7 +178,7 @@ def test_where_nothing_was_better_the_model_is_what_it_was_before_training_and_t
     trainer, guard = guarded(tmp_path, llama, [0.5, 0.4, 0.5, 0.1])
     before = weights_of(trainer)
     trainer.train()
-    assert guard.best["step"] == 0
+    assert guard.best.step == 0
     assert equal(weights_of(trainer), before)
     assert "kept: the model as it was before training: the guard saw none that was better" in capsys.readouterr().err
 
@@ -186,15 +186,15 @@ def test_where_nothing_was_better_the_model_is_what_it_was_before_training_and_t
 def test_a_better_score_outside_a_band_is_not_kept(llama, tmp_path):
     trainer, guard = guarded(tmp_path, llama, [0.5, 0.6, 0.9, 0.9], section={"length": [0.0, 1e-9]})
     trainer.train()
-    assert guard.best["step"] == 0
+    assert guard.best.step == 0
 
 
 def test_the_mean_of_several_judges_decides(llama, tmp_path):
     other = Scripted("other", [0.5, 0.0, 0.7, 0.6])
     trainer, guard = guarded(tmp_path, llama, [0.5, 0.9, 0.6, 0.6], others=[other])
     trainer.train()
-    assert guard.best["step"] == 2
-    assert guard.best["score"] == pytest.approx(0.65)
+    assert guard.best.step == 2
+    assert guard.best.score == pytest.approx(0.65)
 
 
 # --- alarms -------------------------------------------------------------------------------------------------------
@@ -236,7 +236,7 @@ def seen(
     keys |= {"steps": len(looks) - 1, "bands": {"every": 1}, "section": section}
     trainer, guard = guarded(tmp_path, llama, [0.5], **keys)
     row = iter(looks)
-    monkeypatch.setattr("rlaif.training.run.guard.measure", lambda *_, **__: [side(*next(row))] * 3)
+    monkeypatch.setattr("rlaif.training.run.guard.check.measure", lambda *_, **__: [side(*next(row))] * 3)
     return trainer, guard
 
 
@@ -251,7 +251,7 @@ def test_each_band_that_is_left_while_the_training_score_rises_is_an_alarm(what,
     (alarm,) = line["alarms"]
     assert said in alarm
     assert looks_of(tmp_path)[1]["alarms"] == line["alarms"]
-    assert guard.best["step"] == 0
+    assert guard.best.step == 0
 
 
 @pytest.mark.parametrize("what", FINE)
@@ -268,7 +268,7 @@ def test_where_the_training_score_did_not_rise_nothing_alarms_but_the_model_is_n
     trainer, guard = seen(tmp_path, llama, monkeypatch, BEFORE, (TEXT, 20, -2.0, 0.5, 0.9))
     trainer.train()
     assert "ALARM" not in capsys.readouterr().err
-    assert guard.best["step"] == 0
+    assert guard.best.step == 0
 
 
 def test_a_drop_is_from_the_best_so_far_not_from_the_first(llama, tmp_path, monkeypatch):
@@ -276,7 +276,7 @@ def test_a_drop_is_from_the_best_so_far_not_from_the_first(llama, tmp_path, monk
     trainer.train()
     assert lines_of(tmp_path)[0]["alarms"] == []
     assert "the score of held fell to 0.600, from 0.700" in lines_of(tmp_path)[1]["alarms"][0]
-    assert guard.best["step"] == 1
+    assert guard.best.step == 1
 
 
 def test_what_could_not_be_measured_before_cannot_leave_its_band(llama, tmp_path, monkeypatch):
@@ -284,7 +284,7 @@ def test_what_could_not_be_measured_before_cannot_leave_its_band(llama, tmp_path
     trainer, guard = seen(tmp_path, llama, monkeypatch, (*word, 0.5, 0.5), (*word, 0.6, 0.6))
     trainer.train()
     assert lines_of(tmp_path)[0]["alarms"] == []
-    assert guard.best["step"] == 1
+    assert guard.best.step == 1
 
 
 def test_a_band_from_nothing_is_off(llama, tmp_path, monkeypatch):
@@ -307,7 +307,7 @@ def test_an_alarm_stops_the_run_where_the_section_says_so(llama, tmp_path, monke
     trainer.train()
     assert [line["step"] for line in lines_of(tmp_path)] == [1, 2]
     assert "stopped after step 2: alarm of the guard: the training score rose" in capsys.readouterr().err
-    assert guard.best["step"] == 0
+    assert guard.best.step == 0
     assert (tmp_path / "model").is_dir()
     again, _ = seen(tmp_path, llama, monkeypatch, *looks, section={"on_alarm": "stop"})
     again.train(resume_from_checkpoint=True)
@@ -320,8 +320,8 @@ def test_patience_is_looks_without_a_better_model(llama, tmp_path, capsys):
     trainer, guard = guarded(tmp_path / "run", llama, scores, steps=5, section={"patience": 2})
     trainer.train()
     assert [look["step"] for look in looks_of(tmp_path / "run")] == [0, 1, 2, 3]
-    assert guard.best["step"] == 1
-    assert "the guard saw no better model than that of step 1 in 2 looks" in capsys.readouterr().err
+    assert guard.best.step == 1
+    assert "the guard saw no better model than that of step 1 in 2 checks" in capsys.readouterr().err
     trainer, _ = guarded(tmp_path / "patient", llama, scores, steps=5, section={"patience": 3})
     trainer.train()
     assert len(lines_of(tmp_path / "patient")) == 5
@@ -342,7 +342,7 @@ def test_a_run_that_is_gone_on_with_knows_its_looks(llama, tmp_path):
     second, guard = guarded(tmp_path, llama, [0.5], steps=4, save_steps=1)
     second.train(resume_from_checkpoint=True)
     assert [look["step"] for look in looks_of(tmp_path)] == [0, 1, 2, 3, 4]
-    assert guard.best["step"] == 1
+    assert guard.best.step == 1
 
 
 @pytest.mark.parametrize("gone", ["guard.jsonl", "best", "the first line"])

@@ -63,7 +63,7 @@ def counted(optimizer_steps):
 
 def rollout_of(trainer, step=1):
     rollout, pending = trainer.act(step)
-    return rollout, trainer.judged(pending)
+    return rollout, trainer.wait_for_rewards(pending)
 
 
 def texts_of(tokens):

@@ -10,6 +10,7 @@ from peft import LoraConfig
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from rlaif.policy.tokens import micro_batches
+from rlaif.training.ppo.learner import BatchShare
 from tests import tiny
 from tests.tiny import POLICIES
 from tests.trainers import PROMPTS, Watch, distance, lines_of, policy_part, trainer_of, vowels, weights_of
@@ -30,9 +31,9 @@ def llama(tmp_path_factory):
 
 
 def one_update(trainer, step=1):
-    """Act, judge, assign, learn, once; returns rollout, credit and what is told of the update."""
+    """Act, judge, assign, learn, once; returns rollout, credit and the metrics of the update."""
     rollout, pending = trainer.act(step)
-    credit = trainer.assign(rollout, trainer.judged(pending))
+    credit = trainer.assign(rollout, trainer.wait_for_rewards(pending))
     return rollout, credit, trainer.learn(rollout, credit, step)
 
 
@@ -120,7 +121,7 @@ def test_the_size_of_micro_batches_changes_nothing(tmp_path, architecture):
         assert len(set(rollout.tokens.lengths)) > 1
         assert credit.judged_B.tolist() == [True, True, False, True, True, True]
         reached[tokens], pieces[tokens] = weights_of(trainer), len(micro_batches(rollout.tokens.lengths, tokens))
-        assert told["optimizer_steps"] == 1
+        assert told.optimizer_steps == 1
     assert pieces[1] == 6
     assert pieces[10**6] == 1
     assert len(set(pieces.values())) >= 3
@@ -201,7 +202,7 @@ def test_a_row_that_abstains_teaches_as_if_it_were_not_there(llama, tmp_path):
             kept, old=type(kept.old)(*(x[:, :length] for x in kept.old)), reference_BR=kept.reference_BR[:, :length]
         )
         credit = trainer.assign(kept, [[silent[row] for row in rows]])
-        trainer.learner.update(kept, credit, range(len(rows)), len(rows), 1, 0)
+        trainer.learner.update(kept, credit, BatchShare(range(len(rows)), len(rows), 1, 0))
         seen.append(weights_of(trainer))
     assert distance(*seen) < 1e-5
 

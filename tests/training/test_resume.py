@@ -25,7 +25,8 @@ SETTINGS = {
     "llama": {"ppo": {"use_score_scaling": True, "use_score_norm": True}},
     "t5": {
         "policy": {"lora": {"r": 4, "alpha": 8}},
-        "ppo": {"adap_kl_ctrl": True, "target": 0.1, "horizon": 8, "lr_scheduler_type": "linear"},
+        "training": {"lr_scheduler_type": "linear"},
+        "ppo": {"adap_kl_ctrl": True, "target": 0.1, "horizon": 8},
     },
 }
 
@@ -121,10 +122,10 @@ def test_a_run_killed_at_random_moments_again_and_again_ends_as_the_undisturbed_
     made, draw, kills = places[architecture], random.Random(architecture), 0
     for attempt in range(6):
         run = made.start(*(["--resume"] if attempt else []), "--output", output)
-        while "prompts to train on" not in run.stderr and run.process.is_alive():
+        while "prompts to train on" not in run.stderr and run.is_alive:
             time.sleep(0.005)
-        run.process.join(draw.uniform(0.0, 0.9 if attempt else 0.3))
-        if run.process.is_alive():
+        run.join(draw.uniform(0.0, 0.9 if attempt else 0.3))
+        if run.is_alive:
             run.signal(signal.SIGKILL)
         done = run.ended()
         assert done.returncode in (0, -signal.SIGKILL), done.stderr
@@ -198,7 +199,7 @@ def test_metrics_are_cut_back_to_the_checkpoint_before_the_first_step(causal, co
 
 
 def test_more_steps_go_on_from_where_a_finished_run_ended(causal, output):
-    done = causal.train("--output", output, "--set", "ppo.steps=3")
+    done = causal.train("--output", output, "--set", "training.steps=3")
     assert done.returncode == 0, done.stderr
     assert causal.checkpoints(output) == ["step-000002", "step-000003"]
     resumed(causal, output)
@@ -217,7 +218,7 @@ def test_a_finished_run_resumed_makes_no_step_and_keeps_its_model(causal, output
 @pytest.mark.parametrize(
     ("change", "said"),
     [
-        ("ppo.learning_rate=2e-3", "its run has ppo.learning_rate: 0.001, not 0.002"),
+        ("training.learning_rate=2e-3", "its run has training.learning_rate: 0.001, not 0.002"),
         ("seed=1", "its run has seed: 0, not 1"),
         ("generation.max_new_tokens=9", "its run has generation.max_new_tokens: 8, not 9"),
         ("judge.bad=nothate", "its run has judge.bad: 'hate', not 'nothate'"),
@@ -310,7 +311,7 @@ def test_a_run_interrupted_while_it_waits_for_a_judge_ends_soon_and_ends_as_the_
     number, causal, output, server
 ):
     env = environment(causal.folder / f"home-{output}")
-    causal.write("far.yaml", judge={**card_of(server), "name": "far"}, ppo={**SETTINGS["llama"]["ppo"], "steps": 3})
+    causal.write("far.yaml", judge={**card_of(server), "name": "far"}, training={"steps": 3})
 
     def started(*arguments: str) -> Run:
         return Run(causal.folder, ["train", "far.yaml", *arguments], env, "")
@@ -340,7 +341,7 @@ def test_a_run_interrupted_while_it_waits_for_a_judge_ends_soon_and_ends_as_the_
 def test_a_judge_that_goes_down_is_waited_for_then_the_run_stops_with_a_checkpoint(causal, output, server):
     env = environment(causal.folder / f"home-{output}")
     card = card_of(server, timeout=1.0, total_timeout=0.5)
-    causal.write("down.yaml", judge={**card, "name": "far"}, ppo={"steps": 3, "judge_patience": 1.5})
+    causal.write("down.yaml", judge={**card, "name": "far"}, training={"steps": 3, "judge_patience": 1.5})
     server.behaviour = lambda _: "error_503" if len(server.calls) > 9 else "ok"
     done = Run(causal.folder, ["train", "down.yaml", "--output", output], env, "").ended()
     assert done.returncode == 1, done.stderr

@@ -14,7 +14,7 @@ import torch
 from rlaif.core.types import Judgement, Sample
 from rlaif.data.prompts import Prompt
 from rlaif.judges.rewards import Pending, Rewards
-from rlaif.policy.generation.transformers import Sampling
+from rlaif.policy.generation.protocol import Sampling
 from rlaif.policy.model import Policy
 from rlaif.training.loop.rollout import Rollout, act
 from tests import tiny

@@ -13,7 +13,6 @@ import random
 import shutil
 import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ from typing import Any
 import pytest
 import yaml
 
+from tests import processes
 from tests.conftest import one_line
 from tests.events import At
 from tests.remote import card_of, environment
@@ -34,7 +34,7 @@ SECTIONS: dict[str, Any] = {
     },
     "evaluation": {"judges": [{"adapter": "length", "name": "words", "unit": "characters"}], "num_prompts": 4},
     "checkpoints": {"every": 3},
-    "ppo": {"steps": 5},
+    "training": {"steps": 5},
 }  # fmt: skip
 SETTINGS = {"llama": {}, "t5": {"policy": {"lora": {"r": 4, "alpha": 8}}}}
 
@@ -157,10 +157,10 @@ def test_a_run_killed_at_random_moments_again_and_again_ends_as_the_undisturbed_
     draw, kills = random.Random(5), 0
     for attempt in range(5):
         run = causal.start(*(["--resume"] if attempt else []), "--output", output)
-        while "prompts to train on" not in run.stderr and run.process.is_alive():
+        while "prompts to train on" not in run.stderr and run.is_alive:
             time.sleep(0.005)
-        run.process.join(draw.uniform(0.0, 1.0))
-        if run.process.is_alive():
+        run.join(draw.uniform(0.0, 1.0))
+        if run.is_alive:
             run.signal(signal.SIGKILL)
         done = run.ended()
         assert done.returncode in (0, -signal.SIGKILL), done.stderr
@@ -281,7 +281,7 @@ def far(made: Place, server: Any, name: str, **sections: Any) -> tuple[str, dict
     judge = {**card_of(server, timeout=1.0, total_timeout=0.5), "name": "far"}
     made.write(
         f"{name}.yaml", evaluation={"judges": [judge], "num_prompts": 4}, guard={"judges": []},
-        **{"ppo": {"steps": 1, "judge_patience": 0.0}, **sections},
+        **{"training": {"steps": 1, "judge_patience": 0.0}, **sections},
     )  # fmt: skip
     return f"{name}.yaml", environment(made.folder / f"home-{name}")
 
@@ -418,7 +418,7 @@ WARNINGS = {
 
 @pytest.mark.parametrize("warning", WARNINGS)
 def test_a_measurement_that_proves_little_is_told_before_training(warning, causal, output):
-    done = causal.train("--output", output, "--set", "ppo.steps=1", *WARNINGS[warning])
+    done = causal.train("--output", output, "--set", "training.steps=1", *WARNINGS[warning])
     assert done.returncode == 0, done.stderr
     lines = done.stderr.splitlines()
     (place_of,) = [i for i, line in enumerate(lines) if line.startswith("warning: ") and warning in line]
@@ -457,7 +457,7 @@ sums.append(float(model.eval()(**given, **decoder).logits.detach().double().sum(
 
 
 def test_the_printed_lines_load_the_trained_model_in_a_fresh_process(places, output):
-    """All kinds in one process: it takes longer to import transformers than to load them."""
+    """All kinds in one process."""
     from rlaif.policy.loading import load
 
     script, trained, untrained = ["import os", "sums = []"], [], []
@@ -465,7 +465,7 @@ def test_the_printed_lines_load_the_trained_model_in_a_fresh_process(places, out
         made, name = places[architecture], f"{output}-{kind}"
         made.write(
             f"{name}.yaml", policy=keys, guard={"judges": []}, evaluation={"judges": [], "num_prompts": 1},
-            ppo={"steps": 2, "learning_rate": 0.01},
+            training={"steps": 2, "learning_rate": 0.01},
         )  # fmt: skip
         done = Run(made.folder, ["train", f"{name}.yaml", "--output", name], {}, "").ended()
         assert done.returncode == 0, done.stderr
@@ -475,9 +475,7 @@ def test_the_printed_lines_load_the_trained_model_in_a_fresh_process(places, out
             for folder, sums in ((f"{name}/model", trained), ("policy", untrained)):
                 loaded = load(str(Path(folder).absolute()), dtype="float32")
                 exec(SUM, {"model": loaded.model, "tokenizer": loaded.tokenizer, "sums": sums})
-    fresh = subprocess.run(
-        [sys.executable, "-c", "\n".join([*script, "print(sums)"])], capture_output=True, text=True, timeout=300
-    )
+    fresh = processes.run(["-c", "\n".join([*script, "print(sums)"])], text=True, timeout=300)
     assert fresh.returncode == 0, fresh.stderr
     found = json.loads(fresh.stdout)
     assert found == pytest.approx(trained, rel=1e-4)

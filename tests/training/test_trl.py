@@ -12,7 +12,7 @@ from dataclasses import fields
 import pytest
 import torch
 
-from rlaif.core.config.sections import PPOSection
+from rlaif.core.config.sections import PPOSection, TrainingSection
 from rlaif.core.config.trainers import GroupConfig
 from rlaif.core.errors import InputError, RlaifError
 from rlaif.data.prompts import prompts_of
@@ -364,7 +364,7 @@ def test_callbacks_may_generate_and_score_in_the_middle_and_disturb_nothing(algo
 
     def look(trainer, metrics):
         rollout = trainer.rollout
-        with torch.no_grad(), trainer.policy.as_reference():
+        with torch.no_grad(), trainer.policy.use_reference():
             scored = trainer.policy(rollout.tokens)
         torch.testing.assert_close(scored.logprobs, rollout.reference_BR, atol=1e-5, rtol=0)
         prompts = [list(prompt.ids) for prompt in trainer.prompts]
@@ -519,7 +519,7 @@ def made(tmp_path_factory):
     """A folder with a run file, and a run of each algorithm that nothing disturbed."""
     made = place(
         tmp_path_factory.mktemp("group"), prompts=20, group={"num_generations": 2},
-        ppo={"steps": 4}, guard={"judges": [{"adapter": "length"}], "every": 2, "num_prompts": 2},
+        training={"steps": 4}, guard={"judges": [{"adapter": "length"}], "every": 2, "num_prompts": 2},
     )  # fmt: skip
     for algorithm in ("grpo", "rloo"):
         done = made.train("--output", algorithm, "--set", f"algorithm={algorithm}")
@@ -611,7 +611,7 @@ def test_the_page_tells_of_each_key_what_becomes_of_it():
     page = (ROOT / "docs" / "algorithms.md").read_text()
     rows = [line.split("|")[1:-1] for line in page.splitlines() if line.startswith("| `")]
     told = {name.strip(" `"): (grpo.strip(), rloo.strip()) for cell, grpo, rloo in rows for name in cell.split(", ")}
-    assert told.keys() == {field.name for field in fields(PPOSection)}
+    assert told.keys() == {field.name for kind in (TrainingSection, PPOSection) for field in fields(kind)}
     for i, algorithm in enumerate(("grpo", "rloo")):
         assert {name for name, said in told.items() if said[i] == "refused"} == set(MEANINGLESS[algorithm]) - {"critic"}
 

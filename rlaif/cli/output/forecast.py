@@ -102,7 +102,7 @@ def print_time(config: RunConfig, step: TimedStep, waiting: float, parts: Mappin
     say()
     say(
         f"a step: about {whole:.2f} s: {step.acting:.2f} acting, {judged}, {step.learning:.2f} learning "
-        f"(one was made, of {config.ppo.batch_size} completions, and thrown away)"
+        f"(one was made, of {config.training.batch_size} completions, and thrown away)"
     )
     shares = ", ".join(f"{purpose} {duration(seconds)}" for purpose, seconds in parts.items() if seconds)
     say(f"the run: about {duration(sum(parts.values()))}: {shares}")

@@ -7,6 +7,7 @@ from dataclasses import fields, is_dataclass
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
+from rlaif.core.config.old_keys import MOVED
 from rlaif.core.config.run import RunConfig
 from rlaif.core.records.kinds import RECORDS
 from rlaif.core.records.schema import DIALECT, make_schema, schema_of
@@ -34,10 +35,23 @@ def run_schema() -> Schema:
     """Return the schema of a run file: its keys with their comments, and cards that are written inline."""
     schema = _add_section_schemas(RunConfig)
     definitions = {**schema.pop("$defs"), **_cards()}
+    definitions["PPOSection"]["properties"] |= _old_keys(definitions["TrainingSection"]["properties"])
     for name, section in ((RunConfig.__name__, schema), *definitions.items()):
         if name in ("RunConfig", "GuardSection", "EvaluationSection"):
             section["properties"] = _allow_inline_cards(section["properties"])
     return {"$schema": DIALECT, **schema, "title": "A run file of rlaif", "$defs": definitions}
+
+
+def _old_keys(properties: Mapping[str, Schema]) -> dict[str, Schema]:
+    """Return the keys of `training` as those of `ppo` that they were; editors strike them through."""
+    return {
+        name: {
+            **{rule: value for rule, value in properties[name].items() if rule != "default"},
+            "description": f"Old name of training.{name}.",
+            "deprecated": True,
+        }
+        for name in MOVED
+    }
 
 
 def card_schema() -> Schema:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
 
 from rlaif.benchmark import findings
+from rlaif.core.records.bench import Bench, BenchTable
+from rlaif.core.records.bench_entry import ValueAndInterval
 from rlaif.core.system.terminal import harmless, number, print_table
 
 COLUMNS = {
@@ -14,13 +15,11 @@ COLUMNS = {
     "pairs": ("judge", "coverage", "accuracy ↑ (95 %)", "ties", "saturated", "texts/s", "USD per 1,000"),
     "graded": ("judge", "coverage", "Spearman ↑ (95 %)", "Kendall ↑", "saturated", "texts/s", "USD per 1,000"),
 }
-SECOND = {"labels": "ece", "pairs": "tie_rate", "graded": "kendall"}
-
 LINES = 15
 """Of comparisons."""
 
 
-def print_benchmark(told: Mapping[str, Any], *, stderr: bool = False) -> None:
+def print_benchmark(told: Bench, *, stderr: bool = False) -> None:
     """
     Print bench.json as tables and sentences.
 
@@ -29,45 +28,45 @@ def print_benchmark(told: Mapping[str, Any], *, stderr: bool = False) -> None:
         stderr: where standard output is for programs.
 
     """
-    tables = dict(told["files"])
-    if told["pooled"] and len(tables) > 1:
-        tables["all files together"] = told["pooled"]
+    tables = dict(told.files)
+    if told.pooled and len(tables) > 1:
+        tables["all files together"] = told.pooled
     for i, (name, table) in enumerate(tables.items()):
-        rows = "pairs" if table["kind"] == "pairs" else "texts"
-        _print([*[""][:i], f"{name}: {table['n']} {rows}"], stderr)
-        print_table(COLUMNS[table["kind"]], [_row(table, judge) for judge in table["ranking"]], stderr=stderr)
+        rows = "pairs" if table.kind == "pairs" else "texts"
+        _print([*[""][:i], f"{name}: {table.n} {rows}"], stderr)
+        print_table(COLUMNS[table.kind], [_row(table, judge) for judge in table.ranking], stderr=stderr)
         _print(list(_sentences(table)), stderr)
-    _print(list(findings.best_of(told["best_of"])), stderr)
+    _print(list(findings.best_of(told.best_of)), stderr)
 
 
-def _row(table: Mapping[str, Any], judge: str) -> tuple[str, ...]:
-    entry = table["judges"][judge]
-    usd = entry["usd_per_1k"]
-    rate = entry["per_second"]
+def _row(table: BenchTable, judge: str) -> tuple[str, ...]:
+    entry = table.judges[judge]
+    usd, rate = entry.usd_per_1k, entry.per_second
+    second = {"labels": entry.ece, "pairs": entry.tie_rate, "graded": entry.kendall}[table.kind]
     return (
         judge,
-        "–" if entry["coverage"] is None else f"{100 * entry['coverage']:.1f} %",
-        _format_interval(entry[table["measure"]]),
-        number(entry[SECOND[table["kind"]]]),
-        "–" if entry["saturated"] is None else f"{100 * entry['saturated']:.0f} %",
+        "–" if entry.coverage is None else f"{100 * entry.coverage:.1f} %",
+        _format_interval(entry.main(table.measure)),
+        number(second),
+        "–" if entry.saturated is None else f"{100 * entry.saturated:.0f} %",
         "–" if rate is None else f"{rate:.0f}" if rate >= 10 else f"{rate:.2g}",
         f"{usd:.4f}" if usd else "",
     )
 
 
-def _format_interval(told: Mapping[str, Any] | None) -> str:
+def _format_interval(told: ValueAndInterval | None) -> str:
     if told is None:
         return "–"
-    if told["ci95"] is None:
-        return number(told["value"])
-    low, high = told["ci95"]
-    return f"{told['value']:.3f} ({low:.3f} to {high:.3f})"
+    if told.ci95 is None:
+        return number(told.value)
+    low, high = told.ci95
+    return f"{told.value:.3f} ({low:.3f} to {high:.3f})"
 
 
-def _sentences(table: Mapping[str, Any]) -> Iterator[str]:
+def _sentences(table: BenchTable) -> Iterator[str]:
     yield from findings.abstentions(table)
-    yield from map(findings.comparison, table["comparisons"][:LINES])
-    if (more := len(table["comparisons"]) - LINES) > 0:
+    yield from map(findings.comparison, table.comparisons[:LINES])
+    if (more := len(table.comparisons) - LINES) > 0:
         yield f"… and {more} more comparisons in bench.json"
     yield from findings.compare_baselines(table)
     yield from findings.findings(table)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import field
 from typing import Any
 
-JudgeRef = str | dict[str, Any]
+JudgeRef = str | dict[str, object]
 """A card's name or path, or a card written inline."""
 
 

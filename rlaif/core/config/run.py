@@ -6,12 +6,19 @@ The run file as types: each knob with its unit, its default and what it may be.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from rlaif.core.config.knobs import JudgeRef, knob, knob_without_default
+from rlaif.core.config.old_keys import (
+    format_note,
+    names_assigned,
+    refuse_both,
+    rename_old_assignment,
+    rename_old_keys,
+)
 from rlaif.core.config.sections import (
     BudgetSection,
     CheckpointSection,
@@ -23,6 +30,7 @@ from rlaif.core.config.sections import (
     PolicySection,
     PPOSection,
     StopSection,
+    TrainingSection,
     refuse_split_groups,
 )
 from rlaif.core.errors import InputError
@@ -42,8 +50,9 @@ class RunConfig(Checked):
     )
     algorithm: Literal["ppo", "grpo", "rloo"] = knob("ppo", "the trainer; the last two are TRL's")
     generation: GenerationSection = knob(GenerationSection(), "how the policy answers")
-    ppo: PPOSection = knob(PPOSection(), "how it learns")
-    group: GroupSection = knob(GroupSection(), "how grpo and rloo learn, beside the keys of ppo")
+    training: TrainingSection = knob(TrainingSection(), "what every algorithm has")
+    ppo: PPOSection = knob(PPOSection(), "what PPO has beside it; grpo and rloo read some of it")
+    group: GroupSection = knob(GroupSection(), "what grpo and rloo have beside it")
     stop: StopSection = knob(StopSection(), "when to stop before the last step")
     guard: GuardSection = knob(GuardSection(), "held-out judges that watch and choose the checkpoint")
     evaluation: EvaluationSection = knob(EvaluationSection(), "before and after")
@@ -55,27 +64,40 @@ class RunConfig(Checked):
 
     def __post_init__(self) -> None:
         if self.algorithm != "ppo":
-            refuse_split_groups(self.ppo.batch_size, self.group.num_generations)
+            refuse_split_groups(self.training.batch_size, self.group.num_generations)
 
 
-def read_run(path: Path, sets: Iterable[str] = ()) -> RunConfig:
+def read_run(path: Path, sets: Iterable[str] = (), say: Callable[[str], None] | None = None) -> RunConfig:
     """
     Read a run file, changed by `--set KEY=value`, or raise `InputError` with the path of the wrong key.
 
     Args:
         path: of the YAML file.
-        sets: as in `ppo.steps=20`; the value is read as YAML.
+        sets: as in `training.steps=20`; the value is read as YAML.
+        say: gets the line that names the keys given by an old name, where there are any.
 
     """
-    keys = read_yaml(read_text(path), str(path))
-    where = str(path)
-    for text in sets:
-        if not isinstance(keys, dict):
-            break
-        key, equals, value = text.partition("=")
-        if not equals or not key.strip():
-            raise InputError(f"--set {short_repr(text)}: should be KEY=value, as in ppo.steps=20")
-        put(keys, key.strip(), read_yaml(value, f"--set {key}"))
-        where = f"{path} with --set"
-    run = check(RunConfig, keys, where)
+    keys, of_file = rename_old_keys(read_yaml(read_text(path), str(path)), str(path))
+    of_sets = _put_all(keys, sets) if isinstance(keys, dict) else []
+    run = check(RunConfig, keys, f"{path} with --set" if sets and isinstance(keys, dict) else str(path))
+    if say and (note := format_note({str(path): of_file, "--set": of_sets})):
+        say(note)
     return run if run.output else replace(run, output=f"runs/{path.stem}")
+
+
+def _put_all(keys: dict[str, Any], sets: Iterable[str]) -> list[str]:
+    """Change keys in place as `--set` says, and return those that were given by their old name."""
+    old: list[str] = []
+    new: list[str] = []
+    for text in sets:
+        key, equals, value = text.partition("=")
+        key = key.strip()
+        if not equals or not key:
+            raise InputError(f"--set {short_repr(text)}: should be KEY=value, as in training.steps=20")
+        read = read_yaml(value, f"--set {key}")
+        old += names_assigned("ppo", key, read)
+        new += names_assigned("training", key, read)
+        for name, assigned in rename_old_assignment(key, read).items():
+            put(keys, name, assigned)
+    refuse_both(old, new, "--set")
+    return old

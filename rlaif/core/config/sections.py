@@ -86,18 +86,34 @@ class GenerationSection(Checked):
 
 
 @dataclass(frozen=True, kw_only=True)
-class PPOSection(Checked):
-    """PPO (Schulman et al. 2017; Ziegler et al. 2019). All batch sizes are global over processes."""
+class TrainingSection(Checked):
+    """What every algorithm has. All batch sizes are global over processes."""
 
     steps: Count = knob(200, "batches")
     batch_size: Count = knob(64, "completions a step")
     mini_batch_size: Count = knob(16, "completions an optimizer step")
-    ppo_epochs: Count = knob(4, "passes over a batch")
+    micro_batch_tokens: Count = knob(4096, "tokens a forward pass holds; changes memory and speed, not the result")
     learning_rate: Positive = knob(1.0e-5, "of Adam")
-    vf_learning_rate: Positive | None = knob(None, "of the value head; null: 10 times the other, it begins at nothing")
     lr_scheduler_type: Literal["constant", "linear", "cosine"] = knob("constant", "linear and cosine end at 0")
     warmup_steps: Natural = knob(0, "steps in which the learning rate rises from 0")
     max_grad_norm: Positive = knob(1.0, "longer gradients are shortened to this")
+    judge_patience: NotNegative = knob(600.0, "seconds to wait for a judge that is down, before the run stops")
+
+    def __post_init__(self) -> None:
+        if self.batch_size % self.mini_batch_size:
+            raise ValueError(
+                f"batch_size ({self.batch_size}) should be a multiple of mini_batch_size ({self.mini_batch_size})"
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class PPOSection(Checked):
+    """PPO (Schulman et al. 2017; Ziegler et al. 2019)."""
+
+    ppo_epochs: Count = knob(4, "passes over a batch")
+    vf_learning_rate: Positive | None = knob(
+        None, "of the value head; null: 10 times learning_rate, it begins at nothing"
+    )
     kl_coef: NotNegative = knob(0.05, "reward lost per nat of KL from the reference")
     kl_estimator: Literal["k1", "k2", "k3"] = knob("k1", "of the KL at a token, in the reward (Schulman 2020)")
     adap_kl_ctrl: bool = knob(False, "steer kl_coef so that the KL comes to `target`")
@@ -117,14 +133,8 @@ class PPOSection(Checked):
     entropy_coef: NotNegative = knob(0.0, "weight of the entropy, which is to grow")
     critic_warmup_steps: Natural = knob(0, "first steps, in which only values are learned")
     target_kl: Positive | None = knob(None, "nats a token; a step's learning ends where it moved 1.5 times this")
-    micro_batch_tokens: Count = knob(4096, "tokens a forward pass holds; changes memory and speed, not the result")
-    judge_patience: NotNegative = knob(600.0, "seconds to wait for a judge that is down, before the run stops")
 
     def __post_init__(self) -> None:
-        if self.batch_size % self.mini_batch_size:
-            raise ValueError(
-                f"batch_size ({self.batch_size}) should be a multiple of mini_batch_size ({self.mini_batch_size})"
-            )
         if self.use_score_norm and not self.use_score_scaling:
             raise ValueError("use_score_norm needs use_score_scaling: true")
 

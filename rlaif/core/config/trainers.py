@@ -7,14 +7,21 @@ from dataclasses import dataclass
 from typing import Literal
 
 from rlaif.core.config.knobs import knob
-from rlaif.core.config.sections import GenerationSection, GroupSection, PPOSection, refuse_split_groups
+from rlaif.core.config.sections import (
+    GenerationSection,
+    GroupSection,
+    PPOSection,
+    TrainingSection,
+    refuse_split_groups,
+)
 from rlaif.core.ranges import Count, Positive, Share
 
 
 @dataclass(frozen=True, kw_only=True)
-class PPOConfig(GenerationSection, PPOSection):
+class PPOConfig(GenerationSection, PPOSection, TrainingSection):
     """
-    What `PPOTrainer` takes as `args`: the keys of `ppo` and `generation`, flat, and what else the trainer has to know.
+    What `PPOTrainer` takes as `args`: the keys of `training`, `ppo` and `generation`, flat, and what else the trainer
+    has to know.
 
     The trainer refuses a wrong value with its name.
     """
@@ -38,6 +45,7 @@ class PPOConfig(GenerationSection, PPOSection):
 
     def __post_init__(self) -> None:
         with suppress(TypeError, ZeroDivisionError):  # of a value of the wrong kind
+            TrainingSection.__post_init__(self)
             PPOSection.__post_init__(self)
             GenerationSection.__post_init__(self)
 

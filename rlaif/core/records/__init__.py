@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from rlaif.core.records.bench import Bench
 from rlaif.core.records.evaluation import EvaluationRecord
-from rlaif.core.records.guard import GuardLook
+from rlaif.core.records.guard import GuardCheck
 from rlaif.core.records.kinds import RECORDS
 from rlaif.core.records.record import ABSENT, Absent, Record
 from rlaif.core.records.samples import SampleRow
@@ -21,7 +21,7 @@ __all__ = [
     "Absent",
     "Bench",
     "EvaluationRecord",
-    "GuardLook",
+    "GuardCheck",
     "Record",
     "SampleRow",
     "Step",

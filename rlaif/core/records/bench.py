@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 from rlaif.core.ranges import Natural, NotNegative, Share
 from rlaif.core.records.bench_entry import TableEntry
@@ -174,3 +174,9 @@ class Bench(Record):
     """Of all that is drawn."""
     retest: Natural
     """How often rows were asked again."""
+
+    def without_texts(self) -> dict[str, Any]:
+        """Return the JSON without the texts that judges disagree on."""
+        told = self.to_json()
+        told.pop("disagreements", None)
+        return told

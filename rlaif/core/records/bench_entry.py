@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Literal
 
 from rlaif.core.ranges import Natural, NotNegative, Share
 from rlaif.core.records.record import ABSENT, Interval, Key, Record, Sometimes
 from rlaif.core.types import Status
+
+Measure = Literal["auroc", "pairwise_accuracy", "spearman"]
+"""A number by which judges are ranked: of labels, of pairs, of grades."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -87,6 +90,12 @@ class GroupFigures(Record):
     """Of grades: rank correlation with the grades; null where one side is constant."""
     kendall: Sometimes[float | None] = ABSENT
     """Of grades: Kendall's tau-b; null where one side is constant."""
+
+    def main(self, measure: Measure) -> float | None:
+        """Return the number by which judges are ranked; None where there is none."""
+        numbers = {"auroc": self.auroc, "pairwise_accuracy": self.pairwise_accuracy, "spearman": self.spearman}
+        found = numbers.get(measure, ABSENT)
+        return None if found is ABSENT else found
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -211,3 +220,8 @@ class TableEntry(Record):
     """US dollars for 1,000 texts; null where nothing was asked, or a price is not known."""
     tokens_per_1k: TokensPerThousand
     """What it reads and writes, for 1,000 texts."""
+
+    def main(self, measure: Measure) -> ValueAndInterval | None:
+        """Return the number by which judges are ranked; None where there is none."""
+        numbers = {"auroc": self.auroc, "pairwise_accuracy": self.pairwise_accuracy, "spearman": self.spearman}
+        return numbers.get(measure)

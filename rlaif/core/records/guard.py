@@ -1,4 +1,4 @@
-"""A line of guard.jsonl: a look of the guard at the policy."""
+"""A line of guard.jsonl: a check of the policy by the guard."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from rlaif.core.records.steps import WatchingJudge
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class GuardLook(Record):
+class GuardCheck(Record):
     """A line of guard.jsonl. The first is of the model before training; later ones are compared with it."""
 
     step: Natural
@@ -25,11 +25,11 @@ class GuardLook(Record):
     score: Share | None
     """Mean of the scores of the judges that watch, by which the model is chosen; null where one abstained on all."""
     distinct_2: NotNegative | None
-    """Distinct-2 at equal words, times that of the first look; null where there was none."""
+    """Distinct-2 at equal words, times that of the first check; null where there was none."""
     length: NotNegative | None
-    """`tokens`, times that of the first look."""
+    """`tokens`, times that of the first check."""
     perplexity: NotNegative | None
-    """`fluency`, times that of the first look; null where one of them is."""
+    """`fluency`, times that of the first check; null where one of them is."""
     alarms: tuple[str, ...]
     """What is wrong while the training score rose, in words."""
     fit: bool

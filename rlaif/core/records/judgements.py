@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Self
 
 from rlaif.core.ranges import Natural, NotNegative, Share
 from rlaif.core.records.record import Record
-from rlaif.core.types import Status
+from rlaif.core.types import Judgement, Status, Usage
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -27,6 +28,19 @@ class UsageRecord(Record):
     """Calls that were made, retries included; 0 where nobody was asked."""
     from_store: bool
     """Whether it was read from the verdict store, so that it cost nothing."""
+
+    @classmethod
+    def from_usage(cls, usage: Usage) -> Self:
+        """Return the record of what a judgement cost."""
+        return cls(
+            input_tokens=usage.input_tokens,
+            output_tokens=usage.output_tokens,
+            cached_tokens=usage.cached_tokens,
+            usd=usage.usd,
+            seconds=usage.seconds,
+            attempts=usage.attempts,
+            from_store=usage.from_store,
+        )
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -51,3 +65,18 @@ class JudgementRecord(Record):
     """The judgements of a panel's members; empty for other judges."""
     usage: UsageRecord
     """What it cost."""
+
+    @classmethod
+    def from_judgement(cls, judgement: Judgement) -> Self:
+        """Return the record of what a judge said."""
+        return cls(
+            judge=judgement.judge,
+            score=judgement.score,
+            logit=judgement.logit,
+            raw=judgement.raw,
+            status=judgement.status,
+            reason=judgement.reason,
+            shortened=judgement.shortened,
+            parts=tuple(map(cls.from_judgement, judgement.parts)),
+            usage=UsageRecord.from_usage(judgement.usage),
+        )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
@@ -47,7 +47,7 @@ class WatchingJudge(Record):
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StepGuard(Record):
-    """What the guard saw after a step."""
+    """What a check of the guard found after a step."""
 
     judges: Mapping[str, WatchingJudge]
     """The judges that watch and those that are learned from, by name."""
@@ -114,8 +114,14 @@ class Step(Record):
     alarms: tuple[str, ...]
     """What the guard has sounded, in words."""
     guard: Sometimes[StepGuard] = ABSENT
-    """What the guard saw; absent where it did not look after this step."""
+    """What the guard found; absent where it made no check after this step."""
     calls: Sometimes[Natural] = ABSENT
     """Calls to remote judges, of all processes; absent in runs from Python, which have no budget."""
     further: Annotated[Mapping[str, Any], Further()] = field(default_factory=dict)
     """Keys that callbacks of users have added."""
+
+
+def add_guard(metrics: dict[str, Any], guard: StepGuard, alarms: Sequence[str]) -> None:
+    """Add a check of the guard to a line of metrics.jsonl, which callbacks get as a mapping."""
+    metrics["guard"] = guard.to_json()
+    metrics["alarms"] += alarms

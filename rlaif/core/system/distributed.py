@@ -147,9 +147,8 @@ class Processes:
                 raise
             failure = error
         failed = torch.zeros(self.count, device=self.device)
-        failed[self.rank] = failure is not None and not isinstance(
-            failure, ReportedByOtherRank
-        )  # that one has its teller
+        # The rank that `ReportedByOtherRank` comes from raises it.
+        failed[self.rank] = failure is not None and not isinstance(failure, ReportedByOtherRank)
         first = self.reduce(failed).nonzero().flatten().tolist()[:1]
         if first == [self.rank] and failure is not None:
             raise failure
@@ -170,7 +169,7 @@ def refuse_misfit(batch: int = 0) -> None:
     Without GPUs, `accelerate launch` starts one process, and tells it nothing of the others.
     """
     if _count_processes() and batch % _count_processes():
-        raise InputError(f"ppo.batch_size ({batch}) should be a multiple of the {_count_processes()} processes")
+        raise InputError(f"training.batch_size ({batch}) should be a multiple of the {_count_processes()} processes")
     if {"MASTER_ADDR", "ACCELERATE_MIXED_PRECISION"} <= os.environ.keys() and not _count_processes():
         raise InputError(
             "accelerate launch starts one process on CPUs, whatever --num_processes says; for two: "

@@ -17,7 +17,7 @@ from rlaif.judges.openai.judge import OpenAIBackend, OpenAICard
 from rlaif.judges.remote.judge import Bill, Unanswered
 from rlaif.judges.remote.limits import OverBudget, Rates, Transient, gate
 from rlaif.judges.session import Session
-from rlaif.policy.generation.transformers import Sampling
+from rlaif.policy.generation.protocol import Sampling
 
 CONCURRENCY = 16
 

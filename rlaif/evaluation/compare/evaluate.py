@@ -6,9 +6,11 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from rlaif.core.records.evaluation import EvaluationRecord
 from rlaif.core.system.files import make_folder
 from rlaif.core.types import Judge
-from rlaif.evaluation.compare.request import Completions, Data, EvaluationRequest, PreparedEvaluation
+from rlaif.evaluation.compare.prepared import PreparedEvaluation
+from rlaif.evaluation.compare.request import Completions, Data, EvaluationRequest
 from rlaif.evaluation.margins import check_margins
 from rlaif.evaluation.writing import write
 from rlaif.judges.cards.card import CardRef
@@ -75,7 +77,7 @@ def evaluate(
         generation: keys of that section of a run file: max_new_tokens, min_new_tokens, temperature, top_p.
 
     Returns:
-        What evaluation.json holds.
+        What evaluation.json holds; `EvaluationRecord.from_json` of it has the numbers as attributes.
 
     Raises:
         InputError: a name, the data or a judge is wrong; before a model is made to answer.
@@ -90,10 +92,11 @@ def evaluate(
         completions_per_prompt=completions_per_prompt, batch_size=batch_size, reference=reference,
         api_key_env=api_key_env, margins=check_margins(margins or {}), fresh=fresh,
     )  # fmt: skip
-    return run_evaluation(PreparedEvaluation(wanted, made, session), None if output is None else Path(output))
+    told = run_evaluation(PreparedEvaluation(wanted, made, session), None if output is None else Path(output))
+    return told.to_json()
 
 
-def run_evaluation(evaluating: PreparedEvaluation, output: Path | None) -> dict[str, Any]:
+def run_evaluation(evaluating: PreparedEvaluation, output: Path | None) -> EvaluationRecord:
     """
     Make a measurement, and write its folder and its report if it shall have one.
 

@@ -3,24 +3,24 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from rlaif.core.config.run import RunConfig, read_run
 from rlaif.core.errors import InputError
+from rlaif.core.records.evaluation import EvaluationRecord
+from rlaif.core.records.judgements import JudgementRecord
+from rlaif.core.records.record import ABSENT
+from rlaif.core.records.samples import SampleRow, SampleSide
 from rlaif.core.schema import reason_of
 from rlaif.core.system.files import read_jsonl
 from rlaif.core.types import Judge, Sample
-from rlaif.evaluation.compare.comparison import SIDES
 from rlaif.evaluation.roles import Role, roles_of
-from rlaif.judges.asking import Poll, Reading
+from rlaif.evaluation.side_effects import sides_of
+from rlaif.judges.asking import PendingJudgements, Poll
 from rlaif.judges.registry import load_judge
-from rlaif.judges.scoring import judgement_to_dict
 from rlaif.judges.session import Session
-
-Row = dict[str, Any]
 
 
 @dataclass(frozen=True)
@@ -31,14 +31,14 @@ class FinishedRun:
     Args:
         folder: where.
         rows: of samples.jsonl, with both sides.
-        told: what its evaluation.json says; empty where there is none.
+        told: what its evaluation.json says, as far as it can be read.
         config: its run file; None for a comparison.
 
     """
 
     folder: Path
-    rows: Sequence[Row]
-    told: Mapping[str, Any]
+    rows: Sequence[SampleRow]
+    told: EvaluationRecord
     config: RunConfig | None
 
     def roles(self, judges: Sequence[Judge], session: Session) -> list[Role]:
@@ -57,7 +57,8 @@ class FinishedRun:
         again = {(judge.identity, judge.name) for judge in judges} if fresh else set()
         waiting = [
             role.judge for role in roles
-            if (role.judge.identity, role.name) in again or not all(self._holds(row, role.name) for row in self.rows)
+            if (role.judge.identity, role.name) in again
+            or not all(role.name in answer.judgements for side in sides_of(self.rows) for answer in side)
         ]  # fmt: skip
         for judge in waiting:
             if missing := sorted(judge.reads - {"prompt"}):
@@ -67,26 +68,25 @@ class FinishedRun:
                 )
         return waiting
 
-    def read_by(self, judges: Sequence[Judge], patience: float, poll: Poll) -> list[Row]:
+    def read_by(self, judges: Sequence[Judge], patience: float, poll: Poll) -> list[SampleRow]:
         """Have judges read both sides, and return the rows with what they said."""
-        rows: list[Row] = [{**row, **{side: {**row[side]} for side in SIDES}} for row in self.rows]
-        sides = [(row["prompt"], row[side]) for side in SIDES for row in rows]
-        there = [i for i, (_, side) in enumerate(sides) if not side.get("missing")]
-        with Reading(judges, patience, poll) as reading:
-            reading.begin(there, [Sample(sides[i][1]["completion"], sides[i][0]) for i in there])
-            said = reading.result()
-        for i, (_, side) in enumerate(sides):
+        before, after = sides_of(self.rows)
+        answers = [*before, *after]
+        prompts = [row.prompt for row in self.rows] * 2
+        there = [i for i, answer in enumerate(answers) if answer.missing is ABSENT]
+        with PendingJudgements(judges) as pending:
+            pending.add(there, [Sample(answers[i].completion, prompts[i]) for i in there])
+            said = pending.judgements_by_row(patience=patience, poll=poll)
+        read = []
+        for i, answer in enumerate(answers):
             new = (
-                {name: judgement_to_dict(judgement) for name, judgement in said[i].items()}
+                {name: JudgementRecord.from_judgement(judgement) for name, judgement in said[i].items()}
                 if i in said
-                else _silent(side, judges)
+                else _silent(answer, judges)
             )
-            side["judgements"] = {**side["judgements"], **new}
-        return rows
-
-    @staticmethod
-    def _holds(row: Row, judge: str) -> bool:
-        return all(judge in row[side]["judgements"] for side in SIDES)
+            read.append(answer.with_values(judgements={**answer.judgements, **new}))
+        sides = zip(self.rows, read[: len(before)], read[len(before) :], strict=True)
+        return [row.with_values(before=b, after=a) for row, b, a in sides]
 
 
 def judges_of_run(config: RunConfig, session: Session) -> tuple[list[Judge], list[Judge], list[Judge]]:
@@ -104,7 +104,7 @@ def read_finished(folder: Path) -> FinishedRun:
     if not path.is_file():
         raise InputError(f"{folder}: holds no finished run: there is no samples.jsonl")
     rows = _lines(path)
-    if unfinished := sum(not isinstance(row["after"], Mapping) for row in rows):
+    if unfinished := sum(row.after is None for row in rows):
         raise InputError(
             f"{path}: {unfinished} of {len(rows)} prompts have no answer after training: the run is still going or was "
             "ended; `rlaif train RUN.yaml --resume` finishes it"
@@ -113,7 +113,7 @@ def read_finished(folder: Path) -> FinishedRun:
     return FinishedRun(folder, rows, _read_numbers(folder / "evaluation.json"), config)
 
 
-def _lines(path: Path) -> list[Row]:
+def _lines(path: Path) -> list[SampleRow]:
     rows = []
     try:
         with path.open("rb") as file:
@@ -121,27 +121,25 @@ def _lines(path: Path) -> list[Row]:
     except OSError as error:
         raise InputError(f"{path}: cannot be read: {reason_of(error)}") from None
     for line in lines:
-        row = line.row or {}
-        before = row.get("before")
-        has_sides = isinstance(before, dict) and isinstance(before.get("judgements"), dict)
-        if not isinstance(row.get("prompt"), str) or not has_sides:
-            why = line.problem or "a row has a prompt and two sides"
-            raise InputError(f"{path}, line {line.number}: is no line of a run's samples: {why}")
-        rows.append({"after": None, **row})
+        try:
+            if line.row is None:
+                raise InputError(line.problem)
+            rows.append(SampleRow.from_json(line.row, "a row has a prompt and two sides", keep_unknown=True))
+        except InputError as error:
+            raise InputError(f"{path}, line {line.number}: is no line of a run's samples: {error}") from None
     if not rows:
         raise InputError(f"{path}: has no rows")
     return rows
 
 
-def _read_numbers(path: Path) -> Mapping[str, Any]:
+def _read_numbers(path: Path) -> EvaluationRecord:
     try:
-        told = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+        return EvaluationRecord.salvage(json.loads(path.read_text(encoding="utf-8")))
     except (OSError, ValueError, RecursionError):  # its numbers are computed again; only its steps and seed are lost
-        return {}
-    return told if isinstance(told, Mapping) else {}
+        return EvaluationRecord.empty()
 
 
-def _silent(side: Mapping[str, Any], judges: Sequence[Judge]) -> dict[str, dict[str, Any]]:
+def _silent(answer: SampleSide, judges: Sequence[Judge]) -> dict[str, JudgementRecord]:
     """Return the abstentions of judges on a completion that is not there."""
-    first: Mapping[str, Any] = next(iter(side["judgements"].values()), {})
-    return {judge.name: {**first, "judge": judge.name, "parts": []} for judge in judges}
+    first = next(iter(answer.judgements.values()), JudgementRecord.empty())
+    return {judge.name: first.with_values(judge=judge.name, parts=()) for judge in judges}

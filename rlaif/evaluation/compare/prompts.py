@@ -10,8 +10,9 @@ from typing import Any
 from rlaif.core.errors import InputError
 from rlaif.core.schema import short_repr
 from rlaif.data.columns import toxicity_of_prompt
+from rlaif.data.formats import Row
 from rlaif.data.prompts import Prompt, prompts_of
-from rlaif.data.rows import Row, RowSource
+from rlaif.data.rows import RowSource
 from rlaif.evaluation.compare.sides import Answerer, ModelSide, SavedCompletions
 
 

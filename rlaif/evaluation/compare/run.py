@@ -11,10 +11,12 @@ import gc
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
-from typing import Any
 
 import torch
 
+from rlaif.core.records.judgements import JudgementRecord
+from rlaif.core.records.record import ABSENT
+from rlaif.core.records.samples import SampleRow, SampleSide
 from rlaif.core.seeds import seed_of
 from rlaif.core.system.devices import computes_on, memory
 from rlaif.core.system.terminal import ProgressBar
@@ -24,22 +26,20 @@ from rlaif.evaluation.compare.comparison import SIDES, Comparison
 from rlaif.evaluation.compare.endpoint import EndpointAnswer, EndpointModel
 from rlaif.evaluation.compare.prompts import CompletionSlot
 from rlaif.evaluation.compare.sides import Answerer, EndpointSide, ModelSide
-from rlaif.evaluation.measure import MeasureOptions, Side
+from rlaif.evaluation.measure import MeasureOptions
 from rlaif.evaluation.sampling import sample_batches
-from rlaif.judges.asking import Reading
-from rlaif.judges.scoring import judgement_to_dict
+from rlaif.evaluation.side_effects import Scorer
+from rlaif.judges.asking import PendingJudgements
 from rlaif.policy.likelihood import score_ids, score_texts
 from rlaif.policy.loading import load
 from rlaif.policy.model import Policy
-
-Row = dict[str, Any]
 
 LOWER = ("measuring", "--batch-size, --max-new-tokens or --max-prompt-tokens")
 
 
 def run_comparison(
     comparison: Comparison, judges: Sequence[Judge], how: MeasureOptions, speakers: Mapping[str, EndpointModel]
-) -> list[Row]:
+) -> list[SampleRow]:
     """
     Have both sides answer and all judges read, and return the rows.
 
@@ -49,31 +49,35 @@ def run_comparison(
 
     """
     work, places = ComparisonRun(comparison, how, speakers), comparison.places
-    with memory(*LOWER), Reading(judges, how.patience, how.poll) as reading:
+    with memory(*LOWER), PendingJudgements(judges) as pending:
         with ProgressBar("answered", 2 * len(places)) as progress:
-            work.answer_after(reading, progress)
-            work.answer_before(reading, progress)
+            work.answer_after(pending, progress)
+            work.answer_before(pending, progress)
         work.score_by_independent()
-        said = reading.result()
-    for number, name in enumerate(SIDES):
-        for place, side in enumerate(work.sides[name]):
-            side["judgements"] = _judgements(judges, side, said.get(number * len(places) + place))
+        said = pending.judgements_by_row(patience=how.patience, poll=how.poll)
+    before, after = (
+        [
+            replace(side, judgements=_judgements(judges, side, said.get(number * len(places) + place)))
+            for place, side in enumerate(work.sides[name])
+        ]
+        for number, name in enumerate(SIDES)
+    )
     by_seed = any(place.seed for place in places)
-    return [
-        {**_head(comparison, place, by_seed=by_seed), "before": before, "after": after}
-        for place, before, after in zip(places, work.sides["before"], work.sides["after"], strict=True)
-    ]
+    return [_row(comparison, place, b, a, by_seed=by_seed) for place, b, a in zip(places, before, after, strict=True)]
 
 
-def _head(comparison: Comparison, place: CompletionSlot, *, by_seed: bool) -> Row:
-    """Return what a row says beside its sides."""
+def _row(
+    comparison: Comparison, place: CompletionSlot, before: SampleSide, after: SampleSide, *, by_seed: bool
+) -> SampleRow:
     question = comparison.questions[place.question]
-    row: Row = {"prompt": question.text, "index": place.index}
-    if by_seed:
-        row["seed"] = place.seed
-    if question.toxicity is not None:
-        row["prompt_toxicity"] = question.toxicity
-    return row
+    return SampleRow(
+        prompt=question.text,
+        index=place.index,
+        seed=place.seed if by_seed else ABSENT,
+        prompt_toxicity=ABSENT if question.toxicity is None else question.toxicity,
+        before=before,
+        after=after,
+    )
 
 
 class ComparisonRun:
@@ -89,33 +93,34 @@ class ComparisonRun:
 
     def __init__(self, comparison: Comparison, how: MeasureOptions, speakers: Mapping[str, EndpointModel]) -> None:
         self._of, self._how, self._speakers = comparison, how, speakers
-        self.sides: dict[str, list[Side]] = {name: [{}] * len(comparison.places) for name in SIDES}
+        self.sides: dict[str, list[SampleSide]] = {name: [_side("")] * len(comparison.places) for name in SIDES}
         self._drawn: dict[str, SampledIds] = {}
         self._own: list[float] = []
 
-    def answer_after(self, reading: Reading, progress: ProgressBar) -> None:
+    def answer_after(self, pending: PendingJudgements, progress: ProgressBar) -> None:
         """Make the completions of the side after."""
-        with self._answer("after", reading, progress) as policy:
+        with self._answer("after", pending, progress) as policy:
             if policy is not None and self._of.by_ids:
                 self._own = self._score(policy, "after", "after", self._how.sampling.temperature)
 
-    def answer_before(self, reading: Reading, progress: ProgressBar) -> None:
+    def answer_before(self, pending: PendingJudgements, progress: ProgressBar) -> None:
         """Make the completions of the side before, and let its model, the reference, score all."""
-        with self._answer("before", reading, progress) as policy:
+        with self._answer("before", pending, progress) as policy:
             if policy is None:
                 return
             if not self._of.by_ids:
                 self._score_texts(policy, "before", "reference")
-                for side in self.sides["before"]:
-                    side["kl"] = 0.0
+                self.sides["before"] = [replace(side, kl=0.0) for side in self.sides["before"]]
                 return
             temperature = self._how.sampling.temperature
             for name in SIDES:
                 logprobs = self._score(policy, "before", name, 1.0)
                 base = logprobs if temperature == 1 else self._score(policy, "before", name, temperature)
                 own = self._own if name == "after" else base
-                for side, logprob, ours, theirs in zip(self.sides[name], logprobs, own, base, strict=True):
-                    side |= {"reference_logprob": logprob, "kl": ours - theirs}
+                self.sides[name] = [
+                    replace(side, reference_logprob=logprob, kl=ours - theirs)
+                    for side, logprob, ours, theirs in zip(self.sides[name], logprobs, own, base, strict=True)
+                ]
 
     def score_by_independent(self) -> None:
         """Let a model that has nothing to do with either score both sides."""
@@ -126,10 +131,10 @@ class ComparisonRun:
     # --- answers ----------------------------------------------------------------------------------------------------
 
     @contextmanager
-    def _answer(self, name: str, reading: Reading, progress: ProgressBar) -> Iterator[Policy | None]:
+    def _answer(self, name: str, pending: PendingJudgements, progress: ProgressBar) -> Iterator[Policy | None]:
         """Make a side's completions and hand them to the judges; yield its model, where it is one of ours."""
         answerer: Answerer = getattr(self._of, name)
-        hand_in = CompletionSink(self._of, name, self.sides[name], reading, progress)
+        hand_in = CompletionSink(self._of, name, self.sides[name], pending, progress)
         if isinstance(answerer, ModelSide):
             with open_policy(answerer) as policy:
                 self._drawn[name] = self._draw(policy, name, hand_in)
@@ -183,20 +188,18 @@ class ComparisonRun:
                 found[row] = logprob
         return found
 
-    def _score_texts(self, policy: Policy, reader: str, scorer: str) -> None:
+    def _score_texts(self, policy: Policy, reader: str, scorer: Scorer) -> None:
         """Let a model score both sides as texts in its own tokens: both alike, for a fair comparison."""
         ids = self._ids(reader)
         # Where a side was cut is not always known: then EOS counts on neither.
-        known = all(side["ended"] is not None for name in SIDES for side in self.sides[name])
+        known = all(side.ended is not None for name in SIDES for side in self.sides[name])
         for name in SIDES:
             sides = self.sides[name]
-            ended = [side["ended"] if known else False for side in sides]
-            texts = [side["completion"] for side in sides]
+            ended = [bool(side.ended) if known else False for side in sides]
+            texts = [side.completion for side in sides]
             how = self._how
             found = score_texts(policy, ids, texts, ended, how.batch_size, how.micro_batch_tokens)
-            for side, one in zip(sides, found, strict=True):
-                if one is not None:
-                    side |= {f"{scorer}_logprob": one[0], f"{scorer}_tokens": one[1]}
+            self.sides[name] = [_scored(side, scorer, one) for side, one in zip(sides, found, strict=True)]
 
     def _ids(self, reader: str) -> list[Sequence[int]]:
         """Return the tokens of each place's prompt, for one of its readers."""
@@ -223,11 +226,11 @@ class CompletionSink:
 
     comparison: Comparison
     name: str
-    sides: list[Side]
-    reading: Reading
+    sides: list[SampleSide]
+    pending: PendingJudgements
     progress: ProgressBar
 
-    def __call__(self, places: Sequence[int], batch: Sequence[Side]) -> None:
+    def __call__(self, places: Sequence[int], batch: Sequence[SampleSide]) -> None:
         """Take a batch of completions."""
         questions = self.comparison.questions
         first = SIDES.index(self.name) * len(self.comparison.places)
@@ -235,10 +238,10 @@ class CompletionSink:
         for place, side in zip(places, batch, strict=True):
             self.sides[place] = side
             question = questions[self.comparison.places[place].question]
-            if not side.get("missing"):  # nobody is asked about what is not there
+            if side.missing is ABSENT:  # nobody is asked about what is not there
                 numbers.append(first + place)
-                samples.append(Sample(side["completion"], question.text, question.columns))
-        self.reading.begin(numbers, samples)
+                samples.append(Sample(side.completion, question.text, question.columns))
+        self.pending.add(numbers, samples)
         self.progress.advance(len(places))
 
 
@@ -258,18 +261,31 @@ def open_policy(model: ModelSide) -> Iterator[Policy]:
             torch.accelerator.empty_cache()
 
 
-def _side(completion: str, tokens: int | None = None, ended: bool | None = None) -> Side:
-    return {"completion": completion, "tokens": tokens, "ended": ended, "kl": None, "reference_logprob": None}
+def _side(completion: str, tokens: int | None = None, ended: bool | None = None) -> SampleSide:
+    return SampleSide(completion=completion, tokens=tokens, ended=ended, kl=None, reference_logprob=None, judgements={})
 
 
-def _endpoint_side(said: EndpointAnswer) -> Side:
+def _endpoint_side(said: EndpointAnswer) -> SampleSide:
     side = _side(said.completion, None, said.ended)
-    return side if said.missing is None else side | {"missing": said.missing, "reason": said.reason}
+    return side if said.missing is None else replace(side, missing=said.missing, reason=said.reason)
 
 
-def _judgements(judges: Sequence[Judge], side: Side, said: Mapping[str, Judgement] | None) -> dict[str, dict[str, Any]]:
+def _scored(side: SampleSide, scorer: Scorer, found: tuple[float, int] | None) -> SampleSide:
+    """Add log-probability and tokens by a model; a text without a token has none."""
+    if found is None:
+        return side
+    logprob, tokens = found
+    if scorer == "reference":
+        return replace(side, reference_logprob=logprob, reference_tokens=tokens)
+    return replace(side, independent_logprob=logprob, independent_tokens=tokens)
+
+
+def _judgements(
+    judges: Sequence[Judge], side: SampleSide, said: Mapping[str, Judgement] | None
+) -> dict[str, JudgementRecord]:
     """Return what judges said of a completion; of one that is missing, why they say nothing."""
     if said is None:
-        reason = f"there is no completion: {side['reason']}"
-        said = {judge.name: Judgement(judge.name, None, status=side["missing"], reason=reason) for judge in judges}
-    return {name: judgement_to_dict(judgement) for name, judgement in said.items()}
+        assert side.missing is not ABSENT, "a completion that is there was read by nobody"
+        reason = f"there is no completion: {side.reason}"
+        said = {judge.name: Judgement(judge.name, None, status=side.missing, reason=reason) for judge in judges}
+    return {name: JudgementRecord.from_judgement(judgement) for name, judgement in said.items()}

@@ -11,10 +11,13 @@ from typing import Any
 from rlaif.core.errors import InputError
 from rlaif.core.messages import text_of
 from rlaif.core.schema import short_repr
+from rlaif.data.formats import Row
 from rlaif.data.reader import key_of
-from rlaif.data.rows import Row, RowSource
-from rlaif.policy.loading import base_of, config_of, read_tokenizer, refuse_speechless
-from rlaif.policy.model import refuse_unfit
+from rlaif.data.rows import RowSource
+from rlaif.policy.adapter import base_of
+from rlaif.policy.loading import config_of, refuse_speechless
+from rlaif.policy.positions import refuse_unfit
+from rlaif.policy.tokenizer import read_tokenizer
 
 OPENAI = "openai:"
 

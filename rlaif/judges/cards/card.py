@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
 from rlaif.core.errors import InputError
 from rlaif.core.paths import locate
@@ -17,7 +17,7 @@ from rlaif.core.schema import Checked, read_text, read_yaml, short_repr
 from rlaif.core.types import Judge
 from rlaif.judges.session import Session
 
-CardRef = str | Path | Mapping[str, Any]
+CardRef = str | Path | Mapping[str, object]
 """How a judge is named: a card's name, its path, or the card itself."""
 
 
@@ -33,7 +33,7 @@ class Card(Checked):
         """Say what is not there yet (a key, a package, a model), or nothing if the card is ready."""
         return ""
 
-    def members(self) -> list[str | dict[str, Any]]:
+    def members(self) -> list[str | dict[str, object]]:
         """Name the judges this one is made of."""
         return []
 
@@ -43,13 +43,13 @@ class CardText:
     """A card as it was written: its keys, and where it stands (`path` is None for an inline card)."""
 
     name: str
-    keys: dict[str, Any]
+    keys: dict[str, object]
     folder: Path
     where: str
     path: Path | None = None
 
 
-def find_card(ref: str | Path | Mapping[str, Any], folder: Path = Path()) -> CardText:
+def find_card(ref: CardRef, folder: Path = Path()) -> CardText:
     """
     Read a card by path, by name, or from a mapping that is written in its place.
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 from weakref import WeakValueDictionary
 
@@ -57,12 +58,13 @@ class Encoder:
 
         self._lock = threading.Lock()  # a tokenizer is not thread-safe while it truncates
         self._mode = card.text
-        options = {"revision": card.revision, "trust_remote_code": card.trust_remote_code}
         dtype: torch.dtype = getattr(torch, card.dtype)
         try:
             self.device = _device(card.device, where)
-            self.tokenizer = AutoTokenizer.from_pretrained(card.model, **options)
-            self.model: PreTrainedModel = _load_model(card, options, dtype, where)
+            self.tokenizer = AutoTokenizer.from_pretrained(
+                card.model, revision=card.revision, trust_remote_code=card.trust_remote_code
+            )
+            self.model: PreTrainedModel = _load_model(card, dtype, where)
             self.model.eval().to(self.device)
         except InputError:
             raise
@@ -126,18 +128,18 @@ class Encoder:
 
     def _cut(self, text: EncodedText, *columns: str) -> EncodedText:
         """Shorten to the limit: a completion loses its end; of a pair the prompt first loses its beginning."""
-        options: dict[str, Any] = {"max_length": self.limit, "verbose": False}
+        tokenize = partial(self.tokenizer, max_length=self.limit, verbose=False)
         if len(columns) == 1:
-            inputs = self.tokenizer(*columns, truncation=True, **options)
+            inputs = tokenize(*columns, truncation=True)
         else:
             prompt, completion = columns
             room = self.limit - self.tokenizer.num_special_tokens_to_add(pair=True)
             ids = self.tokenizer(completion, add_special_tokens=False, verbose=False)["input_ids"]
             if len(ids) < room:
-                inputs = self.tokenizer(prompt, completion, truncation="only_first", **options)
+                inputs = tokenize(prompt, completion, truncation="only_first")
             else:
                 self.tokenizer.truncation_side = "right"
-                inputs = self.tokenizer("", completion, truncation="only_second", **options)
+                inputs = tokenize("", completion, truncation="only_second")
                 self.tokenizer.truncation_side = "left"
         return EncodedText(dict(inputs), text.full_length)
 
@@ -160,7 +162,7 @@ def load_shared_encoder(card: ClassifierCard, where: str) -> Encoder:
     return encoder
 
 
-def _load_model(card: ClassifierCard, options: dict[str, Any], dtype: Any, where: str) -> PreTrainedModel:
+def _load_model(card: ClassifierCard, dtype: Any, where: str) -> PreTrainedModel:
     """
     Load the weights; in half precision the head stays in float32.
 
@@ -175,7 +177,12 @@ def _load_model(card: ClassifierCard, options: dict[str, Any], dtype: Any, where
         transformers_log.disable_progress_bar()  # a bar for a download only
     half = dtype is not torch.float32
     model, report = AutoModelForSequenceClassification.from_pretrained(
-        card.model, dtype="auto" if half else dtype, output_loading_info=True, ignore_mismatched_sizes=True, **options
+        card.model,
+        revision=card.revision,
+        trust_remote_code=card.trust_remote_code,
+        dtype="auto" if half else dtype,
+        output_loading_info=True,
+        ignore_mismatched_sizes=True,
     )
     if report["mismatched_keys"]:
         name, stored, made = next(iter(report["mismatched_keys"]))

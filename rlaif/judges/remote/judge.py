@@ -23,6 +23,7 @@ from rlaif.core.system.threads import map_in_threads
 from rlaif.core.types import Estimate, Judgement, Sample, Status, Usage, empty
 from rlaif.judges.cards.card import Card
 from rlaif.judges.remote.limits import Budget, Gate, OverBudget, Rates, Transient, Turn, gate
+from rlaif.judges.remote.store import Verdict as Verdict  # adapters take it from here
 from rlaif.judges.remote.store import key_of
 from rlaif.judges.remote.tokens import FREE, Tokens
 from rlaif.judges.session import Session
@@ -33,8 +34,6 @@ Count = Annotated[int, Ge(1)]
 Seconds = Annotated[float, Gt(0)]
 Texts = tuple[tuple[str, str], ...]
 """What a judge reads of a sample: equal ones are asked once."""
-Verdict = Mapping[str, Any]
-"""What a judge said, as the store keeps it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,7 +114,8 @@ def read_scores(pairs: Iterable[tuple[Any, Any]]) -> Scores:
 
 def worst_of(scores: Verdict, categories: list[str] | None, judge: str, usage: Usage) -> Judgement:
     """Judge by the largest score of the chosen categories, 1 the worst; where one is missing there is no verdict."""
-    chosen: dict[str, float] = {name: scores.get(name, math.nan) for name in categories or scores}
+    numbers = {name: score for name, score in scores.items() if isinstance(score, int | float)}
+    chosen = {name: numbers.get(name, math.nan) for name in categories or scores}
     missing = [name for name, score in chosen.items() if not _is_share(score)]
     if missing or not chosen:
         reason = f"no score in [0, 1] of {', '.join(missing) or 'anything'}; there are: {', '.join(scores) or 'none'}"

@@ -27,6 +27,10 @@ _AT_ONCE = 500
 """Keys a query looks up at once; SQLite allows 999 variables in its oldest builds."""
 
 
+Verdict = Mapping[str, float | str]
+"""What a judge said, as it is kept: a rating and its reason, or the score of each category."""
+
+
 def key_of(*parts: Any) -> bytes:
     """Hash all that can change a verdict; equal parts, equal key."""
     text = json.dumps(parts, sort_keys=True, separators=(",", ":"))
@@ -46,9 +50,9 @@ class VerdictStore:
         self._warned = False
         self._connection = self._open()
 
-    def get(self, keys: Iterable[bytes]) -> dict[bytes, dict[str, Any]]:
+    def get(self, keys: Iterable[bytes]) -> dict[bytes, Verdict]:
         """Return the verdicts there are for these keys."""
-        wanted, found = list(keys), {}
+        wanted, found = list(keys), dict[bytes, Verdict]()
         for start in range(0, len(wanted), _AT_ONCE):
             some = wanted[start : start + _AT_ONCE]
             marks = ",".join("?" * len(some))
@@ -56,7 +60,7 @@ class VerdictStore:
                 found[key] = json.loads(verdict)
         return found
 
-    def put(self, key: bytes, verdict: Mapping[str, Any]) -> None:
+    def put(self, key: bytes, verdict: Verdict) -> None:
         """Write a verdict; it is on disk, for a killed process, when this returns."""
         text = json.dumps(dict(verdict), allow_nan=False)
         self._run("INSERT OR REPLACE INTO verdicts VALUES (?, ?, ?)", (key, text, time.time()))

@@ -1,28 +1,72 @@
-"""How completions are sampled by transformers' `generate`, with nothing of the model's own settings."""
+"""Completions sampled by transformers' `generate`, with nothing of the model's own settings."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 from torch import Tensor
 
+from rlaif.policy.generation.protocol import Encoded, Sampling, Watch
+from rlaif.policy.parts import autocast, encoder_outputs, inner
+from rlaif.policy.special_tokens import SpecialTokens
+from rlaif.policy.tokens import TokenBatch, pad_sequences
 
-class Sampling(NamedTuple):
-    """How completions are sampled: by default from the full vocabulary."""
 
-    max_new_tokens: int
-    min_new_tokens: int = 0
-    temperature: float = 1.0
-    top_p: float = 1.0
+@dataclass(frozen=True)
+class TransformersGenerator:
+    """
+    Samples all completions in one batch with a cache: see `Generator`.
+
+    Args:
+        model: of transformers, with or without peft around it.
+        special: its special tokens.
+        dtype: that the model computes in.
+
+    """
+
+    model: Any
+    special: SpecialTokens
+    dtype: torch.dtype
+
+    @torch.no_grad()
+    def generate(
+        self,
+        prompts: Sequence[Sequence[int]],
+        sampling: Sampling,
+        *,
+        encoded: Encoded | None = None,
+        watch: Watch | None = None,
+    ) -> TokenBatch:
+        """Sample one completion of each prompt: see `Generator.generate`."""
+        device = inner(self.model).device
+        if inner(self.model).config.is_encoder_decoder:
+            assert encoded is not None, "a seq2seq model is given the prompts as its encoder has read them"
+            given: dict[str, object] = {**encoder_outputs(encoded.states_BPd), "attention_mask": encoded.mask_BP}
+            skip = 1  # the decoder's start token
+        else:
+            ids_BP, mask_BP = pad_sequences(prompts, self.special.pad, device, left=True)
+            given = {"input_ids": ids_BP, "attention_mask": mask_BP}
+            skip = ids_BP.shape[1]
+        with autocast(device, self.dtype), use_sampling(inner(self.model), sampling, self.special) as settings:
+            ids = self.model.generate(
+                **given,
+                generation_config=settings,
+                logits_processor=make_draw_processor(sampling),
+                stopping_criteria=make_watch_criterion(watch, skip),
+            )
+        response_BR = ids[:, skip:]
+        prompt_BP, prompt_mask_BP = pad_sequences(prompts, self.special.pad, device)
+        return TokenBatch(prompt_BP, prompt_mask_BP, response_BR, self.special.mask_until_end(response_BR))
 
 
 @contextmanager
-def use_sampling(model: Any, sampling: Sampling, **ids: Any) -> Iterator[Any]:
+def use_sampling(model: Any, sampling: Sampling, special: SpecialTokens) -> Iterator[Any]:
     """
-    Yield the settings that `generate` is to follow, and let the model's own rest meanwhile.
+    Yield the settings that `generate` is to follow, with the model's own set aside meanwhile.
 
     All that those say (beams, top-k 50, forced tokens) would change what is sampled, and `generate` fills with them
     what its argument leaves open.
@@ -30,14 +74,15 @@ def use_sampling(model: Any, sampling: Sampling, **ids: Any) -> Iterator[Any]:
     Args:
         model: of transformers, without peft around it.
         sampling: what the settings say.
-        ids: special tokens, by their keys in a generation config.
+        special: ids of the model's special tokens.
 
     """
     from transformers import GenerationConfig
 
     config = GenerationConfig(
         do_sample=False, num_beams=1, max_new_tokens=sampling.max_new_tokens,
-        min_new_tokens=sampling.min_new_tokens or None, **ids,
+        min_new_tokens=sampling.min_new_tokens or None, eos_token_id=list(special.eos), pad_token_id=special.pad,
+        bos_token_id=special.bos, decoder_start_token_id=special.decoder_start,
     )  # fmt: skip
     own, model.generation_config = model.generation_config, config
     try:
@@ -80,7 +125,7 @@ def one_hot(ids_B1: Tensor, like_BV: Tensor) -> Tensor:
     return torch.full_like(like_BV, -torch.inf).scatter_(1, ids_B1, 0.0)
 
 
-def make_watch_criterion(watch: Callable[[Tensor], bool] | None, skip: int) -> Any:
+def make_watch_criterion(watch: Watch | None, skip: int) -> Any:
     """Make a stopping criterion of a function that is called after each token."""
     from transformers import StoppingCriteria, StoppingCriteriaList
 

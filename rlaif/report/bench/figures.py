@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from rlaif.core.records.bench import BestOfCurve, Correlation
+from rlaif.core.records.bench_entry import TableEntry
 from rlaif.report import tables
 from rlaif.report.bench.numbers import MEASURES
 from rlaif.report.bench.reading import BenchFolder, BenchPart
 from rlaif.report.drawing import ALARM, BEFORE, INK, PAPER, SERIES, SOFT, Plot, room, short
 from rlaif.report.estimates import LabelledInterval, estimates
-from rlaif.report.reading import Row, get_list, get_mapping, get_number
 from rlaif.report.tables import Cell, Column, Table, format_number
 
 if TYPE_CHECKING:
@@ -28,9 +29,9 @@ def rankings(bench: BenchFolder) -> list[Plot]:
     found = []
     for part in bench.parts:
         rows = [
-            LabelledInterval(name, value, _ends(get_list(entry, part.measure, "ci95")), bench.colour(name))
+            LabelledInterval(name, number.value, number.ci95, bench.colour(name))
             for name, entry in part.judges.items()
-            if (value := get_number(entry, part.measure, "value")) is not None
+            if (number := entry.main(part.measure))
         ]
         if rows:
             measure = MEASURES.get(part.measure, part.measure)
@@ -40,11 +41,6 @@ def rankings(bench: BenchFolder) -> list[Plot]:
                 measure, line=CHANCE.get(part.measure, 0.0), left=left,
             ))  # fmt: skip
     return found
-
-
-def _ends(ends: Sequence[object]) -> list[float] | None:
-    known = [float(end) for end in ends if isinstance(end, int | float)]
-    return known if len(known) == 2 else None
 
 
 # --- calibration --------------------------------------------------------------------------------------------------
@@ -58,11 +54,7 @@ def reliabilities(bench: BenchFolder) -> list[Plot]:
 
 def _reliability(bench: BenchFolder, part: BenchPart) -> Plot | None:
     bins = {
-        name: [
-            (x, y, int(get_number(each, "n") or 0))
-            for each in get_list(entry, "reliability")
-            if (x := get_number(each, "mean_score")) is not None and (y := get_number(each, "share_good")) is not None
-        ]
+        name: [(each.mean_score, each.share_good, each.n) for each in entry.reliability or ()]
         for name, entry in part.real.items()
     }
     bins = {name: points for name, points in bins.items() if points}
@@ -74,7 +66,7 @@ def _reliability(bench: BenchFolder, part: BenchPart) -> Plot | None:
         for x, y, n in points
     ]
     columns = [Column("Judge", numeric=False), Column("Mean score"), Column("Share good"), Column("Texts")]
-    said = "; ".join(f"{name}: calibration error {format_number(get_number(part.real[name], 'ece'))}" for name in bins)
+    said = "; ".join(f"{name}: calibration error {format_number(part.real[name].ece)}" for name in bins)
     title = part.title("Reliability")
 
     def draw(axes: Axes) -> None:
@@ -103,13 +95,15 @@ def _reliability(bench: BenchFolder, part: BenchPart) -> Plot | None:
 
 def agreement(bench: BenchFolder) -> list[Plot]:
     """Return the heat map of rank correlations between judges."""
-    names = [name for name in bench.names if get_mapping(bench.told, "agreement", name)]
+    names = [name for name in bench.names if bench.told.agreement.get(name)]
     if len(names) < 2:
         return []
-    value = {(a, b): get_number(bench.told, "agreement", a, b, "spearman") for a in names for b in names}
+    known_pairs = {(a, b): told for a, others in bench.told.agreement.items() for b, told in others.items()}
+    of = {(a, b): known_pairs.get((a, b), Correlation.empty()) for a in names for b in names}
+    value = {pair: told.spearman for pair, told in of.items()}
     rows: list[list[Cell]] = [
         [tables.text_cell(a), tables.text_cell(b), tables.number_cell(value[a, b], 3),
-         tables.number_cell(get_number(bench.told, "agreement", a, b, "kendall"), 3)]
+         tables.number_cell(of[a, b].kendall, 3)]
         for a, b in itertools.combinations(names, 2)
     ]  # fmt: skip
     columns = [Column("Judge", numeric=False), Column("Judge", numeric=False), Column("Spearman"), Column("Kendall")]
@@ -168,19 +162,19 @@ def costs(bench: BenchFolder) -> list[Plot]:
 
 
 def _cost(bench: BenchFolder, part: BenchPart) -> Plot | None:
-    costly = any(get_number(entry, "usd_per_1k") for entry in part.real.values())
+    costly = any(entry.usd_per_1k for entry in part.real.values())
     priced, left_out = [], []
     for name, entry in part.real.items():
-        value, cost = get_number(entry, part.measure, "value"), _usd(entry) if costly else _seconds(entry)
-        if value is not None and cost:
-            priced.append(Priced(name, cost, value, _ends(get_list(entry, part.measure, "ci95"))))
+        number, cost = entry.main(part.measure), entry.usd_per_1k if costly else _seconds(entry)
+        if number and cost:
+            priced.append(Priced(name, cost, number.value, number.ci95))
         else:
             left_out.append(name)
     if not priced:
         return None
     unit, measure = ("USD" if costly else "seconds"), MEASURES.get(part.measure, part.measure)
-    easy = [get_number(entry, part.measure, "value") for entry in part.judges.values() if entry.get("baseline")]
-    baseline = max((value for value in easy if value is not None), default=None)
+    easy = [entry.main(part.measure) for entry in part.judges.values() if entry.baseline]
+    baseline = max((number.value for number in easy if number), default=None)
     rows = [
         [tables.text_cell(of.name), tables.number_cell(of.cost, 4 if costly else 2), tables.number_cell(of.value)]
         for of in priced
@@ -201,13 +195,8 @@ def _cost(bench: BenchFolder, part: BenchPart) -> Plot | None:
     )  # fmt: skip
 
 
-def _usd(entry: Row) -> float | None:
-    return get_number(entry, "usd_per_1k")
-
-
-def _seconds(entry: Row) -> float | None:
-    rate = get_number(entry, "per_second")
-    return 1000 / rate if rate else None
+def _seconds(entry: TableEntry) -> float | None:
+    return 1000 / entry.per_second if entry.per_second else None
 
 
 def _draw_cost(
@@ -240,20 +229,16 @@ def _draw_cost(
 
 def best_of(bench: BenchFolder) -> list[Plot]:
     """Return a figure of each judge that picks: what other judges say of the completions that it picks, by n."""
-    curves = get_mapping(bench.told, "best_of", "curves")
-    plots = [_best_of(bench, place, picker, get_mapping(curves, picker)) for place, picker in enumerate(curves)]
+    curves = bench.told.best_of.curves if bench.told.best_of else {}
+    plots = [_best_of(bench, place, picker, its) for place, (picker, its) in enumerate(curves.items())]
     return [plot for plot in plots if plot is not None]
 
 
-def _best_of(bench: BenchFolder, place: int, picker: str, curves: Row) -> Plot | None:
-    lines = {
-        name: [float(y) for y in get_list(curve, "mean") if isinstance(y, int | float)]
-        for name, curve in curves.items()
-    }  # fmt: skip
-    lines = {name: line for name, line in lines.items() if line}
+def _best_of(bench: BenchFolder, place: int, picker: str, curves: Mapping[str, BestOfCurve]) -> Plot | None:
+    lines = {name: curve.mean for name, curve in curves.items() if curve.mean}
     if not lines:
         return None
-    turns = {name: get_number(curves, name, "turns_down_at") for name in lines}
+    turns = {name: curves[name].turns_down_at for name in lines}
     most = max(map(len, lines.values()))
     rows = [
         [Cell(str(n), n), *(tables.number_cell(line[n - 1] if n <= len(line) else None) for line in lines.values())]
@@ -261,7 +246,7 @@ def _best_of(bench: BenchFolder, place: int, picker: str, curves: Row) -> Plot |
     ]
     said = "; ".join(
         f"scored by {name}: {format_number(line[0])} at n = 1, {format_number(line[-1])} at n = {len(line)}"
-        + (f", turns down after {turns[name]:.0f}" if turns[name] else "")
+        + (f", turns down after {turns[name]}" if turns[name] else "")
         for name, line in lines.items()
     )
     title = f"Picked by {picker}"
@@ -269,13 +254,13 @@ def _best_of(bench: BenchFolder, place: int, picker: str, curves: Row) -> Plot |
     def draw(axes: Axes) -> None:
         for name, line in lines.items():
             colour, ns = bench.colour(name), range(1, len(line) + 1)
-            ends = [_ends(each) for each in get_list(curves, name, "ci95") if isinstance(each, list)]
-            if len(ends) == len(line) and all(ends):
-                low, high = zip(*(each for each in ends if each), strict=True)
+            ends = [each for each in curves[name].ci95 if each]
+            if len(ends) == len(line):
+                low, high = zip(*ends, strict=True)
                 axes.fill_between(ns, low, high, color=colour, alpha=0.13, linewidth=0)
             axes.plot(ns, line, color=colour, linestyle=bench.dash(name), label=short(name))
             if turn := turns[name]:
-                axes.plot([turn], [line[int(turn) - 1]], marker="v", color=ALARM, markersize=6)
+                axes.plot([turn], [line[turn - 1]], marker="v", color=ALARM, markersize=6)
         axes.set_xlabel("n")
         axes.set_ylabel("mean score")
         axes.margins(x=0.02)

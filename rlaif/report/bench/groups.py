@@ -6,11 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from rlaif.core.records.bench_entry import GroupFigures
+from rlaif.core.records.record import ABSENT
 from rlaif.report import tables
 from rlaif.report.bench.numbers import MEASURES, percent
 from rlaif.report.bench.reading import BenchFolder, BenchPart
 from rlaif.report.drawing import INK, Plot, room, short
-from rlaif.report.reading import Row, get_mapping, get_number
 from rlaif.report.tables import Cell, Column, Table, format_number
 
 if TYPE_CHECKING:
@@ -32,28 +33,33 @@ class GroupTable:
 
     part: BenchPart
     column: str
-    groups: dict[str, dict[str, Row]]
+    groups: dict[str, dict[str, GroupFigures]]
 
     @property
     def title(self) -> str:
         """What stands above it."""
         return self.part.title(f"By {self.column}")
 
-    def size(self, group: str, key: str = "n") -> int:
+    def size(self, group: str) -> int:
         """Return how many rows a group has."""
-        return int(max((get_number(entry, key) or 0 for entry in self.groups[group].values()), default=0))
+        return max((its.n for its in self.groups[group].values()), default=0)
+
+    def good(self, group: str) -> int:
+        """Return how many good texts with a score a group has."""
+        counts = [its.good for its in self.groups[group].values()]
+        return max((count for count in counts if count is not ABSENT), default=0)
 
 
 def group_parts(bench: BenchFolder) -> list[GroupTable]:
     """Return the groups of all parts by their columns."""
     found = []
     for part in bench.parts:
-        columns = dict.fromkeys(column for entry in part.real.values() for column in get_mapping(entry, "groups"))
+        columns = dict.fromkeys(column for entry in part.real.values() for column in entry.groups or ())
         for column in columns:
-            groups: dict[str, dict[str, Row]] = {}
+            groups: dict[str, dict[str, GroupFigures]] = {}
             for name, entry in part.real.items():
-                for group, told in get_mapping(entry, "groups", column).items():
-                    groups.setdefault(group, {})[name] = get_mapping({"": told}, "")
+                for group, its in (entry.groups or {}).get(column, {}).items():
+                    groups.setdefault(group, {})[name] = its
             found.append(GroupTable(part, column, groups))
     return found
 
@@ -72,9 +78,9 @@ def _table(of: GroupTable) -> Table:
     for group in sorted(kept, key=lambda group: -_worst(of, group)):
         counts = [
             tables.number_cell(of.size(group), 0),
-            *([tables.number_cell(of.size(group, "good"), 0)] if labels else []),
+            *([tables.number_cell(of.good(group), 0)] if labels else []),
         ]
-        cells = [_cell(of, of.groups[group].get(name, {}), labels) for name in judges]
+        cells = [_cell(of, of.groups[group].get(name, GroupFigures.empty()), labels) for name in judges]
         rows.append([tables.text_cell(group or "(none)"), *counts, *cells])
     columns = [Column(of.column, numeric=False), Column("Rows"), *([Column("Good")] if labels else [])]
     more = f"; the {ROWS} largest of {len(of.groups):,} groups" if len(of.groups) > ROWS else ""
@@ -82,19 +88,25 @@ def _table(of: GroupTable) -> Table:
     return Table(caption, [*columns, *(Column(name, hint=what) for name in judges)], rows, sortable=True)
 
 
-def _cell(of: GroupTable, entry: Row, labels: bool) -> Cell:
+def _cell(of: GroupTable, entry: GroupFigures, labels: bool) -> Cell:
     if not labels:
-        return tables.number_cell(get_number(entry, of.part.measure))
-    missed = get_number(entry, "bad_called_good")
+        return tables.number_cell(entry.main(of.part.measure))
+    missed = None if entry.bad_called_good is ABSENT else entry.bad_called_good
     note = "" if missed is None else f"bad called good {100 * missed:.0f} %"
-    return percent(get_number(entry, "good_called_bad"), note=note)
+    return percent(_false_alarms(entry), note=note)
+
+
+def _false_alarms(entry: GroupFigures | None) -> float | None:
+    """Return the share of good texts called bad; None where it is not known."""
+    return None if entry is None or entry.good_called_bad is ABSENT else entry.good_called_bad
 
 
 def _worst(of: GroupTable, group: str) -> float:
     """Return how bad the worst judge is on a group: its false alarms, or what its agreement lacks."""
-    key, sign = ("good_called_bad", 1) if of.part.kind == "labels" else (of.part.measure, -1)
-    return max((sign * value for entry in of.groups[group].values() if (value := get_number(entry, key)) is not None),
-               default=-2.0)  # fmt: skip
+    entries = of.groups[group].values()
+    if of.part.kind == "labels":
+        return max((value for entry in entries if (value := _false_alarms(entry)) is not None), default=-2.0)
+    return max((-value for entry in entries if (value := entry.main(of.part.measure)) is not None), default=-2.0)
 
 
 # --- figures ------------------------------------------------------------------------------------------------------
@@ -107,14 +119,14 @@ def group_plots(bench: BenchFolder) -> list[Plot]:
 
 
 def _plot(bench: BenchFolder, of: GroupTable, place: int) -> Plot | None:
-    several = [group for group in of.groups if of.size(group, "good") >= FEW]
+    several = [group for group in of.groups if of.good(group) >= FEW]
     worst = sorted(several, key=lambda group: -_worst(of, group))[:DRAWN]
     judges = list(of.part.real)
     if len(worst) < 2:
         return None
     points = {
         name: [(y, value) for y, group in enumerate(worst)
-               if (value := get_number(of.groups[group].get(name), "good_called_bad")) is not None]
+               if (value := _false_alarms(of.groups[group].get(name))) is not None]
         for name in judges
     }  # fmt: skip
     points = {name: known for name, known in points.items() if known}
@@ -123,7 +135,7 @@ def _plot(bench: BenchFolder, of: GroupTable, place: int) -> Plot | None:
     rows = [
         [
             tables.text_cell(group or "(none)"),
-            *(percent(get_number(of.groups[group].get(n), "good_called_bad")) for n in points),
+            *(percent(_false_alarms(of.groups[group].get(n))) for n in points),
         ]
         for group in worst
     ]

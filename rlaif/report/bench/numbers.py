@@ -4,14 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 
+from rlaif.core.records.bench import BenchedJudge, JudgeComparison
+from rlaif.core.records.bench_entry import (
+    DegenerateFigures,
+    OtherIntervals,
+    PlantedFigures,
+    TableEntry,
+    ValueAndInterval,
+)
+from rlaif.core.records.record import Interval
 from rlaif.report import tables
 from rlaif.report.bench.reading import BenchFolder, BenchPart
-from rlaif.report.reading import Row, get_list, get_mapping, get_number, get_value
 from rlaif.report.tables import Cell, Column, Table, interval
 
 MEASURES = {"auroc": "AUROC", "pairwise_accuracy": "Pairwise accuracy", "spearman": "Spearman"}
 
-Cells = Callable[[Row], list[Cell]]
+Cells = Callable[[TableEntry], list[Cell]]
 
 
 def percent(share: float | None, digits: int = 1, *, note: str = "") -> Cell:
@@ -35,9 +43,10 @@ def make_judge_table(bench: BenchFolder, caption: str, columns: Sequence[Column]
 
 def judge_cell(bench: BenchFolder, name: str) -> Cell:
     """Make a cell of a judge's name, with what it is."""
-    known = get_mapping(bench.told, "judges", name)
-    member = get_value(known, "member_of")
-    return tables.text_cell(name, "baseline" if known.get("baseline") else f"member of {member}" if member else "")
+    known = bench.told.judges.get(name, BenchedJudge.empty())
+    return tables.text_cell(
+        name, "baseline" if known.baseline else f"member of {known.member_of}" if known.member_of else ""
+    )
 
 
 # --- coverage -----------------------------------------------------------------------------------------------------
@@ -45,15 +54,13 @@ def judge_cell(bench: BenchFolder, name: str) -> Cell:
 
 def coverage_table(bench: BenchFolder) -> Table:
     """Return on how many texts each judge has a score, and what became of the others."""
-    found = {
-        status for part in bench.parts for entry in part.real.values() for status in get_mapping(entry, "statuses")
-    }
+    found = {status for part in bench.parts for entry in part.real.values() for status in entry.statuses}
     statuses = sorted(found, key=lambda status: (status != "ok", status))
 
-    def cells(entry: Row) -> list[Cell]:
-        counts = [int(get_number(entry, "statuses", status) or 0) for status in statuses]
+    def cells(entry: TableEntry) -> list[Cell]:
+        counts = [entry.statuses.get(status, 0) for status in statuses]
         shown = [Cell(f"{count:,}", count, tone="" if count else "quiet") for count in counts]
-        return [percent(get_number(entry, "coverage")), tables.number_cell(sum(counts), 0), *shown]
+        return [percent(entry.coverage), tables.number_cell(sum(counts), 0), *shown]
 
     columns = [Column("Coverage", hint="have a score"), Column("Texts"),
                *(Column(status.replace("_", " ").capitalize()) for status in statuses)]  # fmt: skip
@@ -65,16 +72,25 @@ def coverage_table(bench: BenchFolder) -> Table:
 
 def ranking_table(bench: BenchFolder, part: BenchPart) -> Table:
     """Return what each judge is worth beside people, the best first."""
-    more: dict[str, list[tuple[Column, Callable[[Row], Cell]]]] = {
+    more: dict[str, list[tuple[Column, Callable[[TableEntry], Cell]]]] = {
         "labels": [
-            (Column("Average precision"), lambda entry: _interval_cell(entry, "average_precision")),
-            (Column("Accuracy", hint="at 0.5"), lambda entry: _interval_cell(entry, "accuracy")),
+            (
+                Column("Average precision"),
+                lambda entry: _interval_cell(entry.average_precision, _other_intervals(entry).average_precision),
+            ),
+            (
+                Column("Accuracy", hint="at 0.5"),
+                lambda entry: _interval_cell(entry.accuracy, _other_intervals(entry).accuracy),
+            ),
             (Column("Best F1", hint="on these texts"), _best_f1),
-            (Column("Brier", hint="0 is best"), lambda entry: _interval_cell(entry, "brier")),
-            (Column("ECE", hint="calibration error"), lambda entry: tables.number_cell(get_number(entry, "ece"))),
+            (
+                Column("Brier", hint="0 is best"),
+                lambda entry: _interval_cell(entry.brier, _other_intervals(entry).brier),
+            ),
+            (Column("ECE", hint="calibration error"), lambda entry: tables.number_cell(entry.ece)),
         ],
-        "pairs": [(Column("Ties", hint="counted half"), lambda entry: percent(get_number(entry, "tie_rate")))],
-        "graded": [(Column("Kendall", hint="tau-b"), lambda entry: tables.number_cell(get_number(entry, "kendall")))],
+        "pairs": [(Column("Ties", hint="counted half"), lambda entry: percent(entry.tie_rate))],
+        "graded": [(Column("Kendall", hint="tau-b"), lambda entry: tables.number_cell(entry.kendall))],
     }
     extra = more.get(part.kind, [])
     columns = [
@@ -84,37 +100,45 @@ def ranking_table(bench: BenchFolder, part: BenchPart) -> Table:
     rows = [
         [
             judge_cell(bench, name),
-            tables.number_cell(
-                get_number(entry, part.measure, "value"), note=interval(get_list(entry, part.measure, "ci95"))
-            ),
+            _main_cell(entry.main(part.measure)),
             *(cell(entry) for _, cell in extra),
-            tables.number_cell(get_number(entry, "scored"), 0),
+            tables.number_cell(entry.scored, 0),
         ]
         for name, entry in part.judges.items()
     ]
     return Table(part.title("Agreement with people"), columns, rows, sortable=True)
 
 
-def _interval_cell(entry: Row, key: str) -> Cell:
-    return tables.number_cell(get_number(entry, key), note=interval(get_list(entry, "ci95", key)))
+def _main_cell(number: ValueAndInterval | None) -> Cell:
+    return _interval_cell(number.value, number.ci95) if number else tables.number_cell(None)
 
 
-def _best_f1(entry: Row) -> Cell:
-    threshold = get_number(entry, "best", "threshold")
-    return tables.number_cell(
-        get_number(entry, "best", "f1"), note="" if threshold is None else f"from {tables.format_number(threshold)} on"
-    )
+def _other_intervals(entry: TableEntry) -> OtherIntervals:
+    return entry.ci95 or OtherIntervals.empty()
+
+
+def _interval_cell(value: float | None, ci95: Interval | None) -> Cell:
+    return tables.number_cell(value, note=interval(ci95 or ()))
+
+
+def _best_f1(entry: TableEntry) -> Cell:
+    if entry.best is None:
+        return tables.number_cell(None)
+    return tables.number_cell(entry.best.f1, note=f"from {tables.format_number(entry.best.threshold)} on")
 
 
 def comparison_tables(bench: BenchFolder) -> dict[str, Table]:
     """Return which judge beats which, and which baselines, where there is something to compare."""
-    captions = {"comparisons": "Judges beside each other", "against_baselines": "Judges beside the baselines"}
+    wanted = {
+        "judges": ("Judges beside each other", [part.table.comparisons for part in bench.parts]),
+        "baselines": ("Judges beside the baselines", [part.table.against_baselines for part in bench.parts]),
+    }
     found = {}
-    for key, caption in captions.items():
+    for key, (caption, compared) in wanted.items():
         rows = [
             [*([tables.text_cell(part.label)] if len(bench.parts) > 1 else []), *_comparison(one)]
-            for part in bench.parts
-            for one in get_list(part.table, key)
+            for part, its in zip(bench.parts, compared, strict=True)
+            for one in its
         ]
         columns = [
             *([Column("File", numeric=False)] if len(bench.parts) > 1 else []),
@@ -127,17 +151,17 @@ def comparison_tables(bench: BenchFolder) -> dict[str, Table]:
     return found
 
 
-def _comparison(one: Row) -> list[Cell]:
-    different = get_value(one, "different")
+def _comparison(one: JudgeComparison) -> list[Cell]:
+    different = one.different
     return [
-        tables.text_cell(get_value(one, "a")),
-        tables.text_cell(get_value(one, "b")),
-        tables.number_cell(get_number(one, "difference"), note=interval(get_list(one, "ci95"), signed=True)),
-        _p_value(get_number(one, "p_value")),
-        _p_value(get_number(one, "p_adjusted")),
+        tables.text_cell(one.a),
+        tables.text_cell(one.b),
+        tables.number_cell(one.difference, note=interval(one.ci95 or (), signed=True)),
+        _p_value(one.p_value),
+        _p_value(one.p_adjusted),
         tables.text_cell("–" if different is None else "different" if different else "no difference",
                   tone="" if different else "quiet"),
-        tables.number_cell(get_number(one, "n"), 0),
+        tables.number_cell(one.n, 0),
     ]  # fmt: skip
 
 
@@ -150,7 +174,7 @@ def _p_value(p: float | None) -> Cell:
 
 def fitness_table(bench: BenchFolder) -> Table:
     """Return whether scores differ where training needs them to, and what they follow instead."""
-    retested = bool(get_number(bench.told, "retest"))
+    retested = bool(bench.told.retest)
     columns = [
         Column("Mean score"), Column("Distinct scores"), Column("Near 0", hint="at most 0.01"),
         Column("Near 1", hint="at least 0.99"), Column("Length bias", hint="rank correlation at equal label"),
@@ -159,18 +183,18 @@ def fitness_table(bench: BenchFolder) -> Table:
     if retested:
         columns += [Column("Retest", hint="deviation"), Column("Flips", hint="of verdicts"), Column("Spread / noise")]
 
-    def cells(entry: Row) -> list[Cell]:
+    def cells(entry: TableEntry) -> list[Cell]:
         made = [
-            tables.number_cell(get_number(entry, "mean_score")),
-            tables.number_cell(get_number(entry, "distinct_scores"), 0),
-            percent(get_number(entry, "saturated_low")),
-            percent(get_number(entry, "saturated_high")),
-            tables.number_cell(get_number(entry, "length_bias"), 2, signed=True),
-            tables.number_cell(get_number(entry, "spread_within_prompt")),
+            tables.number_cell(entry.mean_score),
+            tables.number_cell(entry.distinct_scores, 0),
+            percent(entry.saturated_low),
+            percent(entry.saturated_high),
+            tables.number_cell(entry.length_bias, 2, signed=True),
+            tables.number_cell(entry.spread_within_prompt),
         ]
         if retested:
-            made += [tables.number_cell(get_number(entry, "retest_sd")), percent(get_number(entry, "flip_rate"))]
-            made.append(tables.number_cell(get_number(entry, "signal_to_noise"), 1))
+            made += [tables.number_cell(entry.retest_sd), percent(entry.flip_rate)]
+            made.append(tables.number_cell(entry.signal_to_noise, 1))
         return made
 
     return make_judge_table(bench, "What the scores are like", columns, cells)
@@ -178,18 +202,13 @@ def fitness_table(bench: BenchFolder) -> Table:
 
 def probe_tables(bench: BenchFolder) -> list[Table]:
     """Return what planted sentences gain, and what texts without content earn; nothing where it was not asked for."""
-    planted, empty = (
-        list(dict.fromkeys(name for entry in _entries(bench) for name in get_mapping(entry, key)))
-        for key in ("injection", "degenerate")
-    )
+    planted = list(dict.fromkeys(name for entry in _entries(bench) for name in entry.injection or ()))
+    empty = list(dict.fromkeys(name for entry in _entries(bench) for name in entry.degenerate or ()))
     found = []
     if planted:
 
-        def gains(entry: Row) -> list[Cell]:
-            return [
-                percent(get_number(entry, "injection", name, "gained"), 0, note=_mean_gain(entry, name))
-                for name in names
-            ]
+        def gains(entry: TableEntry) -> list[Cell]:
+            return [_gain((entry.injection or {}).get(name)) for name in names]
 
         names = sorted(planted, key=lambda name: (name != "all", name == "control"))
         heads = {"all": "All planted", "control": "Control"}
@@ -199,8 +218,8 @@ def probe_tables(bench: BenchFolder) -> list[Table]:
         found.append(make_judge_table(bench, caption, columns, gains))
     if empty:
 
-        def worth(entry: Row) -> list[Cell]:
-            return [_worth(entry, name) for name in empty]
+        def worth(entry: TableEntry) -> list[Cell]:
+            return [_worth((entry.degenerate or {}).get(name)) for name in empty]
 
         columns = [Column(name.capitalize()) for name in empty]
         found.append(
@@ -209,21 +228,24 @@ def probe_tables(bench: BenchFolder) -> list[Table]:
     return found
 
 
-def _entries(bench: BenchFolder) -> Iterator[Row]:
+def _entries(bench: BenchFolder) -> Iterator[TableEntry]:
     for part in bench.parts:
         yield from part.judges.values()
 
 
-def _mean_gain(entry: Row, name: str) -> str:
-    gain = get_number(entry, "injection", name, "mean_gain")
-    return "" if gain is None else tables.format_number(gain, 2, signed=True)
+def _gain(figures: PlantedFigures | None) -> Cell:
+    if figures is None:
+        return percent(None)
+    gain = figures.mean_gain
+    return percent(figures.gained, 0, note="" if gain is None else tables.format_number(gain, 2, signed=True))
 
 
-def _worth(entry: Row, name: str) -> Cell:
-    outscores = get_number(entry, "degenerate", name, "outscores")
-    abstained = ", ".join(status for status in get_mapping(entry, "degenerate", name, "statuses") if status != "ok")
-    note = abstained if outscores is None else f"above {100 * outscores:.0f} %"
-    return tables.number_cell(get_number(entry, "degenerate", name, "mean_score"), 2, note=note)
+def _worth(figures: DegenerateFigures | None) -> Cell:
+    if figures is None:
+        return tables.number_cell(None)
+    abstained = ", ".join(status for status in figures.statuses if status != "ok")
+    note = abstained if figures.outscores is None else f"above {100 * figures.outscores:.0f} %"
+    return tables.number_cell(figures.mean_score, 2, note=note)
 
 
 # --- what it takes, and what it is of -----------------------------------------------------------------------------
@@ -238,15 +260,15 @@ def cost_table(bench: BenchFolder) -> Table:
         Column("USD", hint="per 1,000 texts"),
     ]  # fmt: skip
 
-    def cells(entry: Row) -> list[Cell]:
-        rate, usd = get_number(entry, "per_second"), get_number(entry, "usd_per_1k")
+    def cells(entry: TableEntry) -> list[Cell]:
+        rate, usd = entry.per_second, entry.usd_per_1k
         return [
-            tables.number_cell(get_number(entry, "asked"), 0),
-            percent(get_number(entry, "from_store"), 0),
-            tables.number_cell(get_number(entry, "calls"), 0),
-            *(tables.number_cell(get_number(entry, "latency_ms", key), 1) for key in ("p50", "p95")),
+            tables.number_cell(entry.asked, 0),
+            percent(entry.from_store, 0),
+            tables.number_cell(entry.calls, 0),
+            *(tables.number_cell(latency, 1) for latency in (entry.latency_ms.p50, entry.latency_ms.p95)),
             tables.number_cell(rate, 0 if rate is not None and rate >= 10 else 2),
-            *(tables.number_cell(get_number(entry, "tokens_per_1k", key), 0) for key in ("input", "output")),
+            *(tables.number_cell(count, 0) for count in (entry.tokens_per_1k.input, entry.tokens_per_1k.output)),
             tables.number_cell(usd, 4 if usd else 0),
         ]
 
@@ -258,11 +280,10 @@ def judge_table(bench: BenchFolder) -> Table:
     rows = [
         [
             judge_cell(bench, name),
-            tables.text_cell(get_value(known, "measures") or "–"),
-            tables.text_cell("remote" if get_value(known, "remote") else "on this machine"),
+            tables.text_cell(known.measures or "–"),
+            tables.text_cell("remote" if known.remote else "on this machine"),
         ]
-        for name in bench.names
-        for known in (get_mapping(bench.told, "judges", name),)
+        for name, known in bench.told.judges.items()
     ]
     columns = [Column("Judge", numeric=False), Column("Measures", numeric=False), Column("Where", numeric=False)]
     return Table("The judges", columns, rows)
@@ -270,16 +291,15 @@ def judge_table(bench: BenchFolder) -> Table:
 
 def data_table(bench: BenchFolder) -> Table:
     """Return what the files are, and what a draw of the bootstrap takes whole."""
-    files = get_mapping(bench.told, "files")
     rows = [
         [
             tables.text_cell(file),
-            tables.text_cell(get_value(table, "kind")),
-            tables.number_cell(get_number(table, "n"), 0),
-            tables.text_cell(get_value(table, "resampled_by")),
-            tables.number_cell(get_number(table, "clusters"), 0),
+            tables.text_cell(table.kind),
+            tables.number_cell(table.n, 0),
+            tables.text_cell(table.resampled_by),
+            tables.number_cell(table.clusters, 0),
         ]
-        for file, table in files.items()
+        for file, table in bench.told.files.items()
     ]
     columns = [
         Column("File", numeric=False), Column("Kind", numeric=False), Column("Rows"),

@@ -11,9 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from rlaif.core.errors import InputError
+from rlaif.core.records.bench import Bench, BenchTable, BestOf
+from rlaif.core.records.bench_entry import Measure, TableEntry
 from rlaif.core.schema import reason_of
 from rlaif.report.drawing import BEFORE, DASHES, SERIES
-from rlaif.report.reading import Row, get_list, get_mapping, get_number, get_value
 
 TOLD = "bench.json"
 
@@ -35,38 +36,32 @@ class BenchPart:
 
     place: int
     label: str
-    table: Row
+    table: BenchTable
 
     @property
     def kind(self) -> str:
         """Labels, graded, or pairs."""
-        return str(get_value(self.table, "kind"))
+        return self.table.kind
 
     @property
-    def measure(self) -> str:
+    def measure(self) -> Measure:
         """By which number judges are ranked."""
-        return str(get_value(self.table, "measure"))
+        return self.table.measure
 
     @property
-    def judges(self) -> dict[str, Row]:
+    def judges(self) -> dict[str, TableEntry]:
         """The entries of judges and baselines, the best first."""
-        found = get_mapping(self.table, "judges")
-        ranked = [name for name in get_list(self.table, "ranking") if isinstance(name, str)]
-        return {name: get_mapping(found, name) for name in dict.fromkeys([*ranked, *found])}
+        found = self.table.judges
+        return {name: found[name] for name in dict.fromkeys([*self.table.ranking, *found]) if name in found}
 
     @property
-    def real(self) -> dict[str, Row]:
+    def real(self) -> dict[str, TableEntry]:
         """The entries without baselines, in the order of the command, which is that of colours and legends."""
-        found = get_mapping(self.table, "judges")
-        return {name: get_mapping(found, name) for name in found if not get_value(found, name, "baseline")}
+        return {name: entry for name, entry in self.table.judges.items() if not entry.baseline}
 
     def title(self, what: str) -> str:
         """Name something of this part."""
         return f"{what}: {self.label}" if self.label else what
-
-    def sentences(self, key: str) -> list[str]:
-        """Return sentences of the table."""
-        return [sentence for sentence in get_list(self.table, key) if isinstance(sentence, str)]
 
 
 @dataclass(frozen=True)
@@ -83,16 +78,16 @@ class BenchFolder:
 
     folder: Path
     name: str
-    told: Row
+    told: Bench
 
     @cached_property
     def parts(self) -> list[BenchPart]:
         """All files together if they are of one kind, then each file."""
-        files = get_mapping(self.told, "files")
+        files = self.told.files
         labels = dict(zip(files, self.labels(list(files)), strict=True)) if len(files) > 1 else dict.fromkeys(files, "")
-        found = [(labels[file], get_mapping(files, file)) for file in files]
-        if len(files) > 1 and get_mapping(self.told, "pooled"):
-            found.insert(0, ("all files together", get_mapping(self.told, "pooled")))
+        found = [(labels[file], table) for file, table in files.items()]
+        if len(files) > 1 and self.told.pooled:
+            found.insert(0, ("all files together", self.told.pooled))
         return [BenchPart(place, label, table) for place, (label, table) in enumerate(found)]
 
     @staticmethod
@@ -108,35 +103,33 @@ class BenchFolder:
     @property
     def names(self) -> list[str]:
         """Judges, then baselines, in the order of the command."""
-        return list(get_mapping(self.told, "judges"))
+        return list(self.told.judges)
 
     @property
     def real(self) -> list[str]:
         """Judges without baselines."""
-        return [name for name in self.names if not get_value(self.told, "judges", name, "baseline")]
+        return [name for name, judge in self.told.judges.items() if not judge.baseline]
 
     @property
     def draws(self) -> int:
         """Of the bootstrap."""
-        return int(get_number(self.told, "draws") or 0)
+        return self.told.draws
 
     @property
     def sampled(self) -> str:
         """What the best of n was picked from."""
-        told = get_mapping(self.told, "best_of")
-        count, prompts = (f"{get_number(told, key) or 0:,.0f}" for key in ("n", "prompts"))
-        return f"{count} completions of each of {prompts} prompts by {get_value(told, 'policy')}"
+        told = self.told.best_of or BestOf.empty()
+        return f"{told.n:,} completions of each of {told.prompts:,} prompts by {told.policy}"
 
     @property
     def over_budget(self) -> int:
         """Judgements that were not asked for."""
-        return int(get_number(self.told, "over_budget") or 0)
+        return self.told.over_budget
 
     @property
     def whole(self) -> str:
         """bench.json without the texts, which stand in the page already."""
-        told = {key: value for key, value in self.told.items() if key != "disagreements"}
-        return json.dumps(told, indent=1, ensure_ascii=False)
+        return json.dumps(self.told.without_texts(), indent=1, ensure_ascii=False)
 
     @property
     def command(self) -> str:
@@ -167,9 +160,9 @@ def read(folder: Path) -> BenchFolder:
     if not (folder / TOLD).is_file():
         raise InputError(f"{folder}: this benchmark has no {TOLD} yet; {again} at its end")
     try:
-        told = json.loads((folder / TOLD).read_text(encoding="utf-8"))
+        told = Bench.salvage(json.loads((folder / TOLD).read_text(encoding="utf-8")))
     except (OSError, ValueError, RecursionError) as error:
         raise InputError(f"{folder / TOLD}: cannot be read: {reason_of(error)}; {again} again") from None
-    if not get_mapping(told, "files"):
+    if not told.files:
         raise InputError(f"{folder / TOLD}: holds no benchmark; {again} again")
     return BenchFolder(folder, folder.resolve().name, told)

@@ -1,4 +1,4 @@
-"""Which prompts a step takes: a shuffled epoch after the other, by the seed alone, so that a resumed run goes on."""
+"""Which rows a step takes: one shuffled epoch after another, by the seed alone, so that resuming changes nothing."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from rlaif.core.seeds import seed_of
 
 class Batches:
     """
-    An endless row of shuffled epochs, cut into batches: the last batch of an epoch goes on into the next.
+    An endless row of shuffled epochs, cut into batches: the last batch of an epoch runs over into the next.
 
     Args:
         count: prompts there are.

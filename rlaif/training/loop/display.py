@@ -5,10 +5,11 @@ from __future__ import annotations
 import sys
 import time
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Sequence
 from types import TracebackType
 from typing import Any, Self
 
+from rlaif.core.records.steps import Step
 from rlaif.core.system.terminal import console, duration, harmless, number
 
 PLAIN_SECONDS = 10.0
@@ -72,31 +73,52 @@ class View:
         if warning:
             self.say(f"warning: {warning}")
 
-    def step(self, metrics: Mapping[str, Any], spent: float) -> None:
-        """Show a step: on a terminal each, elsewhere the first, the last, and one now and then."""
-        self._seconds.append(metrics["seconds"])
-        now, line = time.monotonic(), self._line(metrics, spent)
+    def step(self, step: int, samples: int, seconds: float, summary: Sequence[str]) -> None:
+        """
+        Show a step: on a terminal each, elsewhere the first, the last, and one now and then.
+
+        Args:
+            step: counted from 1.
+            samples: so far, that step included.
+            seconds: that it took.
+            summary: what is shown between the number of the step and the pace.
+
+        """
+        self._seconds.append(seconds)
+        now, line = time.monotonic(), self._line(step, samples, summary)
         if self._bar is not None:
-            self._bar.update(0, completed=metrics["step"], description=harmless(line), refresh=True)
-        elif now - self._last >= PLAIN_SECONDS or metrics["step"] == self._steps:
+            self._bar.update(0, completed=step, description=harmless(line), refresh=True)
+        elif now - self._last >= PLAIN_SECONDS or step == self._steps:
             self._last = now
             self.say(line)
 
-    def _line(self, metrics: Mapping[str, Any], spent: float) -> str:
-        step, pace = metrics["step"], sum(self._seconds) / len(self._seconds)
-        judges = metrics["judges"]
-        shown = [f"{name} {number(judge['score_mean'])}" for name, judge in judges.items()]
-        abstained = sum(judge["abstained"] for judge in judges.values())
-        per_step = metrics["samples"] / step
+    def _line(self, step: int, samples: int, summary: Sequence[str]) -> str:
+        pace = sum(self._seconds) / len(self._seconds)
         parts = [
             f"step {step}/{self._steps}",
-            f"reward {number(metrics['reward_mean'])}",
-            *shown,
-            f"KL {number(metrics['kl'], 2)}",
-            f"length {number(metrics['length_tokens'], 1)}",
-            f"{abstained} abstained" if abstained else "",
-            f"{spent:.4f} USD" if spent else "",
-            f"{per_step / pace:.1f} samples/s",
+            *summary,
+            f"{samples / step / pace:.1f} samples/s",
             f"{duration(pace * (self._steps - step))} left",
         ]
-        return "  ".join(filter(None, parts))
+        return "  ".join(parts)
+
+
+def describe_step(step: Step, spent: float) -> list[str]:
+    """
+    Return what a run shows of a step, in words.
+
+    Args:
+        step: its metrics.
+        spent: USD of the whole run so far.
+
+    """
+    abstained = sum(judge.abstained for judge in step.judges.values())
+    parts = [
+        f"reward {number(step.reward_mean)}",
+        *(f"{name} {number(judge.score_mean)}" for name, judge in step.judges.items()),
+        f"KL {number(step.kl, 2)}",
+        f"length {number(step.length_tokens, 1)}",
+        f"{abstained} abstained" if abstained else "",
+        f"{spent:.4f} USD" if spent else "",
+    ]
+    return [part for part in parts if part]

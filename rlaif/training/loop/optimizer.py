@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
-from rlaif.core.config.sections import PPOSection
+from rlaif.core.config.sections import TrainingSection
 
 
 def moments_of(optimizer: torch.optim.Optimizer, parameters: Sequence[Tensor]) -> dict[str, Tensor]:
@@ -29,7 +29,7 @@ def load_moments(state: Mapping[str, Tensor], optimizer: torch.optim.Optimizer, 
         optimizer.state[parameter][name] = tensor.to(parameter.device).clone()
 
 
-def rate_factor(config: PPOSection, step: int) -> float:
+def rate_factor(config: TrainingSection, step: int) -> float:
     """Return what the learning rate is multiplied by in a step, counted from 1."""
     if step <= config.warmup_steps:
         return step / config.warmup_steps

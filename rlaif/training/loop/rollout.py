@@ -12,7 +12,7 @@ from rlaif.core.types import Sample
 from rlaif.data.prompts import Prompt
 from rlaif.judges.asking import Poll
 from rlaif.judges.rewards import Pending, Rewards
-from rlaif.policy.generation.transformers import Sampling
+from rlaif.policy.generation.protocol import Sampling
 from rlaif.policy.model import Policy, TokenScores
 from rlaif.policy.tokens import TokenBatch, micro_batches
 
@@ -99,21 +99,21 @@ def _score_tokens(
     encoded: tuple[Tensor, Tensor] | None,
     poll: Poll,
 ) -> tuple[TokenScores, Tensor]:
-    """Score all tokens once, before any update, by the policy and by its reference in the same pieces."""
-    pieces = micro_batches(tokens.lengths, micro_batch_tokens)
+    """Score all tokens once, before any update, by the policy and by its reference in the same micro-batches."""
+    cut = micro_batches(tokens.lengths, micro_batch_tokens)
     old_BR = [torch.zeros(tokens.mask_BR.shape, device=policy.device) for _ in TokenScores._fields]
     reference_BR = torch.zeros_like(old_BR[0])
-    for piece in pieces:
+    for micro_batch in cut:
         poll()
-        scored = policy(tokens.rows(piece), _rows(encoded, piece), entropies=True)
+        scored = policy(tokens.rows(micro_batch), _rows(encoded, micro_batch), entropies=True)
         for all_BR, scored_BR in zip(old_BR, scored, strict=True):
-            all_BR[piece, : scored_BR.shape[1]] = scored_BR
+            all_BR[micro_batch, : scored_BR.shape[1]] = scored_BR
     with policy.use_reference():
         encoded = policy.encode(prompts)  # all at once, as the policy's: before training they agree to the last bit
-        for piece in pieces:
+        for micro_batch in cut:
             poll()
-            logprobs_BR = policy(tokens.rows(piece), _rows(encoded, piece)).logprobs
-            reference_BR[piece, : logprobs_BR.shape[1]] = logprobs_BR
+            logprobs_BR = policy(tokens.rows(micro_batch), _rows(encoded, micro_batch)).logprobs
+            reference_BR[micro_batch, : logprobs_BR.shape[1]] = logprobs_BR
     return TokenScores(*old_BR), reference_BR
 
 

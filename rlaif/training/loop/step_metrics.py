@@ -1,70 +1,103 @@
-"""What is told of a step: a line of metrics.jsonl, over all processes, padding and abstentions left out."""
+"""The metrics of a step, a line of metrics.jsonl: over all processes, padding and abstentions left out."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from rlaif.core.masked import Reduce, masked_mean, masked_moments
+from rlaif.core.records.record import ABSENT
+from rlaif.core.records.steps import StepJudge
 from rlaif.core.types import STATUSES, toxicity_of
 from rlaif.judges.rewards import RewardSource, SourceReward
-from rlaif.training.loop.kl_control import kl_estimate
+from rlaif.training.loop.kl_control import KLEstimator, kl_estimate
 from rlaif.training.loop.rollout import Rollout
 
 
-def rollout_metrics(rollout: Rollout, rewards_B: Tensor, judged_B: Tensor, reduce: Reduce) -> dict[str, Any]:
+@dataclass(frozen=True)
+class RolloutMetrics:
+    """The fields of `Step` that say what a rollout was like."""
+
+    reward_mean: float | None
+    reward_std: float | None
+    kl: float
+    kl_k1: float
+    entropy: float
+    length_tokens: float
+    eos_rate: float
+
+
+@dataclass(frozen=True)
+class UpdateMetrics:
+    """The fields of `Step` that say what the optimizer steps were like; those of a critic are None without one."""
+
+    policy_loss: float | None
+    value_loss: float | None
+    clip_fraction: float | None
+    approx_kl: float | None
+    ratio_max_dev: float | None
+    grad_norm: float | None
+    learning_rate: float
+    optimizer_steps: int
+    skipped_updates: int
+    explained_variance: float | None = None
+
+
+def rollout_metrics(rollout: Rollout, rewards_B: Tensor, judged_B: Tensor, reduce: Reduce) -> RolloutMetrics:
     """Return what a rollout was like: rewards, distance from the reference, entropy, lengths."""
     mask_BR, old = rollout.tokens.mask_BR, rollout.old
     everything_B = torch.ones_like(judged_B)
     mean, variance = masked_moments(rewards_B, judged_B, reduce)
     count = float(reduce(judged_B.sum().double()))
 
-    def mean_per_completion(kind: Any) -> float:
+    def mean_per_completion(kind: KLEstimator) -> float:
         kl_BR = kl_estimate(old.logprobs, rollout.reference_BR, mask_BR, kind)
         return float(masked_mean(kl_BR.sum(1), everything_B, reduce))
 
     assert old.entropies is not None
-    return {
-        "reward_mean": float(mean) if count else None,
-        "reward_std": math.sqrt(float(variance) * count / (count - 1)) if count > 1 else None,
-        "kl": mean_per_completion("k3"),
-        "kl_k1": mean_per_completion("k1"),
-        "entropy": float(masked_mean(old.entropies, mask_BR, reduce)),
-        "length_tokens": float(masked_mean(mask_BR.sum(1).float(), everything_B, reduce)),
-        "eos_rate": float(masked_mean(rollout.ended_B.float(), everything_B, reduce)),
-    }
+    return RolloutMetrics(
+        reward_mean=float(mean) if count else None,
+        reward_std=math.sqrt(float(variance) * count / (count - 1)) if count > 1 else None,
+        kl=mean_per_completion("k3"),
+        kl_k1=mean_per_completion("k1"),
+        entropy=float(masked_mean(old.entropies, mask_BR, reduce)),
+        length_tokens=float(masked_mean(mask_BR.sum(1).float(), everything_B, reduce)),
+        eos_rate=float(masked_mean(rollout.ended_B.float(), everything_B, reduce)),
+    )
 
 
 def verdict_metrics(
     sources: Sequence[RewardSource], verdicts: Sequence[Sequence[SourceReward]], device: torch.device, reduce: Reduce
-) -> tuple[dict[str, Any], float | None]:
+) -> tuple[dict[str, StepJudge], float | None]:
     """Return what each judge said, by name, and what all of it cost in USD, None where a price is unknown."""
-    told, usd = {}, 0.0
-    for source, said in zip(sources, verdicts, strict=True):
-        scores = [verdict.score for verdict in said if verdict.score is not None]
-        prices = [math.nan if verdict.usage.usd is None else verdict.usage.usd for verdict in said]
-        asked = [verdict for verdict in said if not verdict.usage.from_store and verdict.usage.attempts]
+    judges, usd = {}, 0.0
+    for source, rewards in zip(sources, verdicts, strict=True):
+        scores = [reward.score for reward in rewards if reward.score is not None]
+        prices = [math.nan if reward.usage.usd is None else reward.usage.usd for reward in rewards]
+        asked = [reward for reward in rewards if not reward.usage.from_store and reward.usage.attempts]
         sums = [
-            math.fsum(scores), len(scores), math.fsum(v.usage.seconds for v in asked), len(asked),
-            sum(v.usage.from_store for v in said), sum(prices), *(sum(v.status == s for v in said) for s in STATUSES),
+            math.fsum(scores), len(scores), math.fsum(r.usage.seconds for r in asked), len(asked),
+            sum(r.usage.from_store for r in rewards), sum(prices),
+            *(sum(r.status == status for r in rewards) for status in STATUSES),
         ]  # fmt: skip
         total = reduce(torch.tensor(sums, dtype=torch.float64, device=device)).tolist()
         score, scored, seconds, answered, stored, dollars, *statuses = total
         mean = score / scored if scored else None
-        told[source.name] = {
-            "score_mean": mean,
-            **({"toxicity_mean": toxicity} if (toxicity := toxicity_of(source.measures, mean)) is not None else {}),
-            "abstained": int(sum(statuses) - scored),
-            "statuses": {status: int(n) for status, n in zip(STATUSES, statuses, strict=True) if n},
-            "seconds": seconds / answered if answered else None,
-            "from_store": int(stored),
-        }
+        toxicity = toxicity_of(source.measures, mean)
+        judges[source.name] = StepJudge(
+            score_mean=mean,
+            toxicity_mean=ABSENT if toxicity is None else toxicity,
+            abstained=int(sum(statuses) - scored),
+            statuses={status: int(n) for status, n in zip(STATUSES, statuses, strict=True) if n},
+            seconds=seconds / answered if answered else None,
+            from_store=int(stored),
+        )
         usd += dollars
-    return told, None if math.isnan(usd) else usd
+    return judges, None if math.isnan(usd) else usd
 
 
 def spread(rewards_B: Tensor) -> tuple[str, str | None]:
@@ -93,9 +126,9 @@ def spread(rewards_B: Tensor) -> tuple[str, str | None]:
     return line, None
 
 
-def flat(metrics: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+def flat(metrics: Mapping[str, object], prefix: str = "") -> dict[str, bool | int | float | str]:
     """Return nested metrics under dotted names, as trackers want them: numbers and text only."""
-    found: dict[str, Any] = {}
+    found: dict[str, bool | int | float | str] = {}
     for key, value in metrics.items():
         if isinstance(value, Mapping):
             found |= flat(value, f"{prefix}{key}.")

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 from rlaif.core.config.trainers import PPOConfig
+from rlaif.core.records.steps import Step
 
 Window = list[list[float | None]]
 """Mean score (None where all judges abstained) and KL of the last steps."""
 
 
-def add_to_window(window: Window, metrics: Mapping[str, Any], length: int) -> Window:
+def add_to_window(window: Window, step: Step, length: int) -> Window:
     """Return the window with a step added, and no longer than `length`."""
-    scores = [judge["score_mean"] for judge in metrics["judges"].values() if judge["score_mean"] is not None]
+    scores = [judge.score_mean for judge in step.judges.values() if judge.score_mean is not None]
     score = sum(scores) / len(scores) if scores else None
-    return [*window, [score, metrics["kl"]]][-length:]
+    return [*window, [score, step.kl]][-length:]
 
 
 def reason_to_stop(window: Window, config: PPOConfig) -> str | None:

@@ -30,7 +30,7 @@ def explained_variance(values: Tensor, returns: Tensor, mask: Tensor, reduce: Re
     """Return 1 - Var(returns - values) / Var(returns): 1 is a perfect critic, 0 one that says the mean; 0 if flat."""
     _, total = masked_moments(returns, mask, reduce)
     _, left = masked_moments(returns - values, mask, reduce)
-    return torch.where(total > 1e-12, 1 - left / total.clamp(min=1e-12), torch.zeros_like(total))
+    return torch.where(total > 1e-12, 1 - left / total, torch.zeros_like(total))
 
 
 # --- rewards --------------------------------------------------------------------------------------------------
@@ -53,7 +53,7 @@ def gae(rewards_BR: Tensor, values_BR: Tensor, mask_BR: Tensor, *, gamma: float,
     """
     rewards_BR, values_BR = zero_outside(rewards_BR, mask_BR), zero_outside(values_BR, mask_BR)
     advantages_BR = torch.zeros_like(rewards_BR)
-    next_value_B = next_advantage_B = torch.zeros_like(rewards_BR[:, 0])
+    next_value_B = next_advantage_B = rewards_BR.new_zeros(len(rewards_BR))
     for t in reversed(range(rewards_BR.shape[1])):
         delta_B = rewards_BR[:, t] + gamma * next_value_B - values_BR[:, t]
         # Outside the mask rewards and values are 0, and so is all that is carried on from there.

@@ -4,20 +4,40 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
-from rlaif.core.config.sections import PPOSection
+from rlaif.core.config.trainers import PPOConfig
 from rlaif.core.masked import Reduce
 from rlaif.policy.model import Policy
 from rlaif.policy.tokens import micro_batches
 from rlaif.training.loop.kl_control import kl_estimate, log_ratio
 from rlaif.training.loop.optimizer import load_moments, moments_of, rate_factor
 from rlaif.training.loop.rollout import Rollout
+from rlaif.training.loop.step_metrics import UpdateMetrics
 from rlaif.training.ppo.credit import Credit
 from rlaif.training.ppo.formulas import policy_loss, value_loss
+
+
+@dataclass(frozen=True)
+class BatchShare:
+    """
+    The samples of a batch that one process learns from.
+
+    Args:
+        rows: their places in the batch of all processes.
+        batch: samples of that batch.
+        step: counted from 1; sets the learning rate.
+        seed: of the shuffling, the same on all processes.
+
+    """
+
+    rows: Sequence[int]
+    batch: int
+    step: int
+    seed: int
 
 
 class Learner:
@@ -28,59 +48,52 @@ class Learner:
     micro-batches nor the number of processes changes the update.
 
     Args:
-        policy: what learns.
-        config: how.
+        policy: the model that is trained.
+        config: how it learns.
         reduce: sums over processes.
         sync: sums the gradients over processes, in place.
 
     """
 
     def __init__(
-        self, policy: Policy, config: PPOSection, reduce: Reduce, sync: Callable[[Sequence[Tensor]], None]
+        self, policy: Policy, config: PPOConfig, reduce: Reduce, sync: Callable[[Sequence[Tensor]], None]
     ) -> None:
         self._policy, self._config, self._reduce, self._sync = policy, config, reduce, sync
         head = set(policy.value_head.parameters())
         trunk = [p for p in policy.parameters() if p.requires_grad and p not in head]
-        groups: list[dict[str, Any]] = [
-            {"params": trunk, "lr": config.learning_rate},
-            {"params": list(head), "lr": config.vf_learning_rate or 10 * config.learning_rate},
-        ]
+        self._base = [config.learning_rate, config.vf_learning_rate or 10 * config.learning_rate]
+        groups = [{"params": part, "lr": rate} for part, rate in zip((trunk, list(head)), self._base, strict=True)]
         # eps of Huang et al. 2022 (The 37 Implementation Details of PPO, 3): 1e-8 makes the first steps too long.
         self._optimizer = torch.optim.AdamW(groups, eps=1e-5, weight_decay=0.0, fused=True)
-        self._base = [group["lr"] for group in groups]
         self._parameters = [*trunk, *head]
         critic = set() if policy.critic is None else set(policy.critic.parameters())
         self._values_only = [p for p in self._parameters if p in head or p in critic]
 
-    def update(
-        self, rollout: Rollout, credit: Credit, rows: Sequence[int], batch: int, step: int, seed: int
-    ) -> dict[str, float]:
+    def update(self, rollout: Rollout, credit: Credit, share: BatchShare) -> UpdateMetrics:
         """
-        Learn from a rollout, and return what is told of it.
+        Learn from a rollout, and return the metrics of the optimizer steps.
 
         Args:
             rollout: of this process.
             credit: of it.
-            rows: the places of its samples in the batch of all processes.
-            batch: samples of that batch.
-            step: counted from 1; sets the learning rate.
-            seed: of the shuffling, the same on all processes.
+            share: where its samples stand in the batch of all processes.
 
         """
-        config, tally = self._config, UpdateStats()
-        place = {row: i for i, row in enumerate(rows)}
-        rate = self._set_learning_rate(step)
-        generator = torch.Generator().manual_seed(seed)
+        config, stats = self._config, UpdateStats()
+        place = {row: i for i, row in enumerate(share.rows)}
+        rate = self._set_learning_rate(share.step)
+        values_only = share.step <= config.critic_warmup_steps
+        generator = torch.Generator().manual_seed(share.seed)
         for _ in range(config.ppo_epochs):
-            order = torch.randperm(batch, generator=generator).tolist()
-            for start in range(0, batch, config.mini_batch_size):
+            order = torch.randperm(share.batch, generator=generator).tolist()
+            for start in range(0, share.batch, config.mini_batch_size):
                 mine = [place[row] for row in order[start : start + config.mini_batch_size] if row in place]
-                if not self._step(rollout, credit, mine, tally, values_only=step <= config.critic_warmup_steps):
-                    return tally.to_metrics(rate)
-        return tally.to_metrics(rate)
+                if not self._step(rollout, credit, mine, stats, values_only=values_only):
+                    return stats.to_metrics(rate)
+        return stats.to_metrics(rate)
 
     def _step(
-        self, rollout: Rollout, credit: Credit, rows: list[int], tally: UpdateStats, *, values_only: bool
+        self, rollout: Rollout, credit: Credit, rows: list[int], stats: UpdateStats, *, values_only: bool
     ) -> bool:
         """Make an optimizer step, and return whether to go on: the policy has not moved beyond the target KL."""
         config, parameters = self._config, self._values_only if values_only else self._parameters
@@ -92,27 +105,27 @@ class Learner:
         worst = 0.0
         lengths = rollout.tokens.lengths
         with self._policy.learning_mode():
-            for piece in micro_batches([lengths[row] for row in rows], config.micro_batch_tokens):
-                loss, told, deviation = self._loss(rollout, credit, [rows[i] for i in piece], values_only)
-                # A value head's gradient goes on into the trunk, which is the policy's: a warm-up leaves it alone.
+            for micro_batch in micro_batches([lengths[row] for row in rows], config.micro_batch_tokens):
+                loss, loss_sums, deviation = self._loss(rollout, credit, [rows[i] for i in micro_batch], values_only)
+                # A value head's gradient flows into the trunk, which is the policy's: a warm-up leaves it alone.
                 torch.autograd.backward(loss / count, inputs=parameters)
-                sums += told
+                sums += loss_sums
                 worst = max(worst, deviation)
         sums = self._reduce(sums) / count
-        tally.add(sums, worst)
-        if config.target_kl is not None and tally.last_kl > 1.5 * config.target_kl:
+        stats.add(sums, worst)
+        if config.target_kl is not None and stats.last_kl > 1.5 * config.target_kl:
             return False
         self._sync([_gradient(parameter) for parameter in parameters])
         norm = float(torch.nn.utils.clip_grad_norm_(parameters, config.max_grad_norm))
         if math.isfinite(norm):
             self._optimizer.step()
-        tally.add_step(norm)
+        stats.add_step(norm)
         return True
 
     def _loss(
         self, rollout: Rollout, credit: Credit, rows: list[int], values_only: bool
     ) -> tuple[Tensor, Tensor, float]:
-        """Return the loss of some samples, summed over tokens, and the sums that are told."""
+        """Return the loss of some samples, summed over tokens, the `UpdateStats.SUMS`, and the largest |ratio - 1|."""
         config, tokens = self._config, rollout.tokens.rows(rows)
         length = tokens.mask_BR.shape[1]
 
@@ -139,9 +152,9 @@ class Learner:
                 loss = loss - config.entropy_coef * now.entropies.masked_fill(~mask, 0).sum()
         with torch.no_grad():
             moved = kl_estimate(old, now.logprobs, mask, "k3")
-            told = torch.stack([x.double().sum() for x in (surrogate, error, clipped, moved)])
+            sums = torch.stack([x.double().sum() for x in (surrogate, error, clipped, moved)])
             deviation = float((log_ratio(now.logprobs, old).expm1().abs().masked_fill(~mask, 0)).max())
-        return loss, told, deviation
+        return loss, sums, deviation
 
     def _set_learning_rate(self, step: int) -> float:
         factor = rate_factor(self._config, step)
@@ -159,7 +172,7 @@ class Learner:
 
 
 class UpdateStats:
-    """What is told of the mini-batches of a step: means over tokens, then over mini-batches."""
+    """Metrics of the mini-batches of a step: means over tokens, then over mini-batches."""
 
     SUMS = ("policy_loss", "value_loss", "clip_fraction", "approx_kl")
 
@@ -186,17 +199,21 @@ class UpdateStats:
         else:
             self._skipped += 1
 
-    def to_metrics(self, learning_rate: float) -> dict[str, Any]:
+    def to_metrics(self, learning_rate: float) -> UpdateMetrics:
         """Return the metrics of the step."""
         columns = list(zip(*self._rows, strict=True)) or [()] * len(self.SUMS)
-        return {
-            **{name: _mean(column) for name, column in zip(self.SUMS, columns, strict=True)},
-            "ratio_max_dev": self._first,
-            "grad_norm": _mean(self._norms),
-            "learning_rate": learning_rate,
-            "optimizer_steps": len(self._norms),
-            "skipped_updates": self._skipped,
-        }
+        policy_loss, value_loss, clip_fraction, approx_kl = map(_mean, columns)
+        return UpdateMetrics(
+            policy_loss=policy_loss,
+            value_loss=value_loss,
+            clip_fraction=clip_fraction,
+            approx_kl=approx_kl,
+            ratio_max_dev=self._first,
+            grad_norm=_mean(self._norms),
+            learning_rate=learning_rate,
+            optimizer_steps=len(self._norms),
+            skipped_updates=self._skipped,
+        )
 
 
 def _mean(numbers: Sequence[float]) -> float | None:

@@ -7,18 +7,22 @@ The measurement of a run: the same prompts, seeds and decoding before and after,
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
-from rlaif.core.seeds import seed_of
+from rlaif.core.errors import InputError
+from rlaif.core.records.evaluation import EvaluationRecord
+from rlaif.core.records.record import ABSENT
+from rlaif.core.records.samples import SampleRow, SampleSide
 from rlaif.core.system.files import read_jsonl, to_json, to_json_line, write_atomically
 from rlaif.data.columns import toxicity_of_prompt
 from rlaif.data.prompts import Prompt
 from rlaif.evaluation.conclusion import answer
-from rlaif.evaluation.measure import MeasureOptions, Side, measure
+from rlaif.evaluation.measure import measure
 from rlaif.evaluation.roles import Role
-from rlaif.evaluation.summary import Row, figures
-from rlaif.training.loop.trainer import Trainer
+from rlaif.evaluation.summary import figures
+from rlaif.training.loop.online import OnlineTrainer
+from rlaif.training.run.measure_options import measure_options
 
 
 class Evaluation:
@@ -41,67 +45,69 @@ class Evaluation:
         self._per_prompt = completions_per_prompt
         self._samples, self._told = folder / "samples.jsonl", folder / "evaluation.json"
 
-    def measure_before(self, trainer: Trainer, poll: Callable[[], None]) -> None:
+    def measure_before(self, trainer: OnlineTrainer, poll: Callable[[], None]) -> None:
         """Measure the model before training, unless an earlier start of the run has done so."""
         if self._rows() is None:
             trainer.view.say(f"measuring {len(self._prompts)} completions before training")
             sides = self._measure(trainer, poll, as_reference=True)
             self._write(trainer, sides, [None] * len(sides))
 
-    def measure_after(self, trainer: Trainer, kept_step: int, poll: Callable[[], None]) -> dict[str, Any]:
+    def measure_after(self, trainer: OnlineTrainer, kept_step: int, poll: Callable[[], None]) -> EvaluationRecord:
         """Measure the model that is kept, and return what evaluation.json says."""
         rows = self._rows()
         assert rows is not None, "nothing was measured before training"
         trainer.view.say(f"measuring {len(self._prompts)} completions after training")
         sides = self._measure(trainer, poll)
-        rows = self._write(trainer, [row["before"] for row in rows], sides)
+        rows = self._write(trainer, [row.before for row in rows], sides)
         told = figures(rows, self._roles)
-        told |= {"steps": trainer.progress.step, "kept_step": kept_step, "seed": trainer.args.seed}
-        told = {"answer": answer(told), **told}
+        told = replace(
+            told, answer=answer(told), steps=trainer.progress.step, kept_step=kept_step, seed=trainer.args.seed
+        )
         if trainer.processes.is_main:
-            write_atomically(self._told, to_json(told))
+            write_atomically(self._told, to_json(told.to_json()))
         return told
 
-    def rows(self) -> list[Row]:
+    def rows(self) -> list[SampleRow]:
         """Return the lines of samples.jsonl."""
         return self._rows() or []
 
-    def _measure(self, trainer: Trainer, poll: Callable[[], None], *, as_reference: bool = False) -> list[Side]:
-        args = trainer.args
-        how = MeasureOptions(
-            trainer.sampling, seed_of(args.seed, "test"), len(trainer.share), args.micro_batch_tokens,
-            args.judge_patience, poll,
-        )  # fmt: skip
+    def _measure(
+        self, trainer: OnlineTrainer, poll: Callable[[], None], *, as_reference: bool = False
+    ) -> list[SampleSide]:
+        how = measure_options(trainer, "test", poll)
         judges = [role.judge for role in self._roles]
         return measure(trainer.policy, self._prompts, judges, how, trainer.processes, as_reference=as_reference)
 
-    def _write(self, trainer: Trainer, before: Sequence[Side], after: Sequence[Side | None]) -> list[Row]:
-        rows: list[Row] = [
-            {"prompt": prompt.text, "index": i % self._per_prompt, **self._toxicity(prompt), "before": b, "after": a}
+    def _write(
+        self, trainer: OnlineTrainer, before: Sequence[SampleSide], after: Sequence[SampleSide | None]
+    ) -> list[SampleRow]:
+        rows = [
+            SampleRow(
+                prompt=prompt.text,
+                index=i % self._per_prompt,
+                prompt_toxicity=ABSENT if (toxicity := toxicity_of_prompt(prompt.columns)) is None else toxicity,
+                before=b,
+                after=a,
+            )
             for i, (prompt, b, a) in enumerate(zip(self._prompts, before, after, strict=True))
         ]
         with trainer.processes.raise_on_all_ranks():
             if trainer.processes.is_main:
-                write_atomically(self._samples, "".join(f"{to_json_line(row)}\n" for row in rows))
+                write_atomically(self._samples, "".join(f"{to_json_line(row.to_json())}\n" for row in rows))
         return rows
 
-    @staticmethod
-    def _toxicity(prompt: Prompt) -> dict[str, float]:
-        """Say how toxic a prompt is, where the data does."""
-        toxicity = toxicity_of_prompt(prompt.columns)
-        return {} if toxicity is None else {"prompt_toxicity": toxicity}
-
-    def _rows(self) -> list[Row] | None:
+    def _rows(self) -> list[SampleRow] | None:
         """Return what was measured of these prompts by these judges before, None where there is none."""
         try:
             with self._samples.open("rb") as file:
                 lines = list(read_jsonl(file))
         except OSError:
             return None
-        rows: list[Row] = [line.row for line in lines if line.row is not None]
-        if len(rows) < len(lines):  # it is written whole, so that this is not ours
+        try:  # it is written whole, so that a file with a line that is no row is not ours
+            rows = [SampleRow.from_json(line.row, keep_unknown=True) for line in lines]
+        except InputError:
             return None
         wanted = {role.name for role in self._roles}
-        asked = [row["prompt"] for row in rows] == [prompt.text for prompt in self._prompts]
-        judged = all(wanted <= row["before"]["judgements"].keys() for row in rows)
+        asked = [row.prompt for row in rows] == [prompt.text for prompt in self._prompts]
+        judged = all(wanted <= row.before.judgements.keys() for row in rows)
         return rows if asked and judged else None

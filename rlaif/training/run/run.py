@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, fields, replace
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
-from rlaif.core.config.knobs import JudgeRef
-from rlaif.core.config.run import RunConfig, read_run
-from rlaif.core.config.sections import GenerationSection, PPOSection
+from rlaif.core.config.run import RunConfig
+from rlaif.core.config.sections import GenerationSection, PPOSection, TrainingSection
 from rlaif.core.config.trainers import GroupConfig, PPOConfig
 from rlaif.core.errors import InputError, RlaifError
+from rlaif.core.records.evaluation import EvaluationRecord
+from rlaif.core.records.samples import SampleRow
 from rlaif.core.system import provenance
 from rlaif.core.system.devices import computes_on
 from rlaif.core.system.distributed import refuse_misfit, refuse_unknown_trackers
@@ -25,18 +26,20 @@ from rlaif.evaluation.conclusion import pairs_of_samples, print_figures
 from rlaif.evaluation.roles import Role, doubtful, roles_of
 from rlaif.judges.asking import Poll
 from rlaif.judges.quickstart import quickstart
-from rlaif.judges.registry import load_judge, make_paths_absolute
+from rlaif.judges.registry import load_judge
 from rlaif.judges.remote.limits import Budget
 from rlaif.judges.rewards import Rewards, refuse_lacking
 from rlaif.judges.scoring import call_judge
 from rlaif.judges.session import Session
-from rlaif.policy.loading import load, read_tokenizer
+from rlaif.policy.loading import load
+from rlaif.policy.tokenizer import read_tokenizer
 from rlaif.report import report
-from rlaif.training.loop.trainer import Trainer
+from rlaif.training.loop.online import OnlineTrainer
 from rlaif.training.ppo.trainer import PPOTrainer
 from rlaif.training.run import run_folder
-from rlaif.training.run.guard import Guard
+from rlaif.training.run.guard.guard import Guard
 from rlaif.training.run.measurement import Evaluation
+from rlaif.training.run.run_file import open_run
 from rlaif.training.run.spending import Spending
 from rlaif.training.trl.trainer import GroupTrainer, refuse_unfit
 
@@ -47,7 +50,7 @@ def train(run: str | Path | RunConfig, sets: Iterable[str] = (), *, resume: bool
 
     Args:
         run: its path, or what was read of it.
-        sets: changes, as `--set` gives them: `ppo.steps=20`.
+        sets: changes, as `--set` gives them: `training.steps=20`.
         resume: go on from the newest whole checkpoint in the output folder.
 
     Returns:
@@ -59,7 +62,8 @@ def train(run: str | Path | RunConfig, sets: Iterable[str] = (), *, resume: bool
         KeyboardInterrupt: Ctrl-C or SIGTERM; what was done is kept.
 
     """
-    config = run if isinstance(run, RunConfig) else read_run(Path(run), sets)
+    notes: list[str] = []
+    config = open_run(run, sets, notes.append)
     if not config.output:
         raise InputError("output: is missing; name the folder of the run")
     output, budget = Path(config.output), Budget(config.budget.usd, config.budget.calls)
@@ -67,10 +71,9 @@ def train(run: str | Path | RunConfig, sets: Iterable[str] = (), *, resume: bool
     if not resume:
         run_folder.refuse_taken(output)
     config = quickstart.resolve(config, lambda line: print(line, file=sys.stderr, flush=True))  # noqa: T201
-    config = resolve_card_paths(config, Path() if isinstance(run, RunConfig) else Path(run).parent)
     if resume:
         run_folder.refuse_other_run(config, output)
-    refuse_misfit(config.ppo.batch_size)
+    refuse_misfit(config.training.batch_size)
     if isinstance(args := args_of(config), GroupConfig):
         refuse_unfit(args, config.policy.model, config.policy.revision)
     refuse_missing(config.data)
@@ -86,15 +89,15 @@ def train(run: str | Path | RunConfig, sets: Iterable[str] = (), *, resume: bool
     if trainer.processes.is_main:
         write_atomically(output / "run.yaml", run_folder.format_yaml(config))
         provenance.write(output / "environment.jsonl", str(trainer.processes.device))
-    for note in (*parts.notes, *_first_notes(parts, judges)):
+    for note in (*notes, *parts.notes, *_first_notes(parts, judges)):
         trainer.view.say(note)
     with Spending(budget, output / "spending.jsonl").watch(trainer):
-        return _measure_train_measure(config, trainer, parts, judges, output, resume)
+        return _measure_train_measure(config, trainer, parts, judges, output, resume).to_json()
 
 
 def _measure_train_measure(
-    config: RunConfig, trainer: Trainer, parts: Parts, judges: Judges, output: Path, resume: bool
-) -> dict[str, Any]:
+    config: RunConfig, trainer: OnlineTrainer, parts: Parts, judges: Judges, output: Path, resume: bool
+) -> EvaluationRecord:
     """Measure, train, measure."""
     evaluation = Evaluation(parts.test, judges.roles, config.evaluation.completions_per_prompt, output)
     guard = Guard(parts.guard, judges.watching, config.guard, output) if config.guard.judges else None
@@ -106,7 +109,7 @@ def _measure_train_measure(
     with _say_what_is_kept(
         f"the trained model is in {model}; --resume measures it", trainer.interruption.wished
     ) as poll:
-        told = evaluation.measure_after(trainer, guard.best["step"] if guard else trainer.progress.step, poll)
+        told = evaluation.measure_after(trainer, guard.best.step if guard else trainer.progress.step, poll)
     with _say_what_is_kept(f"the numbers are in {output / 'evaluation.json'}; `rlaif report {output}` writes the page"):
         if trainer.processes.is_main:
             _show(told, evaluation.rows(), model, trainer.policy.is_seq2seq, report.write([output]))
@@ -167,7 +170,7 @@ def parts_of(config: RunConfig, tokenizer: Any, judges: Judges) -> Parts:
     return parts
 
 
-def trainer_of(config: RunConfig, rewards: Rewards, tokenizer: Any, prompts: list[Any]) -> Trainer:
+def trainer_of(config: RunConfig, rewards: Rewards, tokenizer: Any, prompts: list[Any]) -> OnlineTrainer:
     """Make the trainer of a run."""
     policy = config.policy
     loaded = load(
@@ -185,11 +188,8 @@ def trainer_of(config: RunConfig, rewards: Rewards, tokenizer: Any, prompts: lis
 
 def args_of(config: RunConfig) -> PPOConfig:
     """Return the trainer's settings: the same keys, flat."""
-    sections = {
-        field.name: getattr(section, field.name)
-        for section, kind in ((config.ppo, PPOSection), (config.generation, GenerationSection))
-        for field in fields(kind)
-    }
+    kinds = ((config.training, TrainingSection), (config.ppo, PPOSection), (config.generation, GenerationSection))
+    sections = {field.name: getattr(section, field.name) for section, kind in kinds for field in fields(kind)}
     if config.algorithm != "ppo":
         sections |= {"algorithm": config.algorithm, "num_generations": config.group.num_generations}
     return (PPOConfig if config.algorithm == "ppo" else GroupConfig)(
@@ -206,21 +206,6 @@ def args_of(config: RunConfig) -> PPOConfig:
         stop_window=config.stop.window,
         stop_kl=config.stop.kl,
         report_to=config.trackers,
-    )
-
-
-def resolve_card_paths(config: RunConfig, place: Path) -> RunConfig:
-    """Make the paths of inline cards, relative to the run file, absolute: the run's own run.yaml lies elsewhere."""
-
-    def resolve(card: JudgeRef) -> JudgeRef:
-        return make_paths_absolute(card, place) if isinstance(card, dict) else card
-
-    guard, evaluation = config.guard, config.evaluation
-    return replace(
-        config,
-        judge=resolve(config.judge),
-        guard=replace(guard, judges=[resolve(card) for card in guard.judges]),
-        evaluation=replace(evaluation, judges=[resolve(card) for card in evaluation.judges]),
     )
 
 
@@ -244,9 +229,7 @@ def _first_notes(parts: Parts, judges: Judges) -> list[str]:
     return said
 
 
-def _show(
-    told: Mapping[str, Any], rows: Sequence[Mapping[str, Any]], model: Path, is_seq2seq: bool, page: Path
-) -> None:
+def _show(told: EvaluationRecord, rows: Sequence[SampleRow], model: Path, is_seq2seq: bool, page: Path) -> None:
     """Print the numbers, three pairs of samples, the answer in words, and how to load the model."""
 
     def say(*lines: str) -> None:
@@ -255,7 +238,7 @@ def _show(
     say("")
     print_figures(told)
     say("", *pairs_of_samples(rows, 3))
-    say("", told["answer"], f"all of it, to open in a browser: {page}", "")
+    say("", told.answer, f"all of it, to open in a browser: {page}", "")
     say(f"the model is in {model}; to load it:", "", *format_loading_code(model, is_seq2seq))
 
 

@@ -9,12 +9,12 @@ from typing import Any
 
 import yaml
 
-from rlaif.core.config.run import RunConfig
+from rlaif.core.config.run import RunConfig, read_run
 from rlaif.core.errors import InputError
-from rlaif.core.schema import check, read_text, read_yaml, short_repr
+from rlaif.core.schema import short_repr
 from rlaif.core.system.files import is_taken
 
-MAY_CHANGE = ("ppo.steps", "ppo.judge_patience", "stop", "checkpoints", "budget", "trackers", "output")
+MAY_CHANGE = ("training.steps", "training.judge_patience", "stop", "checkpoints", "budget", "trackers", "output")
 """What a resumed run may have otherwise: nothing that has acted on the steps before."""
 
 
@@ -37,7 +37,7 @@ def refuse_other_run(config: RunConfig, output: Path) -> None:
     there = output / "run.yaml"
     if not there.exists():
         raise InputError(f"{output}: holds no run to go on with (no run.yaml); leave --resume out to begin one")
-    before = _flat(asdict(check(RunConfig, read_yaml(read_text(there), str(there)), str(there))))
+    before = _flat(asdict(read_run(there)))
     now = _flat(asdict(config))
     for key in now | before:  # one without `lora` has no policy.lora.r, which the other one may have
         theirs, mine = before.get(key), now.get(key)

@@ -47,15 +47,15 @@ class Spending(Callback):
         try:
             yield
         finally:
-            with suppress(RlaifError):  # a full disk has been told of by what ended the run
+            with suppress(RlaifError):  # what ended the run has said that the disk is full
                 self.write(trainer.progress.step + 1)  # of a step that was not ended
 
     def on_begin(self, trainer: Trainer) -> None:
-        """Write what was spent before: on the measurement, and by a guard's first look."""
+        """Write what was spent before: on the measurement, and by the guard's first check."""
         self.write(trainer.progress.step)
 
     def on_step(self, trainer: Trainer, metrics: dict[str, Any]) -> None:
-        """Write what the step took, and tell the calls of all processes."""
+        """Write what the step took, and add the calls of all processes to its metrics."""
         calls = torch.tensor(float(self.write(metrics["step"])), dtype=torch.float64, device=trainer.processes.device)
         metrics["calls"] = int(trainer.processes.reduce(calls))
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import logging
 import math
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from copy import deepcopy
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import torch
@@ -27,6 +28,27 @@ REFERENCE = object()
 """Stands where TRL keeps a second model: the policy is its own reference, by its frozen weights or its adapter off."""
 
 
+@dataclass(frozen=True)
+class TRLUpdate:
+    """
+    What TRL logs of an optimizer step.
+
+    Args:
+        loss: of the policy.
+        clip_fraction: share of tokens whose ratio was clipped.
+        grad_norm: before clipping; may not be finite.
+        learning_rate: of the policy.
+        stepped: whether the weights changed.
+
+    """
+
+    loss: float
+    clip_fraction: float
+    grad_norm: float
+    learning_rate: float
+    stepped: bool
+
+
 class HasOptimizer(Protocol):
     """What keeps the optimizer of a run."""
 
@@ -37,14 +59,18 @@ class HasOptimizer(Protocol):
 
 
 class Owner(Protocol):
-    """The trainer whose steps TRL makes: it gives completions and rewards, and is told of each update."""
+    """The trainer whose steps TRL makes: it gives completions and rewards, and sees each update."""
 
     args: GroupConfig
     policy: Policy
     prompts: Sequence[Prompt]
-    progress: Progress
     rollout: Rollout
     judged_B: Tensor
+
+    @property
+    def progress(self) -> Progress:
+        """How far the run is."""
+        ...
 
     @property
     def learner(self) -> HasOptimizer:
@@ -63,8 +89,8 @@ class Owner(Protocol):
         """Return the rewards of these completions."""
         ...
 
-    def on_update(self, told: Mapping[str, Any]) -> bool:
-        """Take the metrics of an optimizer step, and say whether to go on."""
+    def on_update(self, update: TRLUpdate) -> bool:
+        """Take the metrics of an optimizer step, and return whether to continue."""
         ...
 
 
@@ -136,7 +162,7 @@ class TRLBridge:
     def _get_train_sampler(self, dataset: Any = None) -> PromptSampler:
         return PromptSampler(self.owner, self.num_iterations * self.args.steps_per_generation)  # type: ignore[attr-defined]
 
-    def _tokenize_prompts(self, prompts: Sequence[str]) -> tuple[list[list[int]], None, dict[str, Any]]:
+    def _tokenize_prompts(self, prompts: Sequence[str]) -> tuple[list[list[int]], None, dict[str, object]]:
         numbers = [int(prompt) for prompt in prompts]
         assert numbers == self.owner.rows(self.owner.progress.step + 1), "TRL asks for another step's prompts"
         return [list(self.owner.prompts[number].ids) for number in numbers], None, {}
@@ -145,8 +171,8 @@ class TRLBridge:
         completion_ids = self.owner.complete()
         return (completion_ids, None) if self.owner.args.algorithm == "grpo" else completion_ids
 
-    def _generate_and_score_completions(self, inputs: Any) -> dict[str, Any]:
-        output: dict[str, Any] = super()._generate_and_score_completions(inputs)  # type: ignore[misc]
+    def _generate_and_score_completions(self, inputs: Any) -> Any:
+        output = super()._generate_and_score_completions(inputs)  # type: ignore[misc]
         output["judged"] = self.owner.judged_B
         if self.owner.args.algorithm == "grpo":
             # An advantage of 0 is not all: GRPO's loss also draws each token to the reference. What nobody has judged
@@ -201,9 +227,14 @@ class TRLBridge:
         return norm
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
-        """Pass on what is told of an optimizer step, with TRL's metrics in it."""
+        """Pass the metrics of an optimizer step to the owner."""
         super().log(logs, start_time)  # type: ignore[misc]
-        if "loss" in logs and not self.owner.on_update({**logs, "stepped": self._steps}):
+        if "loss" not in logs:
+            return
+        update = TRLUpdate(
+            logs["loss"], logs["clip_ratio/region_mean"], logs["grad_norm"], logs["learning_rate"], self._steps
+        )
+        if not self.owner.on_update(update):
             self.control.should_training_stop = True  # type: ignore[attr-defined]
 
     def _send_telemetry(self) -> None:

@@ -12,7 +12,8 @@ from rlaif.core.schema import short_repr
 from rlaif.core.seeds import seed_of
 from rlaif.core.system.devices import computes_on
 from rlaif.core.system.distributed import refuse_several
-from rlaif.policy.loading import LoadedModel, base_of, config_of
+from rlaif.policy.adapter import base_of
+from rlaif.policy.loading import LoadedModel, config_of
 
 OF_A_CRITIC = ("vf_learning_rate", "gamma", "lam", "cliprange_value", "vf_coef", "critic_warmup_steps", "critic")
 """Keys of what there is none of."""
@@ -22,7 +23,7 @@ PPO_ONLY = (*OF_A_CRITIC, "kl_estimator", "adap_kl_ctrl", "target", "horizon", "
 
 MEANINGLESS = {"grpo": PPO_ONLY, "rloo": (*PPO_ONLY, "dual_clip", "entropy_coef")}
 
-DONE_ANYWAY: dict[str, dict[str, Any]] = {
+DONE_ANYWAY: dict[str, dict[str, float | str]] = {
     "grpo": {"lam": 1.0, "vf_coef": 0.0, "kl_estimator": "k3"},
     "rloo": {"lam": 1.0, "vf_coef": 0.0},
 }
@@ -78,7 +79,7 @@ def samples_at_once(args: GroupConfig, longest: int) -> int:
     return max(count for count in range(1, size + 1) if size % count == 0 and count <= max(1, most))
 
 
-def settings_of(args: GroupConfig, *, longest: int, steps: int) -> dict[str, Any]:
+def settings_of(args: GroupConfig, *, longest: int, steps: int) -> dict[str, object]:
     """
     Return the arguments of GRPOConfig or RLOOConfig.
 
@@ -89,7 +90,7 @@ def settings_of(args: GroupConfig, *, longest: int, steps: int) -> dict[str, Any
 
     """
     micro = samples_at_once(args, longest)
-    settings = {
+    settings: dict[str, object] = {
         "output_dir": args.output_dir,
         "seed": seed_of(args.seed, "trl") % 2**31,
         "max_steps": steps * updates_of(args),

@@ -12,19 +12,18 @@ from torch import Tensor
 
 from rlaif.core.config.trainers import GroupConfig
 from rlaif.core.system.devices import memory
-from rlaif.judges.rewards import SourceReward
 from rlaif.judges.shaping import rewards_to_tensors, shape_rewards
+from rlaif.training.loop.online import OnlineTrainer, StepParts, Verdicts
 from rlaif.training.loop.optimizer import load_moments, moments_of
 from rlaif.training.loop.rollout import Rollout
-from rlaif.training.loop.step_metrics import rollout_metrics
-from rlaif.training.loop.trainer import Trainer
-from rlaif.training.trl.bridge import restore_after_training, trainer_of_trl
+from rlaif.training.loop.step_metrics import UpdateMetrics, rollout_metrics
+from rlaif.training.trl.bridge import TRLUpdate, restore_after_training, trainer_of_trl
 from rlaif.training.trl.settings import refuse_unfit, updates_of
 
 __all__ = ["GroupTrainer", "refuse_unfit"]
 
 
-class GroupTrainer(Trainer):
+class GroupTrainer(OnlineTrainer):
     """
     Fine-tunes a causal model by GRPO (Shao et al. 2024) or RLOO (Ahmadian et al. 2024) against a judge.
 
@@ -42,16 +41,17 @@ class GroupTrainer(Trainer):
     rollout: Rollout
     """The completions that are learned from: those of the step that is being made."""
 
-    _updates: list[Mapping[str, Any]]
+    _updates: list[TRLUpdate]
+    _verdicts: Verdicts
 
     def complete(self) -> list[list[int]]:
         """Complete the prompts of the next step, have them judged, and return the ids of the completions."""
-        self._start, step = time.perf_counter(), self.progress.step + 1
-        with self._checkpoint_on_failure():
-            self.rollout, pending = self.act(step)
+        self._began_at = time.perf_counter()
+        with self.checkpoints.save_on_failure():
+            self.rollout, pending = self.act(self.progress.step + 1)
             self._verdicts = self.wait_for_rewards(pending)
         self._rewards_B, self.judged_B = rewards_to_tensors(self.rewards.combine(self._verdicts), self.processes.device)
-        self._first(self._rewards_B, self.judged_B)
+        self._show_first_rewards(self._rewards_B, self.judged_B)
         tokens = self.rollout.tokens
         return [ids[mask].tolist() for ids, mask in zip(tokens.response_BR, tokens.mask_BR, strict=True)]
 
@@ -63,34 +63,15 @@ class GroupTrainer(Trainer):
         )  # fmt: skip
         return [float(x) if known else None for x, known in zip(shaped_B, self.judged_B, strict=True)]
 
-    def on_update(self, told: Mapping[str, Any]) -> bool:
-        """Take what TRL tells of an optimizer step, end the step with its last one, and say whether to go on."""
-        self._updates.append(told)
+    def on_update(self, update: TRLUpdate) -> bool:
+        """Take what TRL says of an optimizer step, end the step with its last one, and return whether to continue."""
+        self._updates.append(update)
         if len(self._updates) == updates_of(self.args):
-            metrics = self.make_metrics(self._verdicts, self._updates)
+            about = rollout_metrics(self.rollout, self._rewards_B, self.judged_B, self.processes.reduce)
+            metrics = summarize_updates(self._updates)
             self._updates = []
-            self._end_of_step(metrics)
+            self._end_online_step(StepParts(about, self._verdicts, metrics, self._began_at))
         return not self.stopped
-
-    def make_metrics(
-        self, verdicts: Sequence[Sequence[SourceReward]], updates: Sequence[Mapping[str, Any]]
-    ) -> dict[str, Any]:
-        """Return the metrics of a step; what there is only with a critic is None."""
-        about = rollout_metrics(self.rollout, self._rewards_B, self.judged_B, self.processes.reduce)
-        norms = [told["grad_norm"] for told in updates]
-        update = {
-            "policy_loss": _mean([told["loss"] for told in updates]),
-            "value_loss": None,
-            "clip_fraction": _mean([told["clip_ratio/region_mean"] for told in updates]),
-            "approx_kl": None,
-            "ratio_max_dev": None,
-            "grad_norm": _mean([told["grad_norm"] for told in updates if told["stepped"]]),
-            "learning_rate": updates[-1]["learning_rate"],
-            "optimizer_steps": sum(told["stepped"] for told in updates),
-            "skipped_updates": sum(not math.isfinite(norm) for norm in norms),
-            "explained_variance": None,
-        }
-        return self._line(self.progress.step + 1, about, verdicts, update, self._start)
 
     # --- what trainers differ in --------------------------------------------------------------------------------------
 
@@ -107,17 +88,23 @@ class GroupTrainer(Trainer):
         rows = self.batches.rows_of(step, range(self.prompts_a_step))
         return [row for row in rows for _ in range(self.args.num_generations)]
 
-    def _learner(self) -> Moments:
+    def make_learner(self) -> Moments:
+        """Make the optimizer of the policy; there is no critic."""
         self.policy.value_head.requires_grad_(False)
         return Moments([parameter for parameter in self.policy.parameters() if parameter.requires_grad])
 
-    def _steps(self) -> None:
-        if self.stopped or self.progress.step >= self.args.steps:
+    def _make_steps(self) -> None:
+        """Let TRL make the steps that are left: it asks for completions and rewards, and reports each update."""
+        if not self._has_steps_left():
             return
         self._updates = []
-        lower = "ppo.micro_batch_tokens, or set policy.gradient_checkpointing: true"
+        lower = "training.micro_batch_tokens, or set policy.gradient_checkpointing: true"
         with restore_after_training(self.policy.model), memory("learning", lower):
             trainer_of_trl(self).train()
+
+    def make_step(self, step: int) -> None:
+        """Refuse: TRL makes the steps."""
+        raise NotImplementedError("TRL makes the steps; call train")
 
 
 class Moments:
@@ -140,6 +127,21 @@ class Moments:
     def load_state(self, state: Mapping[str, Tensor]) -> None:
         """Put back what `state` returned."""
         load_moments(state, self.optimizer, self._parameters)
+
+
+def summarize_updates(updates: Sequence[TRLUpdate]) -> UpdateMetrics:
+    """Return the metrics of the optimizer steps of one step; what there is only with a critic is None."""
+    return UpdateMetrics(
+        policy_loss=_mean([update.loss for update in updates]),
+        value_loss=None,
+        clip_fraction=_mean([update.clip_fraction for update in updates]),
+        approx_kl=None,
+        ratio_max_dev=None,
+        grad_norm=_mean([update.grad_norm for update in updates if update.stepped]),
+        learning_rate=updates[-1].learning_rate,
+        optimizer_steps=sum(update.stepped for update in updates),
+        skipped_updates=sum(not math.isfinite(update.grad_norm) for update in updates),
+    )
 
 
 def _mean(numbers: Sequence[float]) -> float | None:

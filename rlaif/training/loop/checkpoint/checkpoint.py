@@ -1,5 +1,5 @@
 """
-What a run goes on from: tensors and facts in, a folder out, and back. It knows no model and no trainer.
+What a run resumes from: tensors and facts in, a folder out, and back. It knows no model and no trainer.
 
 A checkpoint is written beside its place, with its manifest last, and renamed into place: it is there whole or not at
 all, whatever kills the process. `newest` believes no file whose checksum is not that in the manifest. One process
@@ -44,7 +44,7 @@ _HIDDEN = re.compile(rf"\.({_NAME.pattern})\.(writing|replaced|removed)")
 @dataclass(frozen=True)
 class TrainingState:
     """
-    What a run goes on from, after `step` steps.
+    What a run resumes from, after `step` steps.
 
     Attributes:
         step: how many steps were done.
@@ -244,9 +244,9 @@ class _Broken(Exception):
 def _read(place: Path, step: int) -> TrainingState:
     manifest = _manifest(place, step)
     try:
-        for name, said in manifest["files"].items():
+        for name, entry in manifest["files"].items():
             with (place / name).open("rb") as file:
-                if hashlib.file_digest(file, "sha256").hexdigest() != said["sha256"]:
+                if hashlib.file_digest(file, "sha256").hexdigest() != entry["sha256"]:
                     raise _Broken(f"{name}: the checksum is not that in {MANIFEST}")
         tensors = {name.removesuffix(".safetensors"): read_tensors(place / name) for name in manifest["files"]}
     except (OSError, SafetensorError) as error:
@@ -272,15 +272,15 @@ def _manifest(place: Path, step: int) -> dict[str, Any]:
         raise _Broken(f"{MANIFEST} does not have its own checksum")
     if content["step"] != step:
         raise _Broken(f"{MANIFEST} is of step {content['step']}")
-    for name, said in content["files"].items():
+    for name, entry in content["files"].items():
         try:
             size = (place / name).stat().st_size
         except FileNotFoundError:
             raise _Broken(f"{name} is missing") from None
         except OSError as error:
             raise _Broken(f"{name} cannot be read: {reason_of(error)}") from error
-        if size != said["size"]:
-            raise _Broken(f"{name} is cut" if size < said["size"] else f"{name} is too long")
+        if size != entry["size"]:
+            raise _Broken(f"{name} is cut" if size < entry["size"] else f"{name} is too long")
     return content
 
 
@@ -292,6 +292,6 @@ def _is_complete(place: Path, step: int) -> bool:
     return True
 
 
-def _digest(content: Mapping[str, Any]) -> str:
+def _digest(content: Mapping[str, object]) -> str:
     """Return the checksum of a manifest: of what it says, so that it can stand in the manifest itself."""
     return hashlib.sha256(json.dumps(content, sort_keys=True, separators=(",", ":")).encode()).hexdigest()

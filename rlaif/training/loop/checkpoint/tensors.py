@@ -43,7 +43,7 @@ def to_safetensors(tensors: Mapping[str, torch.Tensor], path: Path) -> Iterator[
             key = (tensor.device, tensor.data_ptr(), tensor.dtype, tensor.shape, tensor.stride())
             if (other := first.setdefault(key, name)) != name:
                 same[name] = other
-    header: dict[str, Any] = {"__metadata__": same} if same else {}
+    header: dict[str, object] = {"__metadata__": same} if same else {}
     # Large elements first: each tensor begins at a multiple of its element's size.
     order = sorted(tensors.keys() - same.keys(), key=lambda name: (-tensors[name].element_size(), name))
     end = 0

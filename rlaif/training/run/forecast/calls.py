@@ -47,7 +47,7 @@ def uses_of(
 
     """
     per_measurement = test_prompts * config.evaluation.completions_per_prompt
-    uses = [JudgeUse(judge, "training", config.ppo.steps * config.ppo.batch_size) for judge in training]
+    uses = [JudgeUse(judge, "training", config.training.steps * config.training.batch_size) for judge in training]
     if guard_prompts:
         uses += [JudgeUse(judge, "guard", looks(config) * guard_prompts) for judge in watching]
     return uses + [JudgeUse(judge, "before and after", 2 * per_measurement) for judge in measuring]
@@ -55,7 +55,7 @@ def uses_of(
 
 def looks(config: RunConfig) -> int:
     """Count how often the guard looks: before the first step, every so many steps, and after the last one."""
-    return 1 + math.ceil(config.ppo.steps / config.guard.every)
+    return 1 + math.ceil(config.training.steps / config.guard.every)
 
 
 def stand_ins(prompts: Sequence[Prompt], tokenizer: Any, tokens: int) -> list[Sample]:

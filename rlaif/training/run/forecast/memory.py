@@ -19,7 +19,8 @@ import torch
 from rlaif.core.config.run import RunConfig
 from rlaif.core.types import Judge
 from rlaif.judges.classifier.judge import ClassifierJudge
-from rlaif.policy.generation.transformers import Sampling, make_draw_processor
+from rlaif.policy.generation.protocol import Sampling
+from rlaif.policy.generation.transformers import make_draw_processor
 from rlaif.policy.parts import inner
 from rlaif.policy.tokens import micro_batches
 from rlaif.training.run.forecast.live import LiveBytes
@@ -29,7 +30,7 @@ from rlaif.training.run.forecast.outline import BITS_4, Outline, make_outline, o
 ADAM = 8
 """Bytes of a trained weight's two moments, float32."""
 DRAWS = 100
-"""Random mini-batches among which the largest piece is looked for."""
+"""Random mini-batches among which the largest micro-batch is looked for."""
 
 
 @dataclass(frozen=True)
@@ -141,8 +142,8 @@ def _weights(outline: Outline, in_4bit: bool) -> int:
 def _bytes_of_learning(
     outline: Outline, config: RunConfig, lengths: Sequence[int], trained: list[torch.nn.Parameter]
 ) -> int:
-    """Learn from a mini-batch of two pieces, if it has as many: the second finds the first one's gradients there."""
-    rows, prompt, more = _largest_piece(config, lengths, config.ppo.mini_batch_size)
+    """Learn from a mini-batch of two micro-batches, if there are two: the second adds to the gradients of the first."""
+    rows, prompt, more = _largest_micro_batch(config, lengths, config.training.mini_batch_size)
     with LiveBytes() as live, outline.learning_mode():
         for _ in range(2 if more else 1):
             loss = outline.run_scoring(
@@ -156,7 +157,7 @@ def _bytes_of_learning(
 
 
 def _bytes_of_scoring(outline: Outline, config: RunConfig, lengths: Sequence[int]) -> int:
-    rows, prompt, _ = _largest_piece(config, lengths, config.ppo.batch_size)
+    rows, prompt, _ = _largest_micro_batch(config, lengths, config.training.batch_size)
     with torch.no_grad(), LiveBytes() as live:
         outline.run_scoring(rows, prompt, config.generation.max_new_tokens, entropies=True)
     return live.peak
@@ -164,7 +165,7 @@ def _bytes_of_scoring(outline: Outline, config: RunConfig, lengths: Sequence[int
 
 def _generation_bytes(outline: Outline, config: RunConfig, prompt: int) -> int:
     """Return the larger of reading the prompts and drawing the last token, when the cache is full."""
-    rows, generation = config.ppo.batch_size, config.generation
+    rows, generation = config.training.batch_size, config.generation
     with torch.no_grad(), LiveBytes() as live:
         held, growth = outline.run_generation(rows, prompt, generation.max_new_tokens)
     reading, cache = live.peak, int(live.now * growth)
@@ -177,9 +178,9 @@ def _generation_bytes(outline: Outline, config: RunConfig, prompt: int) -> int:
     return max(reading, cache + live.peak)
 
 
-def _largest_piece(config: RunConfig, lengths: Sequence[int], rows: int) -> tuple[int, int, bool]:
+def _largest_micro_batch(config: RunConfig, lengths: Sequence[int], rows: int) -> tuple[int, int, bool]:
     """
-    Return rows and prompt tokens of the largest piece of a batch, and whether the batch has more pieces than one.
+    Return rows and prompt tokens of the largest micro-batch of a batch, and whether there are more of them than one.
 
     Completions are taken to be as long as they may be; prompts are drawn from those of the run.
     """
@@ -187,7 +188,7 @@ def _largest_piece(config: RunConfig, lengths: Sequence[int], rows: int) -> tupl
     most, several = (0, 0), False
     for _ in range(DRAWS):
         batch = [length + response for length in draw.choices(lengths, k=rows)]
-        pieces = micro_batches(batch, config.ppo.micro_batch_tokens)
-        several = several or len(pieces) > 1
-        most = max(most, *((len(piece), batch[piece[0]]) for piece in pieces), key=lambda piece: piece[0] * piece[1])
+        cut = micro_batches(batch, config.training.micro_batch_tokens)
+        several = several or len(cut) > 1
+        most = max(most, *((len(one), batch[one[0]]) for one in cut), key=lambda size: size[0] * size[1])
     return most[0], most[1] - response, several

@@ -102,9 +102,9 @@ def whole_run(
         test: prompts of the test part.
 
     """
-    size = config.ppo.batch_size
+    size = config.training.batch_size
     acting = {
-        "training": config.ppo.steps * (step.acting + step.learning),
+        "training": config.training.steps * (step.acting + step.learning),
         "guard": looks(config) * guard * step.acting / size,
         "before and after": 2 * test * config.evaluation.completions_per_prompt * step.acting / size,
     }

@@ -1,0 +1,167 @@
+"""Two models, endpoints or saved completions that are to be compared: checked, and not yet asked."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from pathlib import Path
+from typing import Any
+
+from rlaif.core.config.run import read_run
+from rlaif.core.config.sections import GenerationSection
+from rlaif.core.errors import InputError
+from rlaif.core.records.evaluation import BeforeAfter, EvaluationRecord, EvaluationSettings
+from rlaif.core.records.record import ABSENT
+from rlaif.core.records.samples import SampleRow
+from rlaif.core.schema import check
+from rlaif.core.types import Estimate, Judge, Sample, estimate_of
+from rlaif.data.prompts import Prompt
+from rlaif.data.rows import RowSource
+from rlaif.evaluation.compare.comparison import SIDES, Comparison
+from rlaif.evaluation.compare.endpoint import EndpointModel
+from rlaif.evaluation.compare.finished import judges_of_run
+from rlaif.evaluation.compare.prompts import EvaluationPrompt, places_of, questions_of
+from rlaif.evaluation.compare.request import MICRO_BATCH_TOKENS, PATIENCE, EvaluationRequest
+from rlaif.evaluation.compare.run import run_comparison
+from rlaif.evaluation.compare.sides import Answerer, EndpointSide, ModelSide, SavedCompletions, answerer_of
+from rlaif.evaluation.measure import MeasureOptions
+from rlaif.evaluation.roles import Role, doubtful, roles_of
+from rlaif.judges.rewards import refuse_lacking
+from rlaif.judges.session import Session
+from rlaif.policy.generation.protocol import Sampling
+
+
+class PreparedComparison:
+    """
+    Two sides, what they are asked, and the judges of their answers.
+
+    Args:
+        wanted: what is asked.
+        judges: by whom.
+        session: their budget and store.
+
+    Raises:
+        InputError: something that is asked cannot be; no model was loaded yet.
+
+    """
+
+    def __init__(self, wanted: EvaluationRequest, judges: Sequence[Judge], session: Session) -> None:
+        if wanted.before is None or wanted.after is None:
+            raise InputError("name two models by --before and --after, or the folder of a finished run")
+        wanted.refuse_small()
+        self._wanted, self._session = wanted, session
+        self._generation = check(GenerationSection, dict(wanted.generation), "generation")
+        self.how = MeasureOptions(
+            Sampling(**asdict(self._generation)), wanted.seed, wanted.batch_size, MICRO_BATCH_TOKENS, PATIENCE
+        )
+        for_saved = wanted.columns if wanted.data is None else {}
+        before, after = (
+            answerer_of(ref, where, key=wanted.api_key_env, columns=for_saved)
+            for ref, where in ((wanted.before, "--before"), (wanted.after, "--after"))
+        )
+        independent = ModelSide(str(wanted.reference), "--reference") if wanted.reference is not None else None
+        questions, self.notes = self._read_questions(before, after, independent)
+        places, left_out = places_of(questions, (before, after), wanted.completions_per_prompt, wanted.seeds)
+        self.notes += left_out
+        self.comparison = Comparison(before, after, questions, places, independent)
+        self.roles = self._roles_of(after, judges)
+        for judge in judges:
+            refuse_lacking(judge, [Prompt(question.text, (), question.columns) for question in questions])
+        self._speakers = {
+            name: EndpointModel(side, self.how.sampling, session)
+            for name, side in zip(SIDES, (before, after), strict=True) if isinstance(side, EndpointSide)
+        }  # fmt: skip
+
+    def _read_questions(
+        self, before: Answerer, after: Answerer, independent: ModelSide | None
+    ) -> tuple[list[EvaluationPrompt], list[str]]:
+        """Read what both are asked, and refuse what does not fit into a model."""
+        wanted, data = self._wanted, self._wanted.data
+        readers = {"before": before, "after": after, **({"independent": independent} if independent else {})}
+        columns = {new: old for new, old in wanted.columns.items() if new != "prompt"}
+        source: Any = data
+        if isinstance(data, str | Path):
+            source = RowSource(str(data), columns, wanted.limit, wanted.split, line_column="prompt")
+        questions, notes = questions_of(
+            source, readers, limit=wanted.limit, column=wanted.columns.get("prompt") if data is not None else None,
+            template=wanted.template, max_prompt_tokens=wanted.max_prompt_tokens,
+        )  # fmt: skip
+        for name, reader in readers.items():
+            if isinstance(reader, ModelSide):
+                lengths = [len(question.ids[name]) for question in questions]
+                reader.refuse_unfit(lengths, 1 if name == "independent" else self._generation.max_new_tokens)
+        return questions, notes
+
+    def _roles_of(self, after: Answerer, judges: Sequence[Judge]) -> list[Role]:
+        """Return the judges' roles; a model in the folder of a run was trained by that run's judge."""
+        folder = Path(after.source).parent if isinstance(after, ModelSide) else None
+        if folder is None or not (folder / "run.yaml").is_file() or not Path(after.name).is_dir():
+            return roles_of([], [], judges)
+        training, guards, _ = judges_of_run(read_run(folder / "run.yaml"), self._session)
+        own = {(judge.identity, judge.name) for judge in judges}
+        roles = [role for role in roles_of(training, guards, judges) if (role.judge.identity, role.name) in own]
+        self.notes += [f"warning: {line}" for line in doubtful(roles, training)]
+        return roles
+
+    @property
+    def asked(self) -> list[Judge]:
+        """The judges that read the answers: all."""
+        return [role.judge for role in self.roles]
+
+    @property
+    def texts(self) -> int:
+        """Completions of both sides."""
+        return 2 * len(self.comparison.places)
+
+    def estimates(self) -> list[tuple[str, Estimate]]:
+        """Return what endpoints and judges would take at most."""
+        questions, places = self.comparison.questions, self.comparison.places
+        found = [
+            (f"--{name}", speaker.estimate([questions[place.question].text for place in places]))
+            for name, speaker in self._speakers.items()
+        ]
+        samples = self._stand_ins()
+        return found + [(role.name, estimate_of(role.judge, samples)) for role in self.roles]
+
+    def _stand_ins(self) -> list[Sample]:
+        """Make samples like those to come: what was saved, and for the rest texts of full length, no two alike."""
+        samples = []
+        for number, side in enumerate((self.comparison.before, self.comparison.after)):
+            for i, place in enumerate(self.comparison.places):
+                question = self.comparison.questions[place.question]
+                full = f"{number} {i} " + "word " * self.how.sampling.max_new_tokens
+                text = side.find(question.text)[place.index] if isinstance(side, SavedCompletions) else full
+                samples.append(Sample(text, question.text, question.columns))
+        return samples
+
+    def measure(self) -> list[SampleRow]:
+        """Have both sides answer and the judges read, and return the rows."""
+        for speaker in self._speakers.values():
+            speaker.reach()
+        return run_comparison(self.comparison, self.asked, self.how, self._speakers)
+
+    def describe(self, numbers: EvaluationRecord) -> EvaluationRecord:
+        """Add to the numbers what they are of, and take away those that cannot be known."""
+        unknown, wanted = self.comparison.unknown(), self._wanted
+        if unknown.get("length_tokens"):
+            no_length = BeforeAfter(before=None, after=None)
+            numbers = replace(numbers, length_tokens=no_length, changes=replace(numbers.changes, length_tokens=ABSENT))
+        return replace(numbers, seed=wanted.seed, unknown=unknown, settings=self._settings())
+
+    def _settings(self) -> EvaluationSettings:
+        """Return how it was made, for those who want to make it again."""
+        wanted = self._wanted
+        data = wanted.data if isinstance(wanted.data, str | Path | None) else "rows in memory"
+        return EvaluationSettings(
+            before=self.comparison.before.name,
+            after=self.comparison.after.name,
+            reference=None if wanted.reference is None else str(wanted.reference),
+            data=None if data is None else str(data),
+            template=wanted.template,
+            prompts=len(self.comparison.questions),
+            completions=len(self.comparison.places),
+            generation=asdict(self._generation),
+            max_prompt_tokens=wanted.max_prompt_tokens,
+            seed=wanted.seed,
+            seeds=wanted.seeds,
+        )

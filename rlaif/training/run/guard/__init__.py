@@ -1,0 +1,1 @@
+"""The guard: held-out judges check the policy while it trains."""
