@@ -54,7 +54,7 @@ def read_verdict(answer: Answer, scale: Scale, mark: str) -> Verdict:
             raise Unparsable("the answer is empty")
         block = _CODE_BLOCK.match(text)
         try:
-            found = json.loads(block[1] if block else text, object_pairs_hook=refuse_twice)
+            found = json.loads(block[1] if block else text, object_pairs_hook=refuse_twice, strict=False)
         except (ValueError, RecursionError):  # no JSON, an integer of thousands of digits, or a thousand brackets
             continue
         return _check_verdict(found, scale, mark)
