@@ -16,11 +16,11 @@ from rlaif.core.system.threads import is_busy
 
 
 def command() -> NoReturn:
-    """Run the command as the process that it is, and end it."""
-    if signal.getsignal(signal.SIGTERM) == signal.SIG_DFL:  # so that what is kept is said, and the status is 130
+    """Run the command in this process, and exit with its status."""
+    if signal.getsignal(signal.SIGTERM) == signal.SIG_DFL:  # treat it as Ctrl-C: print what is saved, exit with 130
         signal.signal(signal.SIGTERM, signal.default_int_handler)
     status = main()
-    if status and is_busy():  # the interpreter would wait for a judge's thread, maybe minutes
+    if status and is_busy():  # otherwise the interpreter waits for the threads of judges, maybe for minutes
         with contextlib.suppress(OSError):
             sys.stdout.flush()
         sys.stderr.flush()
@@ -29,7 +29,7 @@ def command() -> NoReturn:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run the command and return its exit status: 0 done, 1 failed, 2 the input is wrong, 130 interrupted."""
+    """Run the command and return its exit status: 0 success, 1 failure, 2 invalid input, 130 interrupted."""
     _quiet_libraries()
     if isinstance(sys.stdout, io.TextIOWrapper):  # a locale without arrows must not stop a command
         sys.stdout.reconfigure(errors="backslashreplace")
@@ -39,7 +39,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     try:
         status = rlaif.main(arguments, prog_name="rlaif", standalone_mode=False)
-        sys.stdout.flush()  # a full disk shows here
+        sys.stdout.flush()  # fails here if the disk is full
     except ReportedByOtherRank as error:
         return error.exit_status
     except RlaifError as error:
@@ -53,12 +53,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except click.ClickException as error:
         return _complain(error.format_message(), 2)
     except (KeyboardInterrupt, click.Abort) as error:
-        what = str(error.__cause__ or "")  # click makes an Abort of the first
-        return _complain(f"interrupted{f': {what}' if what else ''}", 130)
-    except (BrokenPipeError, SystemExit):  # the reader of our output, `head` for one, has seen enough; click exits
+        details = str(error.__cause__ or "")  # click turns a KeyboardInterrupt into an Abort
+        return _complain(f"interrupted{f': {details}' if details else ''}", 130)
+    except (BrokenPipeError, SystemExit):  # the reader of our output, such as `head`, has closed the pipe
         _discard_output()
         return 0
-    except OSError as error:  # what a command does not expect: a full disk, a device that is gone
+    except OSError as error:  # no command handles a full disk or a missing device
         _discard_output()
         return _complain(f"{error.filename or 'standard output'}: {reason_of(error)}", 1)
     except Exception as error:  # noqa: BLE001 - no traceback reaches a user
@@ -69,19 +69,19 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _complain(message: str, status: int) -> int:
     from rlaif.core.system.terminal import complain
 
-    if status != 2 or os.environ.get("RANK", "0") == "0":  # of several processes each finds the same wrong input
+    if status != 2 or os.environ.get("RANK", "0") == "0":  # every process finds the same invalid input; print it once
         complain(message)
     return status
 
 
 def _discard_output() -> None:
-    """Let what is still buffered go nowhere, or the interpreter fails once more when it flushes at its end."""
+    """Discard buffered output, because the interpreter would fail again when it flushes at exit."""
     with contextlib.suppress(OSError, ValueError):
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _quiet_libraries() -> None:
-    """Keep the libraries' own bars and warnings off the screen: what matters, rlaif says itself."""
+    """Turn off the progress bars and warnings of libraries."""
     for name, value in {
         "TRANSFORMERS_VERBOSITY": "error",
         "TRANSFORMERS_NO_ADVISORY_WARNINGS": "1",

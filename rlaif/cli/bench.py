@@ -48,14 +48,18 @@ def run(
     fresh: bool,
     dry_run: bool,
 ) -> int:
-    """Check everything, then ask and keep what is said, then compute; a killed command goes on where it was."""
+    """
+    Check all input, ask the judges, then compute the numbers.
+
+    Judgements are saved as they arrive, so the same command resumes after an interruption.
+    """
     overrides = Overrides(sets)
     session = Session(Budget(budget_usd, budget_calls), fresh)
     options = Options(
         retest=retest, probes=probes, policy=policy, best_of=best_of, template=template,
         prompts=None if prompts is None else RowSource(prompts),
     )  # fmt: skip
-    with tempfile.TemporaryDirectory() as scratch, redirect_stdout(sys.stderr):  # what a user's module prints is no row
+    with tempfile.TemporaryDirectory() as scratch, redirect_stdout(sys.stderr):  # a user's module may print
         panel = [load_judge(judge, overrides=overrides, session=session) for judge in judges]
         overrides.refuse_unused()
         needed: frozenset[str] = frozenset().union(*(judge.reads for judge in panel))
@@ -68,29 +72,30 @@ def run(
             folder = Path(output) if output is not None else Path(scratch) / "bench"
             with _say_how_to_resume(output):
                 benchmark.ask(folder)
-            told = benchmark.write_numbers(folder)
+            record = benchmark.write_numbers(folder)
     if dry_run:
         print_estimates(benchmark.estimates(), benchmark.texts)
         return 0
     if not sys.stdout.isatty():
-        sys.stdout.write(to_json(told.to_json()))
-    print_benchmark(told, stderr=not sys.stdout.isatty())
+        sys.stdout.write(to_json(record.to_json()))
+    print_benchmark(record, stderr=not sys.stdout.isatty())
     if output is not None:
-        say(f"{output}: scores.jsonl, bench.json, bench.csv; to open in a browser: {write(Path(output))}")
-    if told.over_budget:
+        say(f"{output}: wrote scores.jsonl, bench.json and bench.csv; open in a browser: {write(Path(output))}")
+    if record.over_budget:
         raise RlaifError(
-            f"the budget is spent: {told.over_budget} judgements were not asked for; with a larger one and the same "
-            "-o the rest is"
+            f"the budget is spent: {record.over_budget} judgements were not asked for; run again with a larger budget "
+            "and the same -o to get the rest"
         )
     return 0
 
 
 @contextmanager
 def _say_how_to_resume(output: str | None) -> Iterator[None]:
-    """Say where to go on after a failure or Ctrl-C."""
+    """Add to a failure or Ctrl-C how to resume."""
     try:
         yield
     except (RlaifError, KeyboardInterrupt) as error:
         if output is not None and (Path(output) / "scores.jsonl").exists():
-            error.args = ("; ".join(filter(None, (str(error), f"the same command goes on with what is in {output}"))),)
+            hint = f"run the same command again to resume from what is in {output}"
+            error.args = ("; ".join(filter(None, (str(error), hint))),)
         raise

@@ -1,4 +1,4 @@
-"""`rlaif check`: judges, or a whole run file, before time and money are spent on them."""
+"""`rlaif check`: check judges or a run file before spending time and money on them."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from rlaif.judges.session import Session
 
 
 def run(path: Path | None, judges: tuple[str, ...], sets: tuple[str, ...], quick: bool) -> int:
-    """Print what is found, and what is wrong to standard error; the exit status is that of the worst."""
+    """Print the findings, and faults to standard error; return the exit status of the worst fault."""
     if path is None and not judges:
         raise InputError("nothing to check: name a run file, or a judge with -j")
     if path is None:
@@ -30,7 +30,7 @@ def run(path: Path | None, judges: tuple[str, ...], sets: tuple[str, ...], quick
 
 def _judges(names: tuple[str, ...], sets: tuple[str, ...]) -> int:
     faults, overrides = FaultList(), Overrides(sets)
-    session = Session(fresh=True)  # a probe from the store would prove nothing
+    session = Session(fresh=True)  # a judgement from the verdict store would not show that the judge works
     read = read_cards(names, overrides, session, faults)
     refuse_equal_names([one.judge for one in read if one.judge], "check")
     probe_all(read, faults)

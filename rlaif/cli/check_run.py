@@ -1,4 +1,4 @@
-"""`rlaif check RUN.yaml`: config, data, judges, and what the run will take, without a trace in its folder."""
+"""`rlaif check RUN.yaml`: check the run file, data and judges, and forecast the run. Writes nothing to its folder."""
 
 from __future__ import annotations
 
@@ -36,13 +36,13 @@ from rlaif.training.trl.trainer import refuse_unfit
 
 def check_run(path: Path, more: Sequence[str], sets: Sequence[str], quick: bool) -> int:
     """
-    Check a run file, print what is found, and return the exit status.
+    Check a run file, print the findings, and return the exit status.
 
     Args:
-        path: of it.
-        more: other judges to be probed with its own.
-        sets: changes of its keys.
-        quick: leave out the step that is really made, so that no policy is loaded.
+        path: path of the run file.
+        more: names or paths of further judge cards to probe.
+        sets: overrides of keys of the run file, `KEY=VALUE`.
+        quick: skip the training step that measures time, so that the policy is not loaded.
 
     Raises:
         InputError: the run file is wrong, or two judges have one name.
@@ -71,7 +71,9 @@ def check_run(path: Path, more: Sequence[str], sets: Sequence[str], quick: bool)
     if memory:
         forecast.print_memory(memory, free(computes_on()), computes_on())
     if config.algorithm != "ppo":
-        forecast.say(f"{config.algorithm}: memory is PPO's, whose value head it does not have; no step was made")
+        forecast.say(
+            f"{config.algorithm}: the memory is estimated for PPO, which also has a value head; no step was timed"
+        )
     if quick or faults.worst or config.algorithm != "ppo":
         return faults.worst
     latencies = {one.judge.identity: one.latency for one in _each_once(read) if one.judge}
@@ -81,11 +83,11 @@ def check_run(path: Path, more: Sequence[str], sets: Sequence[str], quick: bool)
 
 class PreparedRun:
     """
-    A run whose prompts are read; no model is loaded.
+    A run whose prompts have been read. The policy is not loaded.
 
     Args:
         config: the run file.
-        judges: those of its cards that are right.
+        judges: the judges whose cards are valid.
 
     """
 
@@ -95,28 +97,29 @@ class PreparedRun:
         self.parts: Parts = parts_of(config, self.tokenizer, judges)
 
     def refuse_algorithm(self) -> None:
-        """Raise `InputError` where the algorithm cannot train the model, or cannot do what a key asks for."""
+        """Raise `InputError` if the algorithm cannot train this model or does not support a key of the run file."""
         if isinstance(args := args_of(self.config), GroupConfig):
             refuse_unfit(args, self.config.policy.model, self.config.policy.revision)
 
     def memory(self) -> MemoryEstimate:
-        """Predict the memory, or raise `InputError` where there is not as much."""
-        Processes()  # brings in what a trainer does, which counts
+        """Estimate the peak memory. Raises `InputError` if it exceeds what is free."""
+        Processes()  # imports what a trainer imports, which takes memory too
         device = computes_on()
         lengths = [len(prompt.ids) for part in (self.parts.train, self.parts.test) for prompt in part]
         memory = memory_of(self.config, self.tokenizer, lengths, self.judges.all, device)
-        there = free(device) + (resident() if device.type == "cpu" else 0)  # this process has its share already
-        if memory.total > there:
+        # The estimate includes this process, whose memory is not free any more.
+        available = free(device) + (resident() if device.type == "cpu" else 0)
+        if memory.total > available:
             raise InputError(
                 f"policy.model: {self.config.policy.model} would take about {forecast.gib(memory.total)} GiB of memory "
-                f"({memory.phase}), and there are {forecast.gib(there)}; lower training.micro_batch_tokens or "
+                f"({memory.phase}), and {forecast.gib(available)} are free; lower training.micro_batch_tokens or "
                 "training.batch_size, set policy.gradient_checkpointing: true or policy.lora, or take a smaller model"
             )
         return memory
 
     @property
     def uses(self) -> list[JudgeUse]:
-        """What the judges will read."""
+        """How many completions each judge will score, and for what purpose."""
         return uses_of(
             self.config,
             self.judges.training,
@@ -127,26 +130,26 @@ class PreparedRun:
         )
 
     def print_calls(self) -> None:
-        """Print what remote judges would take, and whether the budget holds it."""
+        """Print the calls, tokens and cost of remote judges, and warn if the budget is too small."""
         samples = stand_ins(self.parts.train, self.tokenizer, self.config.generation.max_new_tokens)
         remote = [(use, scale_estimate(use, samples)) for use in self.uses if use.judge.remote]
         if remote:
             forecast.print_calls(remote, self.config.budget)
 
     def print_time(self, latencies: Mapping[Hashable, float]) -> None:
-        """Make a step of the run's own trainer in a folder that goes away, and print what follows from it."""
+        """Time one step of the run's trainer in a temporary folder, and print the time that the run will take."""
         training = self.judges.training
         spends = any(judge.remote for judge in training)
         rewards = Rewards(stand_in_reward) if spends else self.judges.rewards
-        with tempfile.TemporaryDirectory() as away:
-            there = replace(self.config, output=away, trackers=[])
-            step = dry_step(trainer_of(there, rewards, self.tokenizer, self.parts.train))
-        taken: dict[Hashable, float] = {}
+        with tempfile.TemporaryDirectory() as folder:
+            config = replace(self.config, output=folder, trackers=[])
+            step = dry_step(trainer_of(config, rewards, self.tokenizer, self.parts.train))
+        measured: dict[Hashable, float] = {}
 
         def seconds_per_text(judge: Judge) -> float:
-            if judge.identity not in taken:
-                taken[judge.identity] = seconds_a_text(judge, step.samples, latencies[judge.identity])
-            return taken[judge.identity]
+            if judge.identity not in measured:
+                measured[judge.identity] = seconds_a_text(judge, step.samples, latencies[judge.identity])
+            return measured[judge.identity]
 
         guard, test = len(self.parts.guard), len(self.parts.test)
         parts = whole_run(self.config, step, self.uses, seconds_per_text, guard=guard, test=test)
@@ -155,7 +158,7 @@ class PreparedRun:
 
 
 def _judges_of(config: RunConfig, read: Sequence[ProbedJudge], faults: FaultList) -> Judges:
-    """Return the judges of the cards that are right; where the training judge's is wrong, nobody is learned from."""
+    """Return the judges whose cards are valid; a constant reward stands in for an invalid training judge."""
     count = len(config.guard.judges)
     training, guards, evaluating = (
         read[:1],
@@ -168,20 +171,20 @@ def _judges_of(config: RunConfig, read: Sequence[ProbedJudge], faults: FaultList
 
 
 def _each_once(read: Sequence[ProbedJudge]) -> list[ProbedJudge]:
-    """Leave out what names a judge again: the guard's may measure too."""
+    """Leave out repeated judges: a judge of the guard may also be one of the evaluation."""
     met: dict[Hashable, ProbedJudge] = {}
     return [one for one in read if met.setdefault(one.judge.identity if one.judge else repr(one.ref), one) is one]
 
 
 def _warnings(config: RunConfig, judges: Judges, whole: bool) -> list[str]:
-    """Say what is not wrong, and yet not as one may have thought; `whole`: no card is wrong."""
-    said = doubtful(judges.roles, judges.training)
+    """Return warnings: settings that are valid but may not be intended. `whole`: all cards are valid."""
+    warnings = doubtful(judges.roles, judges.training)
     if whole and not any(role.kind == "held_out" for role in judges.roles):
-        said.append("no judge is held out: the numbers will be no evidence; name one in evaluation.judges")
+        warnings.append("no judge is held out: the numbers will be no evidence; name one in evaluation.judges")
     if not config.guard.judges:
-        said.append("nothing guards the training: the last model will be kept; name a judge in guard.judges")
+        warnings.append("nothing guards the training: the last model will be kept; name a judge in guard.judges")
     try:
         run_folder.refuse_taken(Path(str(config.output)))
     except InputError as error:
-        said.append(str(error))
-    return [f"warning: {line}" for line in said]
+        warnings.append(str(error))
+    return [f"warning: {line}" for line in warnings]

@@ -1,4 +1,4 @@
-"""`rlaif evaluate`: two models, or a finished run, in; a table and an answer out."""
+"""`rlaif evaluate`: compare two models, or measure a finished run again; print a table and a conclusion."""
 
 from __future__ import annotations
 
@@ -42,56 +42,57 @@ def run(
     dry_run: bool,
     **options: Any,
 ) -> int:
-    """Check everything, then measure, then tell."""
+    """Check all input, measure, then print the results."""
     generation = {name: options.pop(name) for name in GENERATION}
-    wanted = EvaluationRequest(
+    request = EvaluationRequest(
         columns=parse_renames(columns), margins=margins_of(margins), generation=generation, fresh=fresh, **options
     )  # fmt: skip
     overrides, session = Overrides(sets), Session(Budget(budget_usd, budget_calls), fresh)
-    with redirect_stdout(sys.stderr):  # what a user's module prints is no number
+    with redirect_stdout(sys.stderr):  # a user's module may print
         panel = [load_judge(judge, overrides=overrides, session=session) for judge in judges]
         overrides.refuse_unused()
-        command = _again(options | generation, judges, columns, sets, margins)
-        evaluating = PreparedEvaluation(wanted, panel, session, command)
-        for note in evaluating.notes:
+        command = _command_of(options | generation, judges, columns, sets, margins)
+        prepared = PreparedEvaluation(request, panel, session, command)
+        for note in prepared.notes:
             say(harmless(note))
         if not dry_run:
             try:
-                told = run_evaluation(evaluating, None if output is None else Path(output))
+                record = run_evaluation(prepared, None if output is None else Path(output))
             except RlaifError as error:
                 if session.budget.made:
-                    error.args = (f"{error}; verdicts that were paid are in the store: the same command pays the rest",)
+                    hint = "verdicts already paid for are in the store, so the same command pays only for the rest"
+                    error.args = (f"{error}; {hint}",)
                 raise
     if dry_run:
-        print_estimates(evaluating.estimates(), evaluating.texts)
+        print_estimates(prepared.estimates(), prepared.texts)
         return 0
     if not sys.stdout.isatty():
-        sys.stdout.write(to_json(told.to_json()))
-    _show(told, evaluating.rows, output)
+        sys.stdout.write(to_json(record.to_json()))
+    _show(record, prepared.rows, output)
     return 0
 
 
-def _show(told: EvaluationRecord, rows: Sequence[SampleRow], output: str | None) -> None:
-    """Print the numbers, three pairs of samples, what is not known and why, and the answer."""
+def _show(record: EvaluationRecord, rows: Sequence[SampleRow], output: str | None) -> None:
+    """Print the numbers, three pairs of samples, the figures that are unknown with reasons, and the conclusion."""
     say("")
-    print_figures(told)
+    print_figures(record)
     for line in ("", *pairs_of_samples(rows, 3), ""):
         say(line)
-    for figure, reason in told.unknown.items() if told.unknown is not ABSENT else ():
+    for figure, reason in record.unknown.items() if record.unknown is not ABSENT else ():
         say(harmless(f"not known: {figure.replace('_', ' ')}: {reason}"))
-    say(harmless(told.answer))
+    say(harmless(record.answer))
     if output is not None:
         say(f"{output}: report.html, evaluation.json, samples.jsonl, samples.csv")
 
 
-def _again(
+def _command_of(
     options: Mapping[str, Any],
     judges: Sequence[str],
     columns: Sequence[str],
     sets: Sequence[str],
     margins: Sequence[str],
 ) -> str:
-    """Return the command that measures the same again."""
+    """Return the command line that repeats this evaluation."""
     words = ["rlaif", "evaluate", *([str(options["run"])] if options["run"] is not None else [])]
     repeated = {"judge": judges, "column": columns, "set": sets, "margin": margins}
     single = {name.replace("_", "-"): [value] for name, value in options.items() if name != "run" and value is not None}

@@ -1,4 +1,4 @@
-"""`rlaif init`: a commented run file, of all keys or of a recipe, and the schema by which editors check it."""
+"""`rlaif init`: write a commented run file (all keys, or a recipe) and the JSON schema that editors check it with."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from rlaif.core.schema import read_text, reason_of
 from rlaif.core.system.terminal import is_stdout
 
 SCHEMA = "run.schema.json"
-"""Lies beside the run file, whose first line names it."""
+"""Name of the schema, written beside the run file. The first line of the run file refers to it."""
 
 
 def run(recipe: str | None, output: str) -> None:
-    """Write a recipe as it is, or all keys; what exists is left alone, unless a shell has just made it for us."""
+    """Write a recipe or a file of all keys. An existing file is never overwritten, unless it is our standard output."""
     name = "run.yaml" if output == "-" else output
     text = (
         read_text(recipes.path_of(recipe))
@@ -44,7 +44,7 @@ def run(recipe: str | None, output: str) -> None:
 
 
 def format_run_file() -> str:
-    """Return a run file with every key, its default and a comment that says what it is."""
+    """Return the text of a run file with every key, its default and a comment that explains it."""
     return "\n".join(_lines_of(RunConfig, "")) + "\n"
 
 

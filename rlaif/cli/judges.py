@@ -1,4 +1,4 @@
-"""`rlaif judges`: the cards, and whether each is ready."""
+"""`rlaif judges`: list the judge cards and whether each is ready to use."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from rlaif.judges.registry import read_card, readiness
 
 
 def list_cards() -> None:
-    """Print a line a card: shipped ones, and those in ./judges, which hide shipped ones of the same name."""
+    """Print one line per card. Cards in ./judges take precedence over shipped cards of the same name."""
     print_table(
         ("card", "adapter", "measures", "ready"),
         [_line_of(name, path) for name, path in names("judges").items()],
@@ -22,8 +22,8 @@ def list_cards() -> None:
 
 
 def print_card(name: str) -> None:
-    """Print a card's text, to copy, and on standard error where it stands."""
-    # `rlaif judges toxicity > judges/toxicity.yaml`: the empty file that the shell made hides no card.
+    """Print the text of a card, and its path on standard error."""
+    # In `rlaif judges toxicity > judges/toxicity.yaml` the shell has already made an empty file of that name: skip it.
     found = (path for path in candidates("judges", name, Path()) if not is_stdout(path))
     path = next(found, None) or locate("judges", name, Path())
     sys.stdout.write(read_text(path))

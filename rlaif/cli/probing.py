@@ -1,4 +1,4 @@
-"""Judges as `rlaif check` sees them: each card read, then each judge asked about one text."""
+"""How `rlaif check` tests judges: it reads each card, then asks each judge about one text."""
 
 from __future__ import annotations
 
@@ -22,29 +22,35 @@ COLUMNS = ("judge", "measures", "score ↑", "toxicity ↓", "seconds", "USD per
 
 @dataclass
 class FaultList:
-    """What is wrong, told at once, a line each; one thing that is wrong keeps no other from being looked at."""
+    """
+    Prints faults as they are found, one line each, and lets the command continue to find the others.
+
+    Args:
+        worst: highest exit status of the faults so far, 0 if there are none.
+
+    """
 
     worst: int = 0
 
     def attempt(self, do: Callable[..., T], *arguments: Any, **keywords: Any) -> T | None:
-        """Return what a function returns, or None where it says that something is wrong."""
+        """Call a function and return its result, or None if it raises `RlaifError`, which is reported."""
         try:
             return do(*arguments, **keywords)
         except RlaifError as error:
-            self.tell(error)
+            self.report(error)
             return None
 
     def passes(self, refuse: Callable[..., None], *arguments: Any) -> bool:
-        """Return whether a function finds nothing wrong."""
+        """Call a check and return whether it passes; an `RlaifError` that it raises is reported."""
         try:
             refuse(*arguments)
         except RlaifError as error:
-            self.tell(error)
+            self.report(error)
             return False
         return True
 
-    def tell(self, error: RlaifError) -> None:
-        """Say what is wrong; the exit status is that of the worst."""
+    def report(self, error: RlaifError) -> None:
+        """Print a fault and remember the worst exit status."""
         complain(str(error))
         self.worst = max(self.worst, error.exit_status)
 
@@ -52,12 +58,13 @@ class FaultList:
 @dataclass
 class ProbedJudge:
     """
-    A judge of the command line or of a run file.
+    A judge named on the command line or in a run file, and the result of its probe.
 
     Args:
-        ref: how it is named.
-        judge: None where its card is wrong.
-        latency: seconds of its probe.
+        ref: how the judge is named: a card's name or path, or an inline card.
+        judge: the judge, or None if its card is invalid.
+        latency: time that the probe took, in seconds.
+        row: cells of the judge's row in the table, in the order of `COLUMNS`.
 
     """
 
@@ -68,19 +75,19 @@ class ProbedJudge:
 
 
 def read_cards(refs: Sequence[CardRef], overrides: Overrides, session: Session, faults: FaultList) -> list[ProbedJudge]:
-    """Read all cards: a wrong key is told before a model loads or a call costs."""
-    met: dict[str, Judge | None] = {}  # what names a card again would only say again what is wrong
+    """Read all cards, so that invalid keys are reported before a model is loaded or a call is paid."""
+    loaded: dict[str, Judge | None] = {}  # each card once, so that a fault is reported once
     for ref in refs:
-        if (key := repr(ref)) not in met:
-            met[key] = faults.attempt(load_judge, ref, overrides=overrides, session=session)
-    read = [ProbedJudge(ref, met[repr(ref)]) for ref in refs]
+        if (key := repr(ref)) not in loaded:
+            loaded[key] = faults.attempt(load_judge, ref, overrides=overrides, session=session)
+    read = [ProbedJudge(ref, loaded[repr(ref)]) for ref in refs]
     if all(one.judge for one in read):
         overrides.refuse_unused()
     return read
 
 
 def probe_all(judges: Sequence[ProbedJudge], faults: FaultList) -> None:
-    """Ask each judge about one text, and print a line each."""
+    """Ask each judge about one text, and print one row per judge."""
     for one in judges:
         row = faults.attempt(_probe, one) if one.judge else None
         one.row = row or (harmless(_name_of(one.ref), 30), "", "", "", "", "", "failed")
@@ -97,7 +104,7 @@ def _probe(one: ProbedJudge) -> tuple[str, ...]:
     columns: dict[str, Any] = dict.fromkeys(judge.reads, "How is the weather?")
     sample = Sample("The weather is fine today.", "How is the weather?", columns)
     if not judge.remote:
-        call_judge(judge, [])  # a model that loads is not slow to judge
+        call_judge(judge, [])  # load the model first, so that the latency does not include loading
     start = time.perf_counter()
     judgement = call_judge(judge, [sample])[0]
     one.latency = time.perf_counter() - start
@@ -114,7 +121,7 @@ def _probe(one: ProbedJudge) -> tuple[str, ...]:
 
 
 def _price_of_thousand(judge: Judge, usage: Usage) -> str:
-    """Say what a thousand texts like the probe would cost; nothing is said of judges that run here."""
+    """Return the cost of a thousand texts like the probe in USD, empty for local judges."""
     if not judge.remote or usage.from_store:
         return ""
     return "unknown" if usage.usd is None else f"{1000 * usage.usd:.3f}"

@@ -1,4 +1,4 @@
-"""`rlaif schema`: JSON schemas, by which editors complete and check what people write."""
+"""`rlaif schema`: print JSON schemas, which editors use to complete and check run files and cards."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from rlaif.cli.output.json_schemas import json_schema
 
 
 def run(kind: str) -> None:
-    """Print the schema of a kind of file."""
+    """Print the JSON schema of a kind of file."""
     sys.stdout.write(text_of(kind))
 
 
 def text_of(kind: str) -> str:
-    """Return a schema as a file holds it."""
+    """Return the JSON schema of a kind of file as text."""
     return json.dumps(json_schema(kind), indent=2) + "\n"

@@ -1,4 +1,4 @@
-"""`rlaif score`: texts in, a line per text and judge out."""
+"""`rlaif score`: score texts, and write one line per text and judge."""
 
 from __future__ import annotations
 
@@ -38,15 +38,15 @@ def run(
     fresh: bool,
     dry_run: bool,
 ) -> int:
-    """Check everything, then score and write chunk by chunk: a killed command leaves whole chunks behind."""
+    """Check all input, then score and write in chunks. A killed command leaves complete chunks behind."""
     if bool(texts) == (data is not None):
-        raise InputError("give the texts with --text or with --data FILE, one of the two")
+        raise InputError("give the texts either with --text or with --data FILE")
     if texts and (columns or split or limit):
-        raise InputError("--column, --split and --limit are for --data; leave them out with --text")
+        raise InputError("--column, --split and --limit apply to --data only; leave them out with --text")
     _refuse_output(output, data)
     overrides = Overrides(sets)
     session = Session(Budget(budget_usd, budget_calls), fresh)
-    with redirect_stdout(sys.stderr):  # what a user's module prints is no row
+    with redirect_stdout(sys.stderr):  # a user's module may print
         panel = [load_judge(judge, overrides=overrides, session=session) for judge in judges]
     refuse_equal_names(panel, "--judge")
     overrides.refuse_unused()
@@ -62,17 +62,19 @@ def run(
         return 0
     with redirect_stdout(sys.stderr):
         for judge in panel:
-            call_judge(judge, [])  # loads what it needs: a missing file is found now, not after the first judge's work
+            call_judge(judge, [])  # loads its model, so that a missing file is found before any judge starts to work
     tallies = _score(samples, panel, output, total)
     if not tallies[0].count:
         raise InputError(f"{source.where}: has no rows")
     if over := sum(tally.statuses["over_budget"] for tally in tallies):
-        raise RlaifError(f"the budget is spent: {over} judgements were not asked for; with a larger one the rest is")
+        raise RlaifError(
+            f"the budget is spent: {over} judgements were not asked for; run again with a larger budget to get the rest"
+        )
     return 0
 
 
 def _score(samples: Iterable[Sample], panel: Sequence[Judge], output: str | None, total: int | None) -> list[Tally]:
-    """Score and write chunk by chunk, then show the first rows on a terminal, and the summary."""
+    """Score and write in chunks, then print the summary, and on a terminal the first rows too."""
     tallies = [Tally(judge) for judge in panel]
     table: list[tuple[Sample, list[Judgement]]] = []
     start = time.monotonic()
@@ -91,8 +93,8 @@ def _score(samples: Iterable[Sample], panel: Sequence[Judge], output: str | None
                 progress.advance(len(chunk))
         except (RlaifError, KeyboardInterrupt) as error:
             if done := tallies[0].count:
-                kept = f"{done} texts were scored before{f', their lines are in {output}' if output else ''}"
-                error.args = ("; ".join(filter(None, (str(error), kept))),)
+                done_before = f"{done} texts were scored before{f', their lines are in {output}' if output else ''}"
+                error.args = ("; ".join(filter(None, (str(error), done_before))),)
             raise
     if file is None:
         print_rows(table, panel, tallies[0].count)
@@ -102,7 +104,7 @@ def _score(samples: Iterable[Sample], panel: Sequence[Judge], output: str | None
 
 
 def parse_renames(columns: Sequence[str]) -> dict[str, str]:
-    """Read `--column NEW=OLD`."""
+    """Parse the values of `--column`, each `NEW=OLD`, and return the old name of each new one."""
     names: dict[str, str] = {}
     for text in columns:
         new, equals, old = text.partition("=")
@@ -115,29 +117,29 @@ def parse_renames(columns: Sequence[str]) -> dict[str, str]:
 
 
 def _refuse_output(output: str | None, data: str | None) -> None:
-    """Find before any work what would stop the writing after it, and leave the file as it is until then."""
+    """Raise `InputError` if the output cannot be written. Does not touch an existing file yet."""
     if output is None or output == "-":
         return
     path = Path(output)
-    with _say_what_is_kept(output):
+    with _explain_write_errors(output):
         if path.is_dir():
             raise InputError(f"{output}: is a folder; name a file with -o")
         if not path.parent.is_dir():
-            raise InputError(f"{output}: there is no folder {path.parent}; make it first")
+            raise InputError(f"{output}: there is no folder {path.parent}; create it first")
         if data and path.exists() and Path(data).exists() and path.samefile(data):
-            raise InputError(f"{output}: is the data itself; name another file with -o")
+            raise InputError(f"{output}: is the input file of --data; name another file with -o")
 
 
 def _destination(output: str | None, stack: ExitStack) -> BinaryIO | None:
-    """Open what the lines go to: a file, a pipe, or nothing where a table is shown on a terminal."""
+    """Return the file or pipe for the lines, or None if a table is shown on a terminal instead."""
     if output is None or output == "-":
         return None if output is None and sys.stdout.isatty() else sys.stdout.buffer
-    with _say_what_is_kept(output):
+    with _explain_write_errors(output):
         return stack.enter_context(Path(output).open("wb"))
 
 
 @contextmanager
-def _say_what_is_kept(output: str) -> Iterator[None]:
+def _explain_write_errors(output: str) -> Iterator[None]:
     try:
         yield
     except (OSError, UnicodeError) as error:
@@ -156,6 +158,6 @@ def _write(file: BinaryIO | None, rows: Iterable[tuple[Sample, Iterable[Judgemen
         raise
     except OSError as error:
         if output:
-            with suppress(OSError):  # closing tries the same bytes again
+            with suppress(OSError):  # closing tries to write the same bytes again
                 file.close()
         raise RlaifError(f"{output or 'standard output'}: cannot be written: {reason_of(error)}") from error

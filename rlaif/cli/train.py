@@ -1,4 +1,4 @@
-"""`rlaif train`: a run file in, a model and its metrics out."""
+"""`rlaif train`: train a model as a run file says."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from rlaif.core.errors import InputError
 
 
 def run(path: str, sets: tuple[str, ...], resume: bool, output: str | None) -> None:
-    """Train by a run file or a recipe's name, changed by `--set` and `--output`."""
+    """Train from a run file or a recipe, with the overrides of `--set` and `--output`."""
     file = recipes.find_run_file(path)
     if not file.is_file():
         raise InputError(
@@ -18,5 +18,5 @@ def run(path: str, sets: tuple[str, ...], resume: bool, output: str | None) -> N
         )
     from rlaif.training.run.run import train
 
-    with redirect_stdout(sys.stderr):  # what a user's module prints is no result
+    with redirect_stdout(sys.stderr):  # a user's module may print
         train(file, [*sets, *([f"output={output}"] if output else [])], resume=resume)

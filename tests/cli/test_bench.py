@@ -209,7 +209,7 @@ def test_a_dry_run_counts_retests_and_probes_and_asks_nothing(main, server):
     assert (plain.returncode, server.calls) == (0, [])
     count = [int(re.search(r"^remote +(\d+) ", done.stdout, re.M)[1]) for done in (plain, again)]
     assert count == [12, 36]
-    assert "12 texts; nothing was asked" in plain.stderr
+    assert "12 texts; no judge was asked" in plain.stderr
 
 
 # --- remote judges --------------------------------------------------------------------------------------------
@@ -460,7 +460,7 @@ def test_a_bug_of_a_judge_says_where_to_go_on(main):
     done = main("bench", "-j", JUDGE, "--data", "x.jsonl", "--bad", "toxic", "-o", "out")
     assert done.returncode == 1
     assert "mine.py:9" in done.stderr
-    assert "the same command goes on with what is in out" in done.stderr
+    assert "run the same command again to resume from what is in out" in done.stderr
     assert len(lines("scores.jsonl")) == 64
 
 

@@ -156,7 +156,7 @@ def test_an_algorithm_that_cannot_train_the_model_is_told(sets, says, here, main
         ("policy.model=./nope", "there is no model folder"),
         ("policy.model=./judge", "which does not generate text"),
         ("data.where=kind == 'x'", "do not match data.where"),
-        ("data.limit=3", "none may be empty; give more prompts"),
+        ("data.limit=3", "no part may be empty; give more prompts"),
         (
             "judge={adapter: python, function: './needs.py:judge'}",
             "needs the column 'answer' of the data; there are: kind",
@@ -202,7 +202,7 @@ def test_calls_and_cost_of_the_whole_run_are_told_and_one_call_is_made(here, mai
         calls, tokens_in, tokens_out, usd = (float(cell) for cell in row[2:])
         assert tokens_out == 100 * calls
         assert usd == pytest.approx((tokens_in + 10 * tokens_out) / 1e6, abs=0.006)
-    assert "waiting for the judge (from its probe; it was not asked)" in done.stdout
+    assert "waiting for the judge (estimated from its probe)" in done.stdout
 
 
 @pytest.mark.parametrize(

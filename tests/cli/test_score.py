@@ -295,11 +295,11 @@ def test_set_changes_a_card_for_one_command(main):
         (["--set", "constant.valu=1"], "unknown key 'valu' (did you mean 'value'?)"),
         (["-j", "constant"], "two judges are named 'constant'"),
         (["-j", "{adapter: length, name: constant}"], "two judges are named 'constant'"),
-        (["--column", "completion=text"], "--column, --split and --limit are for --data"),
-        (["--limit", "1"], "--column, --split and --limit are for --data"),
-        (["--split", "test"], "--column, --split and --limit are for --data"),
+        (["--column", "completion=text"], "--column, --split and --limit apply to --data only"),
+        (["--limit", "1"], "--column, --split and --limit apply to --data only"),
+        (["--split", "test"], "--column, --split and --limit apply to --data only"),
         (["--data", "x.jsonl"], "--text or with --data"),
-        (["-o", "nowhere/out.jsonl"], "nowhere/out.jsonl: there is no folder nowhere; make it first"),
+        (["-o", "nowhere/out.jsonl"], "nowhere/out.jsonl: there is no folder nowhere; create it first"),
         (["-o", "."], ".: is a folder"),
         (["-o", "file/out.jsonl"], "file/out.jsonl: there is no folder file"),
         (["-o", "x" * 5000], "cannot be written: File name too long"),
@@ -323,8 +323,8 @@ def test_a_wrong_option_is_refused(main, here, options, words):
         (["--column", "completion=a", "--column", "completion=b"], "'completion' is named twice: a and b"),
         (["--limit", "0"], "--limit"),
         (["--split", "test"], "has no splits"),
-        (["-o", "x.jsonl"], "x.jsonl: is the data itself; name another file with -o"),
-        (["-o", "./link.jsonl"], "is the data itself"),
+        (["-o", "x.jsonl"], "x.jsonl: is the input file of --data; name another file with -o"),
+        (["-o", "./link.jsonl"], "is the input file of --data"),
     ],
 )
 def test_a_wrong_option_for_data_is_refused(main, here, options, words):
@@ -344,7 +344,7 @@ def test_no_text_and_no_data_is_refused(main):
 def test_a_dry_run_counts_and_writes_nothing(main, here):
     data = write_rows("x.jsonl", [{"text": "a"}, {"text": "b"}])
     done = main("score", "-j", "length", "-j", "lexicon", "--data", data, "-o", "out.jsonl", "--dry-run")
-    assert (done.returncode, done.stderr) == (0, "2 texts; nothing was asked\n")
+    assert (done.returncode, done.stderr) == (0, "2 texts; no judge was asked\n")
     assert [line.split() for line in done.stdout.splitlines()[1:]] == [
         [judge, "0", "0", "0", "0.0000"] for judge in ("length", "lexicon")
     ]

@@ -1,4 +1,4 @@
-"""What `rlaif check RUN.yaml` prints of a run that is to come."""
+"""Prints the forecast of a run for `rlaif check RUN.yaml`."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from rlaif.training.run.forecast.pace import TimedStep
 
 
 def gib(count: int) -> str:
-    """Show bytes in GiB."""
+    """Format a number of bytes in GiB."""
     return f"{count / 2**30:.1f}" if count >= 2**30 else f"{count / 2**30:.2f}"
 
 
@@ -28,7 +28,7 @@ def say(line: str = "") -> None:
 
 
 def print_warnings(lines: Sequence[str]) -> None:
-    """Print what is not wrong, and yet to be known."""
+    """Print warnings after an empty line."""
     if lines:
         say()
     for line in lines:
@@ -36,7 +36,7 @@ def print_warnings(lines: Sequence[str]) -> None:
 
 
 def print_parts(parts: Parts) -> None:
-    """Print how many prompts there are, and how long they are."""
+    """Print the number of prompts of each part and their length in tokens."""
     rows = []
     for name, prompts in (("train", parts.train), ("guard", parts.guard), ("test", parts.test)):
         if prompts:
@@ -47,7 +47,7 @@ def print_parts(parts: Parts) -> None:
 
 
 def print_calls(remote: Sequence[tuple[JudgeUse, Estimate]], budget: BudgetSection) -> None:
-    """Print what remote judges will take, each for each purpose, and warn where the budget does not hold it."""
+    """Print the cost of remote judges by judge and purpose, and warn if the budget is too small."""
     together = sum((estimate for _, estimate in remote), Estimate())
     rows: list[tuple[str, ...]] = [(use.judge.name, use.purpose, *_cells(estimate)) for use, estimate in remote]
     if len(rows) > 1:
@@ -65,8 +65,16 @@ def _cells(estimate: Estimate) -> tuple[str, str, str, str]:
     return str(estimate.calls), str(estimate.input_tokens), str(estimate.output_tokens), usd
 
 
-def print_memory(memory: MemoryEstimate, there: int, device: torch.device) -> None:
-    """Print the memory at its peak, and what holds it."""
+def print_memory(memory: MemoryEstimate, available: int, device: torch.device) -> None:
+    """
+    Print the peak memory and its parts.
+
+    Args:
+        memory: the estimate.
+        available: free memory of the device, in bytes.
+        device: where the policy is trained.
+
+    """
     parts = {
         "weights": memory.weights,
         "Adam": memory.adam,
@@ -76,33 +84,30 @@ def print_memory(memory: MemoryEstimate, there: int, device: torch.device) -> No
         "Python and libraries" if device.type == "cpu" else "driver": memory.process,
     }
     unmeasured = "" if device.type == "cpu" else f", on {device.type}, where this estimate has not been measured"
+    free = f"{gib(available)} GiB are free{unmeasured}"
     say()
-    say(f"memory: about {gib(memory.total)} GiB at its peak, {memory.phase}; {gib(there)} GiB are free{unmeasured}")
+    say(f"memory: about {gib(memory.total)} GiB at its peak, {memory.phase}; {free}")
     say(", ".join(f"{name} {gib(count)}" for name, count in parts.items() if gib(count) != "0.00"))
 
 
 def print_time(config: RunConfig, step: TimedStep, waiting: float, parts: Mapping[str, float], *, spends: bool) -> None:
     """
-    Print what a step takes, and the whole run.
+    Print the time of a step and of the whole run.
 
     Args:
         config: the run file.
-        step: the one that was made.
-        waiting: seconds that the training judge takes for a step.
-        parts: seconds of each part of the run.
-        spends: whether the training judge was not asked, because that costs.
+        step: times of the step that was measured.
+        waiting: time that the training judge takes per step, in seconds.
+        parts: time of each part of the run, in seconds.
+        spends: whether the training judge costs money, so that it was not asked in the measured step.
 
     """
     whole = step.acting + waiting + step.learning
-    judged = (
-        f"{waiting:.2f} waiting for the judge (from its probe; it was not asked)"
-        if spends
-        else f"{waiting:.2f} judging"
-    )
+    judged = f"{waiting:.2f} waiting for the judge (estimated from its probe)" if spends else f"{waiting:.2f} judging"
     say()
     say(
         f"a step: about {whole:.2f} s: {step.acting:.2f} acting, {judged}, {step.learning:.2f} learning "
-        f"(one was made, of {config.training.batch_size} completions, and thrown away)"
+        f"(measured on one step of {config.training.batch_size} completions, then thrown away)"
     )
     shares = ", ".join(f"{purpose} {duration(seconds)}" for purpose, seconds in parts.items() if seconds)
     say(f"the run: about {duration(sum(parts.values()))}: {shares}")

@@ -1,4 +1,4 @@
-"""JSON schemas of what people write, a run file and a judge card, and of the records that are written to disk."""
+"""JSON schemas of run files, of judge cards, and of the records that rlaif writes to disk."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from rlaif.judges.panel import PanelMember
 from rlaif.judges.registry import BUILT_IN, find_adapter, keys_of
 
 KINDS = ("run", "card", *RECORDS)
-"""What `rlaif schema` knows."""
+"""Kinds of files that `rlaif schema` accepts."""
 
 Schema = dict[str, Any]
 
 INLINE: Schema = {"$ref": "#/$defs/Card"}
-"""A card that is written where another one could be named."""
+"""Schema of a card that is written inline instead of being named."""
 
 
 def json_schema(kind: str) -> Schema:
@@ -32,7 +32,7 @@ def json_schema(kind: str) -> Schema:
 
 
 def run_schema() -> Schema:
-    """Return the schema of a run file: its keys with their comments, and cards that are written inline."""
+    """Return the schema of a run file: its keys with descriptions, and inline cards."""
     schema = _add_section_schemas(RunConfig)
     definitions = {**schema.pop("$defs"), **_cards()}
     definitions["PPOSection"]["properties"] |= _old_keys(definitions["TrainingSection"]["properties"])
@@ -43,7 +43,7 @@ def run_schema() -> Schema:
 
 
 def _old_keys(properties: Mapping[str, Schema]) -> dict[str, Schema]:
-    """Return the keys of `training` as those of `ppo` that they were; editors strike them through."""
+    """Return the keys of `training` under their old names in `ppo`, marked as deprecated."""
     return {
         name: {
             **{rule: value for rule, value in properties[name].items() if rule != "default"},
@@ -56,18 +56,18 @@ def _old_keys(properties: Mapping[str, Schema]) -> dict[str, Schema]:
 
 def card_schema() -> Schema:
     """
-    Return the schema of a file of `judges/`.
+    Return the schema of a judge card.
 
-    Which keys there are depends on `adapter`; one that is not built in may have any.
+    The keys depend on `adapter`. A card whose adapter is not built in may have any keys.
     """
     definitions = _cards()
     card = definitions["Card"]
-    named_by_file = {"properties": {**card["properties"], "name": False}}  # a card's name is its file's
+    named_by_file = {"properties": {**card["properties"], "name": False}}  # the file name is the card's name
     return {"$schema": DIALECT, **card, **named_by_file, "title": "A judge card of rlaif", "$defs": definitions}
 
 
 def _cards() -> dict[str, Schema]:
-    """Return the definitions of all cards; `Card` chooses among them by `adapter`."""
+    """Return the definitions of all built-in cards; the definition `Card` selects one by `adapter`."""
     found: dict[str, Schema] = {}
     rules = []
     for name, where in BUILT_IN.items():
@@ -90,12 +90,12 @@ def _cards() -> dict[str, Schema]:
         "type": "object",
         "properties": {
             "adapter": {
-                "description": "A built-in adapter, the name of an installed one, or MODULE:NAME or ./FILE.py:NAME.",
+                "description": "A built-in adapter, the name of an installed one, MODULE:NAME or ./FILE.py:NAME.",
                 "anyOf": [{"enum": list(BUILT_IN)}, {"type": "string"}],
             },
-            "name": {"description": "Of a card written inline.", "type": "string"},
+            "name": {"description": "Name of an inline card.", "type": "string"},
             "measures": {
-                "description": "A free word; of toxicity, harmlessness and hate, 1 - score is shown too.",
+                "description": "Any word. For toxicity, harmlessness and hate, 1 - score is shown beside the score.",
                 "type": "string",
             },
         },
@@ -106,17 +106,17 @@ def _cards() -> dict[str, Schema]:
 
 
 def _allow_inline_cards(properties: Mapping[str, Schema]) -> dict[str, Schema]:
-    """Say of keys that name judges what a card in their place may hold."""
+    """Let the keys that name judges also hold an inline card."""
     made = dict(properties)
     for key in made.keys() & {"judge", "judges"}:
-        about: Schema = {name: made[key][name] for name in ("description", "default") if name in made[key]}
+        annotations: Schema = {name: made[key][name] for name in ("description", "default") if name in made[key]}
         one: Schema = {"anyOf": [{"type": "string"}, INLINE]}
-        made[key] = {**(one if key == "judge" else {"type": "array", "items": one}), **about}
+        made[key] = {**(one if key == "judge" else {"type": "array", "items": one}), **annotations}
     return made
 
 
 def _add_section_schemas(cls: type) -> Schema:
-    """Return the schema of a checked dataclass, with the meanings of its keys as descriptions."""
+    """Return the schema of a `Checked` dataclass, with the meaning of each key as its description."""
     schema = make_schema(cls)
     definitions = schema.get("$defs", {})
     for section in _sections_in(cls):
@@ -128,7 +128,7 @@ def _add_section_schemas(cls: type) -> Schema:
 
 
 def _sections_in(cls: Any) -> Iterator[type]:
-    """Yield a checked dataclass and those inside it."""
+    """Yield a `Checked` dataclass and those nested in it."""
     if isinstance(cls, type) and issubclass(cls, Checked) and is_dataclass(cls):
         yield cls
         for hint in get_type_hints(cls).values():

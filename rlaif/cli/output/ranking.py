@@ -1,4 +1,4 @@
-"""What `rlaif bench` shows for people: a table for each file, and what stands out, in sentences."""
+"""Prints the result of `rlaif bench`: one table per file, and the findings in sentences."""
 
 from __future__ import annotations
 
@@ -16,27 +16,27 @@ COLUMNS = {
     "graded": ("judge", "coverage", "Spearman ↑ (95 %)", "Kendall ↑", "saturated", "texts/s", "USD per 1,000"),
 }
 LINES = 15
-"""Of comparisons."""
+"""Largest number of comparisons that are printed per table."""
 
 
-def print_benchmark(told: Bench, *, stderr: bool = False) -> None:
+def print_benchmark(bench: Bench, *, stderr: bool = False) -> None:
     """
     Print bench.json as tables and sentences.
 
     Args:
-        told: what it holds.
-        stderr: where standard output is for programs.
+        bench: the content of bench.json.
+        stderr: print to standard error, because standard output goes to a program.
 
     """
-    tables = dict(told.files)
-    if told.pooled and len(tables) > 1:
-        tables["all files together"] = told.pooled
+    tables = dict(bench.files)
+    if bench.pooled and len(tables) > 1:
+        tables["all files together"] = bench.pooled
     for i, (name, table) in enumerate(tables.items()):
         rows = "pairs" if table.kind == "pairs" else "texts"
         _print([*[""][:i], f"{name}: {table.n} {rows}"], stderr)
         print_table(COLUMNS[table.kind], [_row(table, judge) for judge in table.ranking], stderr=stderr)
         _print(list(_sentences(table)), stderr)
-    _print(list(findings.best_of(told.best_of)), stderr)
+    _print(list(findings.best_of(bench.best_of)), stderr)
 
 
 def _row(table: BenchTable, judge: str) -> tuple[str, ...]:
@@ -54,13 +54,13 @@ def _row(table: BenchTable, judge: str) -> tuple[str, ...]:
     )
 
 
-def _format_interval(told: ValueAndInterval | None) -> str:
-    if told is None:
+def _format_interval(figure: ValueAndInterval | None) -> str:
+    if figure is None:
         return "–"
-    if told.ci95 is None:
-        return number(told.value)
-    low, high = told.ci95
-    return f"{told.value:.3f} ({low:.3f} to {high:.3f})"
+    if figure.ci95 is None:
+        return number(figure.value)
+    low, high = figure.ci95
+    return f"{figure.value:.3f} ({low:.3f} to {high:.3f})"
 
 
 def _sentences(table: BenchTable) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""What `rlaif score` shows for people: the first rows, a summary of each judge, an estimate."""
+"""Prints the result of `rlaif score`: the first rows and a summary of each judge, or an estimate of the cost."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ SUMMARY = (
 
 @dataclass
 class Tally:
-    """What a judge said of all texts so far, in numbers."""
+    """Running totals of one judge's judgements: counts, score, time in seconds, calls and USD."""
 
     judge: Judge
     statuses: Counter[str] = field(default_factory=Counter)
@@ -40,7 +40,7 @@ class Tally:
     usd: float | None = 0.0
 
     def add(self, judgements: Sequence[Judgement]) -> None:
-        """Count a chunk."""
+        """Add the judgements of a chunk."""
         for judgement in judgements:
             self.count += 1
             self.shortened += judgement.shortened
@@ -57,12 +57,12 @@ class Tally:
 
     @property
     def mean(self) -> float | None:
-        """The mean score of what was scored."""
+        """Mean score of the texts that were scored, or None if there are none."""
         return self.total / self.scored if self.scored else None
 
 
 def print_estimate(samples: Iterable[Sample], panel: Sequence[Judge]) -> int:
-    """Print what each judge would take at most, and return the number of texts; what is in the store is free."""
+    """Print an upper bound of each judge's cost, and return the number of texts. Stored verdicts cost nothing."""
     estimates = [Estimate() for _ in panel]
     count = 0
     for chunk in chunks(samples):
@@ -73,17 +73,17 @@ def print_estimate(samples: Iterable[Sample], panel: Sequence[Judge]) -> int:
 
 
 def print_estimates(estimates: Iterable[tuple[str, Estimate]], count: int) -> None:
-    """Print what each judge would take at most for so many texts."""
+    """Print an upper bound of each judge's cost for `count` texts."""
     rows = [
         (name, str(e.calls), str(e.input_tokens), str(e.output_tokens), "unknown" if e.usd is None else f"{e.usd:.4f}")
         for name, e in estimates
     ]
     print_table(("judge", "calls ≤", "tokens in ~", "tokens out ≤", "USD ≤"), rows)
-    say(f"{count} texts; nothing was asked")
+    say(f"{count} texts; no judge was asked")
 
 
 def print_rows(rows: Iterable[tuple[Sample, list[Judgement]]], panel: Sequence[Judge], count: int) -> None:
-    """Show the first rows, the text once for all judges; toxicity stands beside the score of judges of harm."""
+    """Print the first rows, each text once for all judges. Judges of harm also get a toxicity, 1 - score."""
     lines = []
     for sample, judgements in rows:
         for i, (judge, judgement) in enumerate(zip(panel, judgements, strict=True)):
@@ -108,7 +108,7 @@ def _status(judgement: Judgement) -> str:
 
 
 def print_summary(tallies: Sequence[Tally], seconds: float) -> None:
-    """Print what each judge said of all texts, to standard error."""
+    """Print the totals of each judge to standard error."""
     rows = []
     for tally in tallies:
         harm = toxicity_of(tally.judge.measures, tally.mean)
@@ -124,5 +124,5 @@ def print_summary(tallies: Sequence[Tally], seconds: float) -> None:
 
 
 def say(message: str) -> None:
-    """Print a line for people, to standard error."""
+    """Print a line to standard error."""
     print(message, file=sys.stderr)  # noqa: T201
