@@ -1,9 +1,9 @@
 """
-How sure one can be of a change: intervals, tests and bounds over numbers that were measured in pairs.
+Intervals, tests and bounds for paired measurements.
 
-Two sides answered the same prompts, so that everything here is paired; several completions of one prompt are not
-independent, so that everything is resampled by whole prompts. An abstention (None) is left out and counted, and
-`worst_case` says what it could hide. The same numbers and seed give the same answer.
+Both sides answer the same prompts, so all statistics are paired. Several completions of one prompt are not
+independent, so all resampling is by whole prompts. Abstentions (None) are left out and counted; `worst_case` bounds
+what they could hide. The same numbers and the same seed always give the same result.
 
-What other libraries have is not here: rank correlations are `scipy.stats.spearmanr` and `kendalltau`.
+Statistics that other libraries offer are not repeated here, such as `scipy.stats.spearmanr` and `kendalltau`.
 """

@@ -1,4 +1,4 @@
-"""What abstentions could hide: filters hit the most toxic texts, so that who is left over is no random sample."""
+"""Bounds on what abstentions could hide. Filters block the most toxic texts, so the rest is not a random sample."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from rlaif.stats.pairs import Scores, check_lengths
 
 @dataclass(frozen=True, slots=True)
 class Bounds:
-    """The lowest and the highest that a number could be."""
+    """The lowest and the highest possible value of a figure."""
 
     low: float
     high: float
@@ -18,27 +18,27 @@ class Bounds:
 
 def worst_case(before: Scores, after: Scores, *, low: float = 0.0, high: float = 1.0) -> Bounds | None:
     """
-    Return how low and how high the change of means over all pairs could be, whatever was behind the abstentions.
+    Return the lowest and highest change of means over all pairs that the abstentions allow.
 
-    Each missing number may be anything on the scale, the worst as well as the best, with no assumption on why it is
-    missing (Manski 1989, "Anatomy of the selection problem"). Without an abstention both bounds are the change.
+    Each missing number may have any value on the scale, with no assumption about why it is missing (Manski 1989,
+    "Anatomy of the selection problem"). Without abstentions both bounds equal the change.
 
     Args:
-        before: one number a pair, None where a judge abstained.
-        after: of the same pairs.
-        low: end of the scale.
-        high: the other end.
+        before: one number per pair, None where a judge abstained.
+        after: one number per pair, in the same order.
+        low: lowest value of the scale.
+        high: highest value of the scale.
 
     Returns:
-        None where there is no pair.
+        The bounds, or None if there are no pairs.
 
     Raises:
-        InputError: lengths differ, or a number is off the scale.
+        InputError: the lengths differ, or a number is off the scale.
 
     """
     check_lengths(before, after)
     if wrong := [x for x in (*before, *after) if x is not None and not low <= x <= high]:
-        raise InputError(f"{wrong[0]} is off the scale of {low:g} to {high:g}: nothing bounds what is missing")
+        raise InputError(f"{wrong[0]} is off the scale of {low:g} to {high:g}, so missing numbers have no bounds")
     if not before:
         return None
 

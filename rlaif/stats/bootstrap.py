@@ -1,9 +1,9 @@
 """
-The bootstrap: whole clusters are drawn with replacement, and the draws become intervals.
+The bootstrap: draws whole clusters with replacement, and turns the draws into intervals.
 
-Two kinds of measures are drawn. A function of sums over prompts (a mean is a sum over a count) costs one addition per
-prompt and draw: `bootstrap_intervals`. A measure of ranks reads how often each row stands in a draw, and all judges
-see the same draws, so that a difference of two is drawn as surely as either of them: `draw_statistics` and `interval`.
+There are two kinds of measures. `bootstrap_intervals` is for functions of sums over prompts, such as a mean; they cost
+one addition per prompt and draw. `draw_statistics` and `interval` are for rank measures, which need to know how often
+each row occurs in a draw. All judges share the same draws, so the difference of two judges can be resampled too.
 """
 
 from __future__ import annotations
@@ -23,43 +23,43 @@ from rlaif.stats.resampling import Measure, pick_clusters
 Floats = NDArray[np.float64]
 Ints = NDArray[np.int64]
 Times = NDArray[np.uint8]
-"""How often each row stands in each draw, [D, N]. Of 256 clusters or more none is ever drawn 256 times."""
+"""How often each row occurs in each draw, [D, N]. In practice no cluster is drawn 256 times."""
 Statistic = Callable[[Times], Floats]
-"""The measure of each draw, [D]; NaN where it has none."""
+"""Returns the measure of each draw, [D]; NaN where it is undefined."""
 
 DRAWS = 2000
 BLOCK = 2**18
-"""Numbers of a block of weights: 2 MiB of float64, which fits into a cache."""
+"""Size of a block of weights: 2 MiB of float64, which fits into the cache."""
 SMALL_BLOCK = 2**15
-"""Numbers of a block of sums: 256 KiB, which stay in the cache of a core."""
+"""Size of a block of sums: 256 KiB of float64, which stays in the cache of one core."""
 
 
 def draw_statistics(
     statistics: Mapping[Hashable, Statistic], cluster_N: Ints, *, draws: int = DRAWS, seed: int = 0
 ) -> dict[Hashable, Floats]:
     """
-    Compute statistics of the same draws; rows of a cluster are drawn together.
+    Compute several statistics on the same draws. Rows of a cluster are drawn together.
 
     Args:
-        statistics: by any name.
+        statistics: the statistics, under any names.
         cluster_N: the cluster of each row, in [0, G).
-        draws: how many.
-        seed: of the draws; each block of them has one of its own that follows from it.
+        draws: number of draws.
+        seed: seed of the draws; each block of draws derives its own seed from it.
 
     Returns:
-        For each statistic its values, [draws].
+        The values of each statistic, [draws].
 
     """
     rows, clusters = len(cluster_N), int(cluster_N.max()) + 1
     size = max(1, BLOCK // max(rows, clusters))
-    of_itself = bool((cluster_N == np.arange(rows)).all())  # each row its own cluster, in order
+    is_unclustered = bool((cluster_N == np.arange(rows)).all())  # each row its own cluster, in order
 
     def block(start: int) -> list[Floats]:
         count = min(size, draws - start)
         rng = np.random.default_rng([seed, start])
         picked_DG = pick_clusters(rng, count, clusters) + clusters * np.arange(count)[:, None]
         times_DG = np.bincount(picked_DG.ravel(), minlength=count * clusters).reshape(count, clusters).astype(np.uint8)
-        times_DN = times_DG if of_itself else np.take(times_DG, cluster_N, axis=1)
+        times_DN = times_DG if is_unclustered else np.take(times_DG, cluster_N, axis=1)
         with np.errstate(invalid="ignore", divide="ignore"):
             return [statistic(times_DN) for statistic in statistics.values()]
 
@@ -71,17 +71,20 @@ def interval(
     values_D: Floats, cluster_R: Ints, value: float | None = None, contribution_R: Floats | None = None
 ) -> tuple[float, float] | None:
     """
-    Return the 95 % interval of draws; None for fewer than two clusters or without a finite draw.
+    Return the 95 % interval of a measure from its draws.
 
-    BCa (Efron 1987, "Better bootstrap confidence intervals", eq. 2.3, 6.6) where the contributions of rows are known,
-    else percentiles, which near 0 and 1 hold the truth too seldom. The interval of few clusters is too narrow, so that
-    the level is raised until that of a mean is about as wide as Student's: see `reach_of_students_t`.
+    Uses BCa (Efron 1987, "Better bootstrap confidence intervals", eq. 2.3, 6.6) if the contributions of rows are known,
+    else percentiles, whose coverage is too low near 0 and 1. A bootstrap of few clusters is too narrow, so the level is
+    raised until the interval of a mean is about as wide as Student's: see `reach_of_students_t`.
 
     Args:
         values_D: the measure of each draw.
         cluster_R: the cluster of each row.
-        value: the measure itself.
-        contribution_R: of each row to the measure, which is their mean.
+        value: the measure of all rows.
+        contribution_R: contribution of each row to the measure; their mean is the measure.
+
+    Returns:
+        The lower and upper bound, or None for fewer than two clusters or without a finite draw.
 
     """
     from scipy.stats import norm
@@ -93,7 +96,7 @@ def interval(
         return None
     bias = skew = 0.0
     if value is not None and contribution_R is not None and np.ptp(values_D) > 0:
-        rounding = 1e-12  # of sums in another order
+        rounding = 1e-12  # sums in another order differ by rounding
         below = (values_D < value - rounding).mean() + (np.abs(values_D - value) <= rounding).mean() / 2
         bias = float(norm.ppf(np.clip(below, 0.001, 0.999)))
         sum_G = np.bincount(number_R, weights=contribution_R - contribution_R.mean())
@@ -106,13 +109,13 @@ def interval(
 
 def less_certain(ci95: tuple[float, float] | None, units: int) -> tuple[float, float] | None:
     """
-    Widen an interval that is a single point at 0 or 1: no draw can show an error that was never made.
+    Widen an interval that is the single point 0 or 1, because resampling cannot show an error that never occurred.
 
-    The bound is that of as many successes in a row (Clopper & Pearson 1934; 1 - 3.7 / n, by the rule of three).
+    The bound is that of `units` successes in a row (Clopper & Pearson 1934; about 1 - 3.7 / n, the rule of three).
 
     Args:
-        ci95: by draws.
-        units: independent rows behind the number.
+        ci95: the bootstrap interval.
+        units: number of independent rows behind the figure.
 
     """
     if ci95 not in ((0.0, 0.0), (1.0, 1.0)):
@@ -121,11 +124,11 @@ def less_certain(ci95: tuple[float, float] | None, units: int) -> tuple[float, f
     return (bound, 1.0) if ci95 == (1.0, 1.0) else (0.0, 1 - bound)
 
 
-# --- measures of weighted rows: R of the N rows have a score ------------------------------------------------------
+# --- measures of sums over prompts --------------------------------------------------------------------------------
 
 
 BCA_LIMIT = 2000
-"""Prompts up to which intervals are BCa: its jackknife is quadratic, and what it corrects fades with 1 / sqrt(G)."""
+"""Largest number of prompts for BCa: its jackknife is quadratic, and its correction shrinks with 1 / sqrt(G)."""
 
 
 Interval = tuple[float, float]
@@ -137,17 +140,20 @@ def bootstrap_intervals(
     """
     Return a confidence interval of `measure` for each level, by resampling G >= 2 prompts with all their pairs.
 
-    BCa (Efron 1987, "Better bootstrap confidence intervals") by scipy; percentiles beyond `BCA_LIMIT` prompts and
-    where BCa is undefined, as without variance. A bootstrap of few prompts is too narrow, so that the level is raised
-    until the interval of a mean is about as wide as Student's (Hesterberg 2015, arXiv 1411.5279; `ExpandProbs` of his
-    R package resample). None where a bound is not finite.
+    Uses BCa (Efron 1987, "Better bootstrap confidence intervals") from scipy, and percentiles beyond `BCA_LIMIT`
+    prompts or where BCa is undefined, for example without variance. A bootstrap of few prompts is too narrow, so the
+    level is raised until the interval of a mean is about as wide as Student's (Hesterberg 2015, arXiv 1411.5279;
+    `ExpandProbs` of his R package resample).
 
     Args:
-        measure: what is computed from the sums over all prompts.
+        measure: computes the measure from the sums over all prompts.
         sums_KG: K sums of each prompt.
-        levels: such as 0.95.
-        draws: resamples.
-        seed: of the resamples.
+        levels: confidence levels, such as 0.95.
+        draws: number of resamples.
+        seed: seed of the resamples.
+
+    Returns:
+        The lower and upper bound for each level, or None where a bound is not finite.
 
     """
     from scipy.stats import bootstrap
@@ -161,7 +167,7 @@ def bootstrap_intervals(
     rng, size = np.random.default_rng([seed, 0]), max(1, SMALL_BLOCK // clusters)
     found: list[Interval | None] = []
     with warnings.catch_warnings(), np.errstate(all="ignore"):
-        warnings.simplefilter("ignore")  # scipy warns where BCa is undefined
+        warnings.simplefilter("ignore")  # scipy warns if BCa is undefined
         picked = (pick_clusters(rng, min(size, draws - start), clusters) for start in range(0, draws, size))
         values = [interval_of_sample(*(column_G[picked_DG] for column_G in sums_KG), axis=1) for picked_DG in picked]
         drawn = SimpleNamespace(bootstrap_distribution=np.concatenate(values))
@@ -179,7 +185,7 @@ def bootstrap_intervals(
 
 
 def _raise_level(level: float, prompts: int) -> float:
-    """Return the level at which a normal interval of a bootstrap's width is as wide as Student's t at `level`."""
+    """Return the level at which a bootstrap interval is as wide as Student's t at `level`."""
     from scipy.special import ndtr
 
     return min(1 - 1e-9, 1 - 2 * float(ndtr(-reach_of_students_t(level, prompts))))
@@ -187,14 +193,14 @@ def _raise_level(level: float, prompts: int) -> float:
 
 def reach_of_students_t(level: float, clusters: int) -> float:
     """
-    Return how many standard deviations of a bootstrap's draws an interval of a mean has to reach on both sides.
+    Return the half-width of the interval of a mean, in standard deviations of the bootstrap draws.
 
-    A bootstrap of few clusters is too narrow; this is as wide as Student's t (Hesterberg 2015, arXiv 1411.5279;
+    A bootstrap of few clusters is too narrow; this makes it as wide as Student's t (Hesterberg 2015, arXiv 1411.5279;
     `ExpandProbs` of his R package resample).
 
     Args:
-        level: such as 0.95.
-        clusters: that were resampled.
+        level: confidence level, such as 0.95.
+        clusters: number of clusters that were resampled, at least 2.
 
     """
     from scipy.special import stdtrit

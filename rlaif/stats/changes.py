@@ -1,4 +1,4 @@
-"""What changed between two sides that answered the same prompts, and how sure that is."""
+"""Changes between two sides that answered the same prompts, with intervals and p-values."""
 
 from __future__ import annotations
 
@@ -17,24 +17,24 @@ from rlaif.stats.resampling import FLIPS, Measure, swap_test
 ALPHA = 0.05
 
 FEW = 10
-"""Prompts below which an interval of nominally 95 % holds the truth less often than 90 %, if differences are skewed."""
+"""With fewer prompts, a nominal 95 % interval covers the truth less than 90 % of the time if differences are skewed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Evidence:
     """
-    How sure a change is.
+    The measures of both sides, with the intervals and the test of their change.
 
     Args:
-        n: pairs that were measured on both sides.
-        prompts: how many different prompts they answer.
-        before: the measure of the one side; None where there is nothing to measure.
-        after: and of the other.
-        ci95: bootstrap interval of the change, by resampling prompts; None for fewer than two.
-        ci90: the same at 90 %, which is what a test of equivalence at 5 % looks at.
-        p_value: of a paired permutation test, two-sided.
-        p_resolution: the smallest p-value that this test could have given.
-        note: why something is None, or what limits it; else empty.
+        n: number of pairs that were measured on both sides.
+        prompts: number of different prompts among these pairs.
+        before: the measure before; None if there is nothing to measure.
+        after: the measure after; None if there is nothing to measure.
+        ci95: 95 % bootstrap interval of the change, by resampling prompts; None for fewer than two prompts.
+        ci90: the same at 90 %, used by the equivalence test at level 5 %.
+        p_value: two-sided p-value of a paired permutation test; None for fewer than two prompts.
+        p_resolution: the smallest p-value that the test could have given.
+        note: why a field is None, or what limits the evidence; empty otherwise.
 
     """
 
@@ -50,14 +50,14 @@ class Evidence:
 
     @property
     def significant(self) -> bool:
-        """Whether p < 0.05; False too where nothing could be tested."""
+        """Whether p < 0.05; False if nothing could be tested."""
         return self.p_value is not None and self.p_value < ALPHA
 
     @property
     def direction(self) -> int:
-        """1 up, -1 down, 0 not at all or unknown; says nothing of significance."""
+        """1 if the measure went up, -1 if down, 0 if unchanged or unknown, whether significant or not."""
         if self.before is None or self.after is None or math.isclose(self.before, self.after, rel_tol=1e-12):
-            return 0  # means of numbers in another order differ by rounding
+            return 0  # sums in another order differ by rounding
         return 1 if self.after > self.before else -1
 
 
@@ -67,10 +67,10 @@ class Change(Evidence):
     A difference of means, after - before.
 
     Args:
-        difference: in the unit of what was measured; None where there is no pair.
+        difference: the difference, in the unit of the measure; None if there are no pairs.
         effect_size: Cohen's d_z, the mean of the pairs' differences over their standard deviation (Cohen 1988,
-            eq. 2.3.5; one degree of freedom removed). It is of pairs, so that more completions a prompt do not change
-            it. None for one pair, and without variance.
+            eq. 2.3.5; one degree of freedom removed). It is computed over pairs, so more completions per prompt do not
+            change it. None for one pair, and without variance.
 
     """
 
@@ -84,7 +84,7 @@ class RatioChange(Evidence):
     A ratio, after / before.
 
     Args:
-        ratio: 1 = unchanged; None where one side is 0 or there is no pair.
+        ratio: the ratio, 1 = unchanged; None if one side is 0 or there are no pairs.
 
     """
 
@@ -101,20 +101,20 @@ def paired_change(
     seed: int = 0,
 ) -> Change:
     """
-    Return how much the mean changed, over the pairs that have a number on both sides.
+    Return the change of the mean, over the pairs that have a number on both sides.
 
-    A prompt with more pairs weighs more, in the bootstrap as in the mean itself: each resample is sum over count.
+    A prompt with more pairs has more weight, in the mean and in the bootstrap: each resample is a sum over a count.
 
     Args:
-        before: one number a pair; None where a judge abstained.
-        after: of the same pairs, in the same order.
-        prompts: the prompt of each pair, any hashable; None: each pair has its own.
-        draws: bootstrap resamples.
-        flips: random sign flips of the permutation test.
-        seed: of both.
+        before: one number per pair; None where a judge abstained.
+        after: one number per pair, in the same order.
+        prompts: the prompt of each pair, any hashable; None if each pair has its own prompt.
+        draws: number of bootstrap resamples.
+        flips: number of random swaps in the permutation test.
+        seed: seed of the bootstrap and the test.
 
     Raises:
-        InputError: lengths differ, or a number is not finite.
+        InputError: the lengths differ, or a number is not finite.
 
     """
     ones = [1.0] * len(before)
@@ -139,37 +139,37 @@ def ratio_change(
     seed: int = 0,
 ) -> RatioChange:
     """
-    Return by which factor a mean, a rate or a perplexity changed.
+    Return the factor by which a mean, a rate or a perplexity changed.
 
-    Mean length: `ratio_change(words_before, words_after, prompts)`. Perplexity, of the summed negative log-likelihood
-    of each completion: `ratio_change(nats_before, nats_after, prompts, per=(tokens_before, tokens_after),
-    exponential=True)`. Each side is sum over sum, so that a long completion weighs more.
+    For a mean length: `ratio_change(words_before, words_after, prompts)`. For a perplexity, from the summed negative
+    log-likelihood of each completion: `ratio_change(nats_before, nats_after, prompts, per=(tokens_before,
+    tokens_after), exponential=True)`. Each side is a sum over a sum, so a long completion has more weight.
 
     Args:
-        before: one number a pair, not negative unless `exponential`; None where there is none.
-        after: of the same pairs, in the same order.
-        prompts: the prompt of each pair; None: each pair has its own.
-        per: what the sums are divided by, before and after, not negative; None: the number of pairs.
-        exponential: the measure is the exponential of the quotient.
-        draws: bootstrap resamples.
-        flips: random swaps of the permutation test, whose statistic is the log of the ratio.
-        seed: of both.
+        before: one number per pair, not negative unless `exponential`; None where it is missing.
+        after: one number per pair, in the same order.
+        prompts: the prompt of each pair; None if each pair has its own prompt.
+        per: the divisors of both sides, one number per pair, not negative; None to divide by the number of pairs.
+        exponential: take the exponential of the quotient, as for a perplexity.
+        draws: number of bootstrap resamples.
+        flips: number of random swaps in the permutation test, whose statistic is the log of the ratio.
+        seed: seed of the bootstrap and the test.
 
     Raises:
-        InputError: lengths differ, or a number is not finite or negative.
+        InputError: the lengths differ, or a number is not finite or is negative.
 
     """
     per_before, per_after = per or ([1.0] * len(before), [1.0] * len(after))
     pairs = pairs_of(before, per_before, after, per_after, prompts=prompts)
     sums_N2, counts_N2 = pairs.columns_NK[:, ::2], pairs.columns_NK[:, 1::2]
     if (counts_N2 < 0).any() or (not exponential and (sums_N2 < 0).any()):
-        raise InputError("a ratio needs numbers that are not negative")
+        raise InputError("a ratio of negative numbers is not defined")
     change = _difference if exponential else _log_ratio
     totals = pairs.sums().sum(axis=1)
     sides = [_quotient(totals[side], totals[side + 1], exponential) for side in (0, 2)]
     if not sides[0] or not sides[1]:
-        nothing = [name for name, side in zip(("before", "after"), sides, strict=True) if not side]
-        note = f"no ratio: {' and '.join(nothing)} is 0 or cannot be measured" if pairs.clusters else NO_PAIR
+        missing = [name for name, side in zip(("before", "after"), sides, strict=True) if not side]
+        note = f"no ratio: {' and '.join(missing)} is 0 or cannot be measured" if pairs.clusters else NO_PAIR
         return RatioChange(ratio=None, **_no_evidence(pairs, (sides[0], sides[1]), note))
     evidence = _evidence(pairs, (sides[0], sides[1]), change, draws=draws, flips=flips, seed=seed)
     for name in ("ci95", "ci90"):
@@ -179,21 +179,21 @@ def ratio_change(
 
 def equivalent(evidence: Evidence, margin: float | Interval) -> bool | None:
     """
-    Tell whether the two sides are the same within a margin, at the 5 % level.
+    Return whether the two sides are equivalent within a margin, at the 5 % level.
 
-    Two one-sided tests (Schuirmann 1987): the 90 % interval lies inside the margin. That nothing significant was found
-    is no such evidence.
+    Two one-sided tests (Schuirmann 1987): the sides are equivalent if the 90 % interval lies inside the margin. A
+    change that is not significant is not evidence of equivalence.
 
     Args:
         evidence: a change.
-        margin: the largest change that does not matter. Of a difference, m stands for -m to m; of a ratio, for
-            1 / (1 + m) to 1 + m; or the lowest and highest change.
+        margin: the largest change that does not matter. A number m means -m to m for a difference, and 1 / (1 + m) to
+            1 + m for a ratio. A pair gives the lowest and the highest change.
 
     Returns:
-        None where there is no interval.
+        Whether they are equivalent, or None if there is no interval.
 
     Raises:
-        InputError: the margin does not hold "no change".
+        InputError: the margin does not include "no change".
 
     """
     is_ratio = isinstance(evidence, RatioChange)
@@ -203,11 +203,11 @@ def equivalent(evidence: Evidence, margin: float | Interval) -> bool | None:
         low, high = (1 / (1 + margin), 1 + margin) if is_ratio else (-margin, margin)
     same = 1 if is_ratio else 0
     if not low < same < high:
-        raise InputError(f"a margin of {low:g} to {high:g} does not hold {same}, which is no change")
+        raise InputError(f"a margin of {low:g} to {high:g} does not include {same}, which means no change")
     return None if evidence.ci90 is None else low < evidence.ci90[0] and evidence.ci90[1] < high
 
 
-# --- how it is computed: totals are [4, ...], sum and count before, then after -----------------------------------
+# --- implementation: totals are [4, ...], sum and count before, then sum and count after --------------------------
 
 NO_PAIR = "no pair was measured on both sides"
 
@@ -223,7 +223,7 @@ def _log_ratio(totals: Floats) -> Floats:
 
 
 def _quotient(total: float, count: float, exponential: bool) -> float | None:
-    """Return a side's measure; None where it is not a finite number."""
+    """Return the measure of one side, or None if it is not finite."""
     with np.errstate(all="ignore"):
         quotient = np.float64(total) / np.float64(count)
         value = float(np.exp(quotient) if exponential else quotient)
@@ -237,7 +237,7 @@ def _effect_size(differences_N: Floats) -> float | None:
 
 
 def _no_evidence(pairs: Pairs, sides: tuple[float | None, float | None], note: str) -> dict[str, Any]:
-    """Return the fields of evidence that there is none of."""
+    """Return the fields of `Evidence` without intervals and test."""
     return {
         "n": len(pairs.cluster_N), "prompts": pairs.clusters, "before": sides[0], "after": sides[1], "note": note,
         "ci95": None, "ci90": None, "p_value": None, "p_resolution": None,
@@ -247,7 +247,7 @@ def _no_evidence(pairs: Pairs, sides: tuple[float | None, float | None], note: s
 def _evidence(
     pairs: Pairs, sides: tuple[float, float], change: Measure, *, draws: int, flips: int, seed: int
 ) -> dict[str, Any]:
-    """Return the fields of evidence: intervals and test of `change`, and what limits them."""
+    """Return the fields of `Evidence`: intervals and test of `change`, and notes on their limits."""
     if pairs.clusters < 2:
         return _no_evidence(pairs, sides, "one prompt: no interval and no p-value")
     sums_KG = pairs.sums()

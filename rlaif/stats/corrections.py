@@ -1,4 +1,4 @@
-"""Several seeds and several comparisons: how far a figure moves by chance, and p-values of many tests."""
+"""The spread of a figure over several seeds, and the correction of p-values for multiple tests."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from rlaif.core.errors import InputError
 @dataclass(frozen=True, slots=True)
 class Spread:
     """
-    A figure over several seeds.
+    Mean and spread of a figure over several seeds.
 
     Args:
-        n: seeds that have the figure.
-        mean: None where none has.
-        std: one degree of freedom removed; None for fewer than two.
-        ci95: of the mean, by Student's t with n - 1 degrees of freedom; None for fewer than two.
+        n: number of seeds that have the figure.
+        mean: mean over seeds; None if no seed has the figure.
+        std: standard deviation, one degree of freedom removed; None for fewer than two seeds.
+        ci95: interval of the mean, by Student's t with n - 1 degrees of freedom; None for fewer than two seeds.
 
     """
 
@@ -31,10 +31,10 @@ class Spread:
 
 def seed_spread(values: Sequence[float | None]) -> Spread:
     """
-    Return mean and spread of a figure over seeds.
+    Return the mean and spread of a figure over seeds.
 
     Args:
-        values: one a seed; None is left out.
+        values: one value per seed; None is left out.
 
     """
     from scipy.stats import t
@@ -49,18 +49,18 @@ def seed_spread(values: Sequence[float | None]) -> Spread:
 
 def holm(p_values: Sequence[float | None]) -> list[float | None]:
     """
-    Return p-values adjusted for their number: with probability 95 % none below 0.05 is a false alarm (Holm 1979).
+    Return p-values adjusted for multiple tests, so that the chance of any false alarm below 0.05 is 5 % (Holm 1979).
 
     Args:
-        p_values: of independent or dependent tests, in any order; None, where nothing was tested, stays None and does
-            not count.
+        p_values: p-values of independent or dependent tests, in any order. None means that nothing was tested; it
+            stays None and does not count.
 
     Raises:
         InputError: a p-value is not in [0, 1].
 
     """
     if wrong := [p for p in p_values if p is not None and not 0 <= p <= 1]:
-        raise InputError(f"{wrong[0]} is no p-value: those lie in 0 to 1")
+        raise InputError(f"{wrong[0]} is not a p-value: it should be in [0, 1]")
     known = sorted((p, i) for i, p in enumerate(p_values) if p is not None)
     adjusted: list[float | None] = [None] * len(p_values)
     largest = 0.0

@@ -1,8 +1,8 @@
 """
-Whether two judges differ: what each row contributes to a measure, and a paired test of the contributions.
+Tests whether two judges differ: the contribution of each row to a measure, and a paired test of the contributions.
 
-A contribution is the measure plus the row's influence on it (Hampel 1974), so that their mean is the measure itself.
-Of the AUROC these are the placement values of DeLong, DeLong & Clarke-Pearson 1988.
+A contribution is the measure plus the row's influence on it (Hampel 1974), so the mean of the contributions is the
+measure. For the AUROC these are the placement values of DeLong, DeLong & Clarke-Pearson 1988.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from rlaif.stats.bootstrap import Floats, Ints
 from rlaif.stats.resampling import sign_flip_test
 
 FLIPPED = 1000
-"""Clusters up to which the test flips signs, exactly for few; beyond, Student's t says the same and takes no time."""
+"""Largest number of clusters for the sign-flip test; beyond, Student's t gives the same result much faster."""
 
 
 def auroc_contributions(score_N: Floats, good_N: NDArray[np.bool_]) -> Floats:
-    """Return what each row contributes to the AUROC; there are good and bad ones."""
+    """Return the contribution of each row to the AUROC, [N]. Needs good and bad rows."""
     good, bad = score_N[good_N], score_N[~good_N]
     beaten_P, beating_M = _share_below(bad, good), 1 - _share_below(good, bad)
     area = beaten_P.mean()
@@ -32,10 +32,10 @@ def auroc_contributions(score_N: Floats, good_N: NDArray[np.bool_]) -> Floats:
 
 def spearman_contributions(x_N: Floats, y_N: Floats) -> Floats:
     """
-    Return what each row contributes to Spearman's rank correlation; neither side is constant.
+    Return the contribution of each row to Spearman's rank correlation, [N]. Neither side may be constant.
 
     With mid-ranks as shares F of the rows, it is S(x, y) / sqrt(S(x, x) S(y, y)), S(x, y) = mean(F(x) F(y)) - 1/4. A
-    row counts in the mean itself, and in the rank of every row that is above it (Croux & Dehon 2010).
+    row counts in the mean, and in the rank of every row above it (Croux & Dehon 2010).
     """
     rank_x, rank_y = _share_below(x_N, x_N), _share_below(y_N, y_N)
 
@@ -57,14 +57,14 @@ def spearman_contributions(x_N: Floats, y_N: Floats) -> Floats:
 
 def p_value(difference_N: Floats, cluster_N: Ints) -> float | None:
     """
-    Return the two-sided p-value of a paired test that differences of contributions are 0 on average.
+    Return the two-sided p-value of a paired test that the mean difference of contributions is 0.
 
     Args:
-        difference_N: of each row, one judge's contribution minus the other's.
-        cluster_N: rows of a cluster are not independent, and are flipped together.
+        difference_N: contribution of one judge minus that of the other, for each row.
+        cluster_N: cluster of each row; rows of a cluster are not independent, so their signs are flipped together.
 
     Returns:
-        None for fewer than two clusters.
+        The p-value, or None for fewer than two clusters.
 
     """
     from scipy.stats import t
@@ -83,7 +83,7 @@ def p_value(difference_N: Floats, cluster_N: Ints) -> float | None:
 
 
 def _share_below(others: Floats, x: Floats) -> Floats:
-    """Return the share of others below each number, those that are equal counted half."""
+    """Return the share of `others` below each number of `x`; equal numbers count half."""
     ordered = np.sort(others)
     both = np.searchsorted(ordered, x, side="left") + np.searchsorted(ordered, x, side="right")
     shares: Floats = both / (2 * len(others))
@@ -91,7 +91,7 @@ def _share_below(others: Floats, x: Floats) -> Floats:
 
 
 def _mean_above(a_N: Floats, value_N: Floats) -> Floats:
-    """Return, for each row, the mean over all rows of the value where its `a` is larger, half where it is equal."""
+    """Return for each row the mean over all rows of the value, where `a` is larger; half of it where `a` is equal."""
     names, group_N = np.unique(a_N, return_inverse=True)
     sum_G = np.bincount(group_N, weights=value_N, minlength=len(names))
     above_G = sum_G[::-1].cumsum()[::-1] - sum_G / 2

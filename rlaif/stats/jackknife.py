@@ -1,4 +1,4 @@
-"""Ratios of what is no sum over prompts, such as distinct-n: an interval by leaving groups of prompts out."""
+"""Intervals for ratios of measures that are not sums over prompts, such as distinct-n, by leaving out groups."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ Sides = tuple[float | None, float | None]
 GROUPS = 40
 
 ROUNDING = 1e-12
-"""Logs of ratios that differ by no more are equal."""
+"""Largest difference at which two logs of ratios count as equal."""
 
 
 def jackknife_ratio(
@@ -31,22 +31,22 @@ def jackknife_ratio(
     seed: int = 0,
 ) -> RatioChange:
     """
-    Return by which factor a measure of a whole set changed, with an interval by the delete-a-group jackknife.
+    Return the factor by which a measure of a whole set changed, with an interval by the delete-a-group jackknife.
 
-    A bootstrap repeats prompts, and a repeated text adds no new n-gram: it would make any set look less diverse than
-    it is. Leaving prompts out repeats nothing. Interval and p-value are Student's t on the log of the ratio, with
+    A bootstrap repeats prompts, and a repeated text adds no new n-gram, so every set would look less diverse than it
+    is. The jackknife leaves prompts out instead. Interval and p-value are Student's t on the log of the ratio, with
     groups - 1 degrees of freedom (Kott 2001, "The delete-a-group jackknife").
 
     Args:
-        measure: of both sides at once, such as distinct-2 of both at equal numbers of words; called groups + 1 times.
-        before: what is measured, such as texts, one a pair.
-        after: of the same pairs, in the same order.
-        prompts: the prompt of each pair; None: each pair has its own. A prompt is left out as a whole.
-        groups: into how many groups the prompts are dealt at random; fewer where there are fewer prompts.
-        seed: of that.
+        measure: measures both sides at once, such as distinct-2 at equal numbers of words; called groups + 1 times.
+        before: the items to measure, such as texts, one per pair.
+        after: one item per pair, in the same order.
+        prompts: the prompt of each pair; None if each pair has its own prompt. A prompt is left out as a whole.
+        groups: number of random groups of prompts; fewer if there are fewer prompts.
+        seed: seed of the grouping.
 
     Raises:
-        InputError: lengths differ.
+        InputError: the lengths differ.
 
     """
     check_lengths(before, after, prompts)
@@ -61,14 +61,14 @@ def jackknife_ratio(
         return RatioChange(ratio=ratio, note="one prompt: no interval and no p-value", **known, **unsure)
     left_out = _log_ratios(measure, before, after, _deal(keys, groups, seed))
     if left_out is None:
-        return RatioChange(ratio=ratio, note="no interval: it hangs on a few prompts", **known, **unsure)
+        return RatioChange(ratio=ratio, note="no interval: the measure depends on a few prompts", **known, **unsure)
     count = len(left_out)
     error = math.sqrt((count - 1) / count * float(np.square(left_out - left_out.mean()).sum()))
     return RatioChange(ratio=ratio, **known, **_student_intervals(math.log(ratio), error, count - 1))
 
 
 def _deal(keys: Sequence[Hashable], groups: int, seed: int) -> list[int]:
-    """Return the group of each pair: prompts in random order, dealt one by one."""
+    """Return the group of each pair. Prompts are shuffled, then dealt to the groups in turn."""
     different = list(dict.fromkeys(keys))
     order = np.random.default_rng(seed).permutation(len(different))
     group = {different[i]: place % groups for place, i in enumerate(order)}
@@ -81,7 +81,7 @@ def _log_ratios(
     after: Sequence[Item],
     group_of: Sequence[int],
 ) -> Floats | None:
-    """Return the log ratio without each group; None where one has none."""
+    """Return the log ratio without each group, [groups], or None if one of them is undefined."""
     found = []
     for group in range(max(group_of) + 1):
         kept = [i for i, its in enumerate(group_of) if its != group]
@@ -93,7 +93,7 @@ def _log_ratios(
 
 
 def _student_intervals(log_ratio: float, error: float, freedom: int) -> dict[str, Any]:
-    """Return intervals and p-value of a ratio whose log has this standard error."""
+    """Return the intervals and the p-value of a ratio, from the standard error of its log."""
     from scipy.stats import t
 
     def interval(level: float) -> Interval:

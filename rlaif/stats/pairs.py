@@ -1,4 +1,4 @@
-"""Pairs as arrays: what was measured on both sides, and which pairs share a prompt."""
+"""Paired measurements as arrays, with the prompt of each pair."""
 
 from __future__ import annotations
 
@@ -12,18 +12,18 @@ from rlaif.core.errors import InputError
 
 Floats = NDArray[np.float64]
 Scores = Sequence[float | None]
-"""One number a pair; None where a judge abstained."""
+"""One number per pair; None where a judge abstained."""
 
 
 @dataclass(frozen=True, slots=True)
 class Pairs:
     """
-    Numbers of N pairs in G prompts.
+    Measurements of N pairs on G prompts.
 
     Args:
-        columns_NK: K numbers of each pair.
-        cluster_N: the prompt of each pair, in [0, G).
-        clusters: G.
+        columns_NK: K numbers for each pair.
+        cluster_N: index of each pair's prompt, in [0, G).
+        clusters: number of prompts, G.
 
     """
 
@@ -38,10 +38,10 @@ class Pairs:
 
 
 def check_lengths(*parts: Sequence[object] | None) -> None:
-    """Raise `InputError` unless all parts that there are have one length."""
+    """Raise `InputError` if the parts that are not None differ in length."""
     lengths = [len(part) for part in parts if part is not None]
     if len(set(lengths)) > 1:
-        raise InputError(f"pairs need one of each: there are {' and '.join(map(str, lengths))}, in this order")
+        raise InputError(f"pairs need sequences of equal length, not {' and '.join(map(str, lengths))}")
 
 
 def pairs_of(*sides: Scores, prompts: Sequence[Hashable] | None = None) -> Pairs:
@@ -49,11 +49,11 @@ def pairs_of(*sides: Scores, prompts: Sequence[Hashable] | None = None) -> Pairs
     Return the pairs that have a number on all sides.
 
     Args:
-        sides: sequences of one length, one number or None a pair.
-        prompts: what pairs have in common that are not independent, one a pair; None: each pair has its own.
+        sides: sequences of equal length, with one number or None per pair.
+        prompts: the prompt of each pair; pairs of one prompt are not independent. None if each pair has its own.
 
     Raises:
-        InputError: lengths differ, or a number is not finite.
+        InputError: the lengths differ, or a number is not finite.
 
     """
     check_lengths(*sides, prompts)
@@ -62,7 +62,7 @@ def pairs_of(*sides: Scores, prompts: Sequence[Hashable] | None = None) -> Pairs
     wrong = np.flatnonzero(~np.isfinite(columns_NK).all(axis=1))
     if len(wrong):
         numbers = ", ".join(f"{x:g}" for x in columns_NK[wrong[0]])
-        raise InputError(f"pair {kept[wrong[0]]} holds {numbers}: numbers have to be finite")
+        raise InputError(f"pair {kept[wrong[0]]} holds {numbers}; all numbers have to be finite")
     codes: dict[Hashable, int] = {}
     keys = kept if prompts is None else [prompts[i] for i in kept]
     cluster_N = np.array([codes.setdefault(key, len(codes)) for key in keys], dtype=np.intp)

@@ -1,4 +1,4 @@
-"""How likely a test finds a difference that is there."""
+"""Power analysis: the probability that a test finds a true difference."""
 
 from __future__ import annotations
 
@@ -13,14 +13,14 @@ def power(difference: float, std: float, n: int, *, alpha: float = 0.05) -> floa
     Return the probability that a two-sided paired test at level `alpha` finds a true mean difference.
 
     Normal approximation: Phi(d sqrt(n) / s - z) + Phi(-d sqrt(n) / s - z), z the 1 - alpha / 2 quantile (Lachin 1981,
-    "Introduction to sample size determination and power analysis for clinical trials"). Without a difference it is
-    `alpha`.
+    "Introduction to sample size determination and power analysis for clinical trials"). If the difference is 0, the
+    power is `alpha`.
 
     Args:
         difference: the true mean of after - before.
-        std: standard deviation of the pairs' differences; of the prompts' mean differences, where a prompt has
-            several pairs.
-        n: pairs, or prompts.
+        std: standard deviation of the pairs' differences, or of the prompts' mean differences if a prompt has several
+            pairs.
+        n: number of pairs, or of prompts.
         alpha: level of the test.
 
     Raises:

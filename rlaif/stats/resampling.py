@@ -1,7 +1,7 @@
 """
-Resampling by whole clusters: prompts drawn with replacement, and the sides of prompts swapped.
+Resampling by whole prompts: drawing them with replacement, and swapping their sides.
 
-Work goes in blocks: memory does not grow with the draws.
+All work is done in blocks, so memory does not grow with the number of draws.
 """
 
 from __future__ import annotations
@@ -15,28 +15,28 @@ from numpy.typing import NDArray
 from rlaif.stats.pairs import Floats, Scores, pairs_of
 
 BLOCK = 2**15
-"""Numbers of a block: 256 KiB, which stay in the cache of a core."""
+"""Size of a block: 256 KiB of float64, which stays in the cache of one core."""
 
 
 FLIPS = 9999
 
 Measure = Callable[[Floats], Floats]
-"""Sums [K, ...] in, the measure [...] out."""
+"""Takes sums [K, ...] and returns the measure [...]."""
 
 
 def pick_clusters(rng: np.random.Generator, draws: int, clusters: int) -> NDArray[np.int64]:
-    """Return which clusters each draw of the bootstrap holds, [draws, clusters], as many as there are."""
+    """Return the clusters of each bootstrap draw, [draws, clusters], drawn with replacement."""
     return rng.integers(clusters, size=(draws, clusters))
 
 
 @dataclass(frozen=True, slots=True)
 class PValue:
     """
-    A two-sided p-value and the smallest one that the test could have given.
+    A two-sided p-value and the smallest p-value that the test could have given.
 
     Args:
-        value: probability of a change at least this large, in either direction, where the sides do not differ.
-        resolution: 1 / (flips + 1), or 2 / 2^G where G prompts differ and that is more.
+        value: probability of a change at least this large, in either direction, if the sides do not differ.
+        resolution: 1 / (flips + 1), or 2 / 2^G if that is larger, where G is the number of prompts that differ.
 
     """
 
@@ -46,18 +46,18 @@ class PValue:
 
 def swap_test(change: Measure, before_KG: Floats, after_KG: Floats, *, flips: int, seed: int) -> PValue:
     """
-    Test that the two sides do not differ, by swapping them in random prompts (a paired permutation test).
+    Test whether the two sides differ, by swapping them in random prompts (a paired permutation test).
 
-    Where there are no more than `flips` ways to swap, each is tried and the p-value is exact; else it is
-    (b + 1) / (flips + 1), never 0 (Phipson & Smyth 2010, eq. 2). Prompts whose sides are equal are left alone:
-    swapping them changes nothing.
+    If there are at most `flips` ways to swap, all are tried and the p-value is exact. Otherwise it is
+    (b + 1) / (flips + 1), which is never 0 (Phipson & Smyth 2010, eq. 2). Prompts whose sides are equal are skipped,
+    because swapping them changes nothing.
 
     Args:
-        change: from the totals of K numbers before, then of K after, [2 K, ...]; swapping both sides negates it.
-        before_KG: K sums of each prompt, of the one side.
-        after_KG: and of the other.
-        flips: how many random ways to swap.
-        seed: of them.
+        change: computes the change from totals [2 K, ...], K before and K after; swapping the sides negates it.
+        before_KG: K sums of each prompt, before.
+        after_KG: K sums of each prompt, after.
+        flips: number of random swaps.
+        seed: seed of the swaps.
 
     """
     total = np.concatenate([before_KG.sum(axis=1), after_KG.sum(axis=1)])[:, None]
@@ -70,7 +70,7 @@ def swap_test(change: Measure, before_KG: Floats, after_KG: Floats, *, flips: in
         moved_KD = step_KG @ swapped_DG.T
         with np.errstate(all="ignore"):
             change_D = np.abs(change(total + np.concatenate([moved_KD, -moved_KD])))
-        # Sums in another order differ by rounding, and what ties with the observed has to count. So has what is NaN.
+        # Sums in another order differ by rounding, so ties need a tolerance. Ties and NaN count as extreme.
         rounding = 1e-10 * np.nanmax(change_D, initial=0.0)
         extreme += int((~(change_D < observed - rounding)).sum())
     if exact:
@@ -82,16 +82,16 @@ def sign_flip_test(
     differences: Scores, prompts: Sequence[Hashable] | None = None, *, flips: int = FLIPS, seed: int = 0
 ) -> PValue | None:
     """
-    Test that paired differences are 0 on average, by flipping the signs of whole prompts.
+    Test whether paired differences are 0 on average, by flipping the signs of whole prompts.
 
     Args:
-        differences: after - before, one a pair; None is left out.
-        prompts: the prompt of each pair; None: each pair has its own.
-        flips: how many random ways to flip, where trying all would take more.
-        seed: of them.
+        differences: after - before, one per pair; None is left out.
+        prompts: the prompt of each pair; None if each pair has its own prompt.
+        flips: number of random flips; fewer if all possible flips can be tried.
+        seed: seed of the flips.
 
     Returns:
-        None where there are fewer than two prompts.
+        The p-value, or None for fewer than two prompts.
 
     """
     pairs = pairs_of(differences, prompts=prompts)
@@ -102,13 +102,13 @@ def sign_flip_test(
 
 
 def _every_swap(prompts: int) -> Iterator[Floats]:
-    """Yield all ways to swap, [2^G, G]."""
+    """Yield all swaps, [2^G, G]."""
     ways = np.arange(2**prompts)[:, None]
     yield ((ways >> np.arange(prompts)) & 1).astype(np.float64)
 
 
 def _random_swaps(prompts: int, flips: int, seed: int) -> Iterator[Floats]:
-    """Yield blocks of random ways to swap, [flips, G] in all; one random bit each."""
+    """Yield random swaps in blocks, [flips, G] in all, one random bit per prompt."""
     rng = np.random.default_rng([seed, 1])
     width, block = -(-prompts // 8), max(1, BLOCK // prompts)
     for start in range(0, flips, block):

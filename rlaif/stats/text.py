@@ -1,4 +1,4 @@
-"""What training may cost a model: fluency and diversity, in numbers that can be compared before and after."""
+"""Measures of text that show side effects of training: diversity, repetition, length and perplexity."""
 
 from __future__ import annotations
 
@@ -14,24 +14,25 @@ def words_of(texts: Iterable[str]) -> list[list[str]]:
 
 def distinct(texts: Sequence[str], n: int, words: int | None = None) -> float | None:
     """
-    Return distinct-n: the share of n-grams that are different ones (Li et al. 2016, arXiv 1510.03055).
+    Return distinct-n: the number of different n-grams over the number of n-grams (Li et al. 2016, arXiv 1510.03055).
 
-    The number falls as a text grows, so that only equal lengths compare: give both sides the smaller `word_count`.
+    The value falls with the length of the texts, so compare it at equal lengths: pass the smaller `word_count` of
+    both sides as `words`.
 
     Args:
-        texts: completions, in an order that says nothing, such as that of the prompts. No n-gram spans two.
-        n: words of a gram.
-        words: look at the first so many words.
+        texts: completions, in an order that does not depend on their content. No n-gram spans two texts.
+        n: number of words of an n-gram.
+        words: use only this many words, counted over the texts in order; None for all.
 
     Returns:
-        A share in (0, 1], or None where there is no n-gram.
+        A share in (0, 1], or None if there are no n-grams.
 
     """
     return distinct_words(words_of(texts), n, words)
 
 
 def distinct_words(texts: Sequence[Sequence[str]], n: int, words: int | None = None) -> float | None:
-    """Return distinct-n of texts that are words already: see `distinct`."""
+    """Return distinct-n of texts that are already split into words; see `distinct`."""
     budget = math.inf if words is None else words
     different: set[tuple[str, ...]] = set()
     count = 0
@@ -45,16 +46,16 @@ def distinct_words(texts: Sequence[Sequence[str]], n: int, words: int | None = N
 
 def repetition(texts: Sequence[str], n: int = 4) -> float | None:
     """
-    Return how much texts repeat themselves: the mean share of n-grams that stood in the same text before.
+    Return the repetition within texts: the mean share of n-grams that repeat an earlier one of the same text.
 
-    1 - (different n-grams / n-grams) of each text, the seq-rep-n of Welleck et al. 2020 (arXiv 1908.04319).
+    For each text it is 1 - (different n-grams / n-grams), the seq-rep-n of Welleck et al. 2020 (arXiv 1908.04319).
 
     Args:
-        texts: completions; those that are too short for an n-gram are left out.
-        n: words of a gram.
+        texts: completions; texts too short for an n-gram are left out.
+        n: number of words of an n-gram.
 
     Returns:
-        A share in [0, 1), or None where there is no n-gram.
+        A share in [0, 1), or None if there are no n-grams.
 
     """
     shares = []
@@ -66,16 +67,20 @@ def repetition(texts: Sequence[str], n: int = 4) -> float | None:
 
 
 def word_count(texts: Sequence[str]) -> int:
-    """Return how many words there are in all."""
+    """Return the total number of words."""
     return len(list(chain.from_iterable(words_of(texts))))
 
 
 def perplexity(logprobs: Iterable[float]) -> float | None:
     """
-    Return exp of the mean negative log-likelihood per token; None where there is none.
+    Return the perplexity, exp of the mean negative log-likelihood per token.
 
     Args:
-        logprobs: of all tokens of all completions given their prompts, EOS included, at temperature 1, in nats.
+        logprobs: log-probabilities of all tokens of all completions given their prompts, EOS included, at temperature
+            1, in nats.
+
+    Returns:
+        The perplexity, or None if there are no tokens.
 
     """
     every = list(logprobs)

@@ -1,9 +1,9 @@
 """
-Measures of weighted rows: a draw of the bootstrap says how often each row stands in it, and all draws are measured
-at once.
+Measures of weighted rows. The weight of a row is how often it occurs in a bootstrap draw; all draws are computed at
+once.
 
-R of the N rows have a score. Scores are sorted once for all draws: a weighted AUROC of 20,000 rows takes a cumulative
-sum, not a sort.
+R of the N rows have a score. Scores are sorted once for all draws, so a weighted AUROC of 20,000 rows needs only a
+cumulative sum per draw.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ def _weights(times_DN: Times, rows_R: Ints) -> Floats:
 
 
 def mean(x_R: Floats, rows_R: Ints) -> Statistic:
-    """Make the mean of numbers."""
+    """Return a statistic that computes the mean."""
 
     def weigh(times_DN: Times) -> Floats:
         weight_DR = _weights(times_DN, rows_R)
@@ -32,8 +32,8 @@ def mean(x_R: Floats, rows_R: Ints) -> Statistic:
 
 
 def auroc(score_R: Floats, good_R: NDArray[np.bool_], rows_R: Ints) -> Statistic:
-    """Make the area under the ROC curve: how often a good text outscores a bad one, a tie counted half."""
-    order = np.argsort(score_R, kind="stable")  # look-ups in order are fast ones
+    """Return a statistic that computes the AUROC: how often a good text outscores a bad one, ties counted half."""
+    order = np.argsort(score_R, kind="stable")  # reading memory in order is faster
     score_R, good_R, rows_R = score_R[order], good_R[order], rows_R[order]
     good, bad = rows_R[good_R], rows_R[~good_R]
     below, up_to = (np.searchsorted(score_R[~good_R], score_R[good_R], side=side) for side in ("left", "right"))
@@ -53,7 +53,7 @@ def auroc(score_R: Floats, good_R: NDArray[np.bool_], rows_R: Ints) -> Statistic
 
 
 def average_precision(score_R: Floats, good_R: NDArray[np.bool_], rows_R: Ints) -> Statistic:
-    """Make the average precision of good texts, as scikit-learn has it: equal scores are one threshold."""
+    """Return a statistic that computes the average precision of good texts, as scikit-learn does."""
     order = np.argsort(-score_R, kind="stable")
     rows, good = rows_R[order], good_R[order].astype(np.float64)
     last = np.flatnonzero(np.diff(score_R[order], append=np.nan) != 0)  # of each run of equal scores
@@ -68,7 +68,7 @@ def average_precision(score_R: Floats, good_R: NDArray[np.bool_], rows_R: Ints) 
         if ties:
             all_DG, good_DG = all_DG[:, last], good_DG[:, last]
             gained_DG = np.diff(good_DG, axis=1, prepend=0)
-        np.maximum(all_DG, 1.0, out=all_DG)  # where nothing was drawn yet, nothing was gained either
+        np.maximum(all_DG, 1.0, out=all_DG)  # avoids 0 / 0 where no row has been drawn yet
         precisions: Floats = np.einsum("dg,dg->d", gained_DG, good_DG / all_DG) / good_DG[:, -1]
         return precisions
 
@@ -76,7 +76,7 @@ def average_precision(score_R: Floats, good_R: NDArray[np.bool_], rows_R: Ints) 
 
 
 def spearman(x_R: Floats, y_R: Floats, rows_R: Ints) -> Statistic:
-    """Make Spearman's rank correlation: Pearson's of mid-ranks, which are those among the rows that were drawn."""
+    """Return a statistic that computes Spearman's rank correlation, with mid-ranks among the drawn rows."""
     of_x, of_y = _ranks(x_R), _ranks(y_R)
 
     def weigh(times_DN: Times) -> Floats:
@@ -89,7 +89,7 @@ def spearman(x_R: Floats, y_R: Floats, rows_R: Ints) -> Statistic:
             return products
 
         spread = moment(x_DR, x_DR) * moment(y_DR, y_DR)
-        spread[spread <= 1e-9] = np.nan  # all that was drawn is equal
+        spread[spread <= 1e-9] = np.nan  # all drawn rows are equal
         correlations: Floats = moment(x_DR, y_DR) / np.sqrt(spread)
         return correlations
 
@@ -97,7 +97,7 @@ def spearman(x_R: Floats, y_R: Floats, rows_R: Ints) -> Statistic:
 
 
 def _ranks(x_R: Floats) -> Callable[[Floats], Floats]:
-    """Make the mid-ranks of rows by their weights: what lies below, and half of what is equal."""
+    """Return a function that computes weighted mid-ranks: the weight below each row, and half of the equal weight."""
     order = np.argsort(x_R, kind="stable")
     _, group_R = np.unique(x_R, return_inverse=True)
     starts = np.flatnonzero(np.diff(x_R[order], prepend=np.nan) != 0)
