@@ -1,1 +1,1 @@
-"""Folders in, one HTML page out."""
+"""Reports: reads the folders of runs or of a benchmark, and writes one HTML page."""

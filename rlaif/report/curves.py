@@ -1,4 +1,4 @@
-"""What went on while a run trained: a small figure for each thing that is watched, all runs in the same ones."""
+"""Figures of the training: one small figure per metric, with all runs in the same figures."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 SMOOTHED = 40
-"""Steps from which on a line is also drawn as a running mean."""
+"""Number of steps from which a line is also drawn as a running mean."""
 
 ROWS = 400
-"""Rows of a figure's table at most: of more steps, some evenly spread."""
+"""Largest number of rows of a figure's table; of more steps, evenly spaced ones are shown."""
 
 
 @dataclass(frozen=True)
@@ -31,11 +31,11 @@ class Line:
     A line of a figure.
 
     Args:
-        label: of the legend.
-        run: place of its run, which gives the colour.
-        points: step and value; a value that is not known is a gap.
-        spread: half of the height of a band around it, a point each.
-        kind: `steps` at every step of training; `looks` of the guard, now and then.
+        label: label in the legend.
+        run: index of its run, which gives the colour.
+        points: steps and values; an unknown value (None) is a gap.
+        spread: half-height of a band around the line, one value per point.
+        kind: `steps` has a point for every training step, `checks` has one for every check of the guard.
 
     """
 
@@ -53,7 +53,7 @@ class Line:
 
 @dataclass(frozen=True)
 class Curve:
-    """What a figure of curves is of: its name, title, unit, how to read it, its lines, and a band that is fine."""
+    """The content of a figure: name, title, unit, caption, lines, and the digits of numbers in its table."""
 
     name: str
     title: str
@@ -64,29 +64,30 @@ class Curve:
 
 
 StepCurve = tuple[str, str, Callable[[Step], float | None], str, int, str]
-"""Name, title, which figure of metrics.jsonl, unit, digits, how to read it."""
+"""Name, title, function that returns the metric of a step, unit, digits, and caption."""
 
 
 def curves(runs: Sequence[RunFolder]) -> list[Plot]:
-    """Return the figures of all that is known of the training."""
+    """Return the figures of the training for which there are numbers."""
     found = [*_metric_curves(runs, FIRST), *_judge_curves(runs), *_metric_curves(runs, THEN), *_guard_curves(runs)]
     return [_plot(curve, runs) for curve in found if any(line.known for line in curve.lines)]
 
 
 FIRST: tuple[StepCurve, ...] = (
     ("reward", "Reward", lambda step: step.reward_mean, "that of the judge’s logit or score", 3,
-     "Mean of what is learned from; the band is a standard deviation to either side."),
+     "Mean reward; the band is one standard deviation to either side."),
 )  # fmt: skip
 THEN: tuple[StepCurve, ...] = (
-    ("kl", "Distance from the reference", lambda step: step.kl, "nats a completion", 2,
-     "KL by k3: how far the policy has moved."),
-    ("length", "Length", lambda step: step.length_tokens, "tokens", 1, "Mean tokens of a completion, its end counted."),
-    ("entropy", "Entropy", lambda step: step.entropy, "nats a token", 2,
-     "Of the policy that answers. One that falls to 0 says always the same."),
+    ("kl", "Distance from the reference", lambda step: step.kl, "nats per completion", 2,
+     "KL divergence (k3 estimator): how far the policy has moved."),
+    ("length", "Length", lambda step: step.length_tokens, "tokens", 1,
+     "Mean tokens per completion, end token included."),
+    ("entropy", "Entropy", lambda step: step.entropy, "nats per token", 2,
+     "Entropy of the policy. At 0 it always gives the same answer."),
     ("ended", "Ended by itself", lambda step: step.eos_rate, "share", 2,
-     "Completions that ended; the others were cut at the longest length."),
+     "Completions with an end token; the others were cut at the maximum length."),
     ("critic", "Explained variance", lambda step: step.explained_variance, "share", 2,
-     "Of the returns, by the critic: 1 is perfect, 0 is the mean."),
+     "Share of the returns’ variance that the critic explains: 1 is perfect, 0 is as good as their mean."),
 )  # fmt: skip
 
 
@@ -106,17 +107,17 @@ def _metric_curves(runs: Sequence[RunFolder], wanted: Sequence[StepCurve]) -> li
 
 
 def _judge_curves(runs: Sequence[RunFolder]) -> list[Curve]:
-    """Make a figure of each judge: what it said of the training completions, and of the guard's."""
+    """Make one figure per judge, of its mean scores of the training completions and of the guard's."""
     found = []
     for place, (name, role) in enumerate(judges_of(runs).items()):
         lines = []
         for i, run in enumerate(runs):
             whose = "" if len(runs) == 1 else f"{run.name}, "
             trained = [(row.step, _mean_score(row, name)) for row in run.metrics]
-            looked = [(row.step, _mean_score(row, name)) for row in run.looks]
+            guarded = [(row.step, _mean_score(row, name)) for row in run.checks]
             lines += [
                 Line(f"{whose}training prompts", i, trained),
-                Line(f"{whose}guard prompts", i, looked, kind="looks"),
+                Line(f"{whose}guard prompts", i, guarded, kind="checks"),
             ]
         caption = f"Mean score of {name}, {role}."
         found.append(Curve(f"judge-{place + 1}", f"Score of {name}", "score, 1 is best", caption, lines))
@@ -124,40 +125,40 @@ def _judge_curves(runs: Sequence[RunFolder]) -> list[Curve]:
 
 
 def judges_of(runs: Sequence[RunFolder]) -> dict[str, str]:
-    """Return the judges that were seen while training, held-out ones last, each with what it is to the runs."""
+    """Return the judges that scored during training with their roles in words, held-out judges last."""
     found: dict[str, str] = {}
     for run in runs:
         for step in run.metrics[-1:]:
             for name in step.judges:
                 found.setdefault(name, "learned from")
-        for look in run.looks[-1:]:
-            for name, judge in look.judges.items():
+        for check in run.checks[-1:]:
+            for name, judge in check.judges.items():
                 found[name] = "held out" if judge.role == "held_out" else found.get(name, "learned from")
     return dict(sorted(found.items(), key=lambda item: item[1] == "held out"))
 
 
 def _guard_curves(runs: Sequence[RunFolder]) -> list[Curve]:
-    """Make a figure of what the guard watches beside scores: all as times of what it was before training."""
+    """Make the figures of what the guard measures besides scores, relative to the value before training."""
     wanted: tuple[tuple[str, str, str, Callable[[GuardCheck], float | None]], ...] = (
-        ("guard-distinct-2", "Variety on guard prompts", "Distinct-2 at equal tokens", lambda look: look.distinct_2),
+        ("guard-distinct-2", "Variety on guard prompts", "Distinct-2 at equal tokens", lambda check: check.distinct_2),
         ("guard-perplexity", "Perplexity on guard prompts", "Perplexity under the reference",
-         lambda look: look.perplexity),
+         lambda check: check.perplexity),
     )  # fmt: skip
     found = []
-    for name, title, what, figure in wanted:
+    for name, title, measure, figure in wanted:
         lines = [
-            Line(run.name, i, [(look.step, figure(look)) for look in run.looks], kind="looks")
+            Line(run.name, i, [(check.step, figure(check)) for check in run.checks], kind="checks")
             for i, run in enumerate(runs)
         ]
-        caption = f"{what}, of the guard’s prompts."
+        caption = f"{measure}, on the guard’s prompts."
         found.append(Curve(name, title, "times before, 1 is unchanged", caption, lines))
     return found
 
 
 def _mean_score(row: Step | GuardCheck, judge: str) -> float | None:
-    """Return a judge's mean score in a step or a look; None where it said nothing."""
-    said: StepJudge | WatchingJudge | None = row.judges.get(judge)
-    return None if said is None else said.score_mean
+    """Return a judge's mean score in a step or a check, or None if it has none."""
+    scores: StepJudge | WatchingJudge | None = row.judges.get(judge)
+    return None if scores is None else scores.score_mean
 
 
 # --- a figure -----------------------------------------------------------------------------------------------------
@@ -176,7 +177,7 @@ def _draw(axes: Axes, curve: Curve, runs: Sequence[RunFolder]) -> None:
         colour, dash = SERIES[line.run % len(SERIES)], DASHES[line.run % len(DASHES)]
         steps = [step for step, _ in line.points]
         values = [math.nan if value is None else value for _, value in line.points]
-        if line.kind == "looks":
+        if line.kind == "checks":
             steps, values = zip(*line.known, strict=True)  # type: ignore[assignment]
             axes.plot(
                 steps, values, color=colour, linestyle=dash, marker="o", markersize=3.2, label=visible(line.label)
@@ -188,11 +189,11 @@ def _draw(axes: Axes, curve: Curve, runs: Sequence[RunFolder]) -> None:
             )
             axes.fill_between(steps, low, high, color=colour, alpha=shade, linewidth=0)
         is_long = len(line.known) >= SMOOTHED
-        has_looks = any(other.kind == "looks" and other.run == line.run for other in curve.lines)
+        has_checks = any(other.kind == "checks" and other.run == line.run for other in curve.lines)
         (drawn,) = axes.plot(steps, values, color=colour, linestyle=dash, label=visible(line.label))
-        if is_long or has_looks:
+        if is_long or has_checks:
             drawn.set(alpha=0.4, linewidth=0.9)
-        if is_long and not has_looks:
+        if is_long and not has_checks:
             axes.plot(steps, _smooth(values), color=colour, linestyle=dash)
     _mark(axes, runs)
     axes.set_xlabel("step")
@@ -202,15 +203,15 @@ def _draw(axes: Axes, curve: Curve, runs: Sequence[RunFolder]) -> None:
 
 
 def _mark(axes: Axes, runs: Sequence[RunFolder]) -> None:
-    """Mark the steps at which an alarm sounded, and of a single run the step whose model is kept."""
+    """Mark the steps with alarms, and for a single run the step whose model is kept."""
     for run in runs:
         for step in sorted({step for step, _ in run.alarms}):
             axes.axvline(step, color=ALARM, linewidth=0.9, linestyle=(0, (2, 2)))
             axes.plot(
                 [step], [1], marker="v", color=ALARM, markersize=5, transform=axes.get_xaxis_transform(), clip_on=False
             )
-    told = runs[0].told if len(runs) == 1 else None
-    kept = told.kept_step if told else None
+    evaluation = runs[0].evaluation if len(runs) == 1 else None
+    kept = evaluation.kept_step if evaluation else None
     if kept is not None:
         axes.plot(
             [kept], [0], marker="^", color=SOFT, markersize=5, transform=axes.get_xaxis_transform(), clip_on=False
@@ -218,7 +219,7 @@ def _mark(axes: Axes, runs: Sequence[RunFolder]) -> None:
 
 
 def _smooth(values: Sequence[float]) -> list[float]:
-    """Return the running mean over a twentieth of the steps, of what is known."""
+    """Return the running mean over a twentieth of the steps, ignoring unknown values."""
     half = max(1, len(values) // 40)
     means = []
     for i in range(len(values)):
@@ -231,19 +232,19 @@ def _smooth(values: Sequence[float]) -> list[float]:
 
 
 def _summary(curve: Curve) -> str:
-    """Say where each line begins and ends, and where it is highest and lowest."""
-    said = []
+    """Describe each line in words: its first and last value, and its highest and lowest."""
+    sentences = []
     for line in curve.lines:
         (first, begin), (last, end) = line.known[0], line.known[-1]
         top, bottom = max(line.known, key=lambda p: p[1]), min(line.known, key=lambda p: p[1])
         begin_text, end_text, top_text, bottom_text = (
             format_number(value, curve.digits) for value in (begin, end, top[1], bottom[1])
         )
-        said.append(
+        sentences.append(
             f"{line.label}: {begin_text} at step {first}, {end_text} at step {last}; "
             f"highest {top_text} at step {top[0]}, lowest {bottom_text} at step {bottom[0]}"
         )
-    return f"{curve.title}. {'. '.join(said)}."
+    return f"{curve.title}. {'. '.join(sentences)}."
 
 
 def _table(curve: Curve) -> Table:

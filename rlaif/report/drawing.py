@@ -1,8 +1,8 @@
 """
-Figures by matplotlib: as SVG that takes its colours from the page, and as files.
+Draws figures with matplotlib, as SVG elements of a page and as files.
 
-A figure is drawn once, in the colours of light paper; in a page each of these becomes a variable of the style sheet,
-so that one drawing serves light, dark and print, needs no script, and holds text that can be selected and searched.
+A figure is drawn once, in the colours of the light theme. In a page these colours become variables of the style sheet,
+so one drawing works in light, dark and print, without a script, and its text can be selected and searched.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 INK, SOFT, RULE, PAPER, ALARM, BEFORE = "#1d1f23", "#5b5f66", "#dcd8d0", "#fdfcfa", "#b3261e", "#79736a"
 SERIES = ("#0b6b6b", "#a54c0c", "#6a3fa3", "#1f5faa", "#a3346f", "#666a00")
-"""Of judges or runs, in this order; the style sheet names them too, with what they are on dark paper."""
+"""Colours of judges or runs, in this order. The style sheet has them too, with their dark variants."""
 
 VARIABLES = {
     INK: "--ink", SOFT: "--soft", RULE: "--rule", PAPER: "--paper", ALARM: "--alarm", BEFORE: "--before",
@@ -36,10 +36,10 @@ VARIABLES = {
 }  # fmt: skip
 
 DASHES = ("-", (0, (5, 1.5)), (0, (1.5, 1.2)), (0, (6, 1.5, 1.5, 1.5)))
-"""Lines that can be told apart without colour."""
+"""Line styles, which can be told apart without colour."""
 
 LEFT, LINE, SHORT = 0.46, 0.17, 20
-"""Inches beside the axes, and of a line of the legend; characters of a name of which two stand in such a line."""
+"""Inches left of the axes; inches of a line of the legend; longest label, in characters, of which two fit in a line."""
 
 STYLE: dict[str, object] = {
     "font.family": "sans-serif", "font.sans-serif": ["DejaVu Sans"], "font.size": 8.5, "svg.fonttype": "none",
@@ -57,25 +57,25 @@ ATTRIBUTES = {
     "stroke-width", "stroke-opacity", "stroke-dasharray", "stroke-dashoffset", "stroke-linecap", "stroke-linejoin",
     "opacity", "font-size", "font-weight", "font-style", "text-anchor", "points", "cx", "cy", "r", "href",
 }  # fmt: skip
-"""What a figure in a page may hold: nothing that runs, loads or links."""
+"""Elements and attributes that an SVG in a page may have: none of them runs, loads or links anything."""
 
 
 @dataclass(frozen=True)
 class Plot:
     """
-    A figure with what stands for it where it is not seen.
+    A figure, with a text and a table of numbers for readers who cannot see it.
 
     Args:
-        name: of its files, and unlike all others of the page.
-        title: what it shows.
-        caption: how to read it.
-        summary: what is to be seen in it, in words.
-        table: its numbers.
-        draw: draws it.
-        height: in inches, with two lines of a legend; more make it higher. The width is the same for all.
-        wide: stands by itself, not beside others.
-        left: inches that labels take beside the axes; fixed, so that the axes of neighbours line up.
-        labels: of the legend, which stands above the axes, two a line if they are short; 0: there is none.
+        name: name of its files, unique on the page.
+        title: what the figure shows.
+        caption: how to read the figure.
+        summary: what can be seen in the figure, in words.
+        table: numbers of the figure.
+        draw: draws the figure on the axes.
+        height: height in inches with up to two lines of legend; further lines are added to it.
+        wide: the figure takes the full width instead of standing beside others.
+        left: inches for labels left of the axes; the same for all figures in a row, so that their axes line up.
+        labels: number of labels in the legend above the axes; 0 for no legend.
 
     """
 
@@ -92,28 +92,28 @@ class Plot:
 
     @property
     def width(self) -> float:
-        """In inches."""
+        """Width in inches."""
         return 4.6 if self.wide else 3.6
 
     @property
     def svg(self) -> Markup:
-        """The figure as an element of a page."""
+        """The figure as an SVG element of a page."""
         return _inline(self)
 
 
 def short(label: str, width: int = 36) -> str:
-    """Return a name as it stands beside an axis."""
+    """Return a name shortened for the label of an axis."""
     label = visible(label).replace("\n", " ")
     return label if len(label) <= width else f"{label[: width - 1]}…"
 
 
 def room(labels: Iterable[str]) -> float:
-    """Return the inches that short names take beside an axis."""
+    """Return the inches that shortened names need beside an axis."""
     return 0.2 + 0.068 * max(len(short(label)) for label in labels)
 
 
 def save(plot: Plot, folder: Path) -> None:
-    """Write NAME.svg and NAME.png, on light paper."""
+    """Write NAME.svg and NAME.png, with a light background."""
     for kind in ("svg", "png"):
         write_atomically(folder / f"{plot.name}.{kind}", _render(plot, kind, paper=True))
 
@@ -148,7 +148,7 @@ def _render(plot: Plot, kind: str, *, paper: bool) -> bytes:
 
 @contextmanager
 def _use_style(salt: str) -> Iterator[Figure]:
-    """Give a figure in our style, whatever the user's matplotlibrc says; the same numbers give the same bytes."""
+    """Yield a figure in our style, regardless of the user's matplotlibrc. The same numbers give the same bytes."""
     import matplotlib
     from matplotlib.figure import Figure
 
@@ -160,7 +160,7 @@ def _use_style(salt: str) -> Iterator[Figure]:
 
 
 def _inline(plot: Plot) -> Markup:
-    """Return the figure as an `svg` element: colours are variables, ids are its own, what is not needed is gone."""
+    """Return the figure as an `svg` element: with colours as variables, unique ids, and no needless elements."""
     root = ET.fromstring(_render(plot, "svg", paper=False))
     box, words = root.get("viewBox", ""), Markup.escape(visible(plot.summary))
     for element in list(root.iter()):
@@ -178,7 +178,7 @@ def _clean(element: ET.Element, prefix: str) -> None:
     found = {_local(name): value for name, value in element.attrib.items()}
     styles = (declaration.partition(":") for declaration in found.pop("style", "").split(";"))
     found |= {name.strip(): value.strip() for name, _, value in styles if value}
-    if font := re.search(r"([\d.]+)px", found.pop("font", "")):  # its family is the page's
+    if font := re.search(r"([\d.]+)px", found.pop("font", "")):  # keep the size only; the page sets the family
         found["font-size"] = font[1]
     element.attrib.clear()
     for name, value in found.items():

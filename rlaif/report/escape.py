@@ -1,4 +1,4 @@
-"""Text that a model wrote, made inert: it can be read in a page, and steers nothing there."""
+"""Escapes text written by a model, so that a page shows it and nothing in it takes effect."""
 
 from __future__ import annotations
 
@@ -8,16 +8,16 @@ from functools import lru_cache
 from typing import Any
 
 SHOWN_AS_ESCAPES = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
-"""Unicode categories of what is not seen but acts: controls, bidirectional marks, surrogates, line separators."""
+"""Unicode categories of invisible characters with an effect: controls, bidirectional marks, surrogates, separators."""
 
 KEPT = frozenset("\n\t\u200c\u200d")
-"""Of these, what text needs: line breaks, tabs, and the joiners of Persian and of emoji."""
+"""Characters of these categories that text needs: line breaks, tabs, and the joiners of Persian and emoji."""
 
 
 def visible(text: str) -> str:
-    """Return text in which every character that acts without being seen is written out: `‹U+202E›`."""
+    """Return the text with every invisible character that has an effect written out, as in `‹U+202E›`."""
     text = text.replace("\r\n", "\n")
-    if text.isascii() and text.isprintable():  # nearly all of it
+    if text.isascii() and text.isprintable():  # the common case
         return text
     return "".join(map(_escape_character, text))
 
@@ -31,10 +31,10 @@ def _escape_character(character: str) -> str:
 
 def json_block(value: Any) -> str:
     """
-    Return JSON that may stand in a `<script type="application/json">`.
+    Return JSON that is safe inside `<script type="application/json">`.
 
-    Nothing in it ends the element, begins a comment or a reference, or is a line break to a script; it reads back as
-    what it was.
+    Nothing in it can end the element, begin a comment or a reference, or be a line break to a script. Parsing it gives
+    the same value.
     """
     text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
     for character in "<>&\u2028\u2029":

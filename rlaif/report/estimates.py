@@ -1,4 +1,4 @@
-"""A figure of estimates with their intervals, one below the other: changes of scores, judges in their order."""
+"""Draws estimates with their intervals below each other, such as the changes of all judges' scores."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ if TYPE_CHECKING:
 @dataclass(frozen=True)
 class LabelledInterval:
     """
-    A number and how sure it is.
+    An estimate with its interval.
 
     Args:
-        label: whose.
-        value: in the figure's unit.
-        ends: of its 95 % interval, where there is one.
-        colour: of `drawing`.
+        label: label of the row.
+        value: the estimate, in the unit of the figure.
+        ends: lower and upper bound of the 95 % interval; None if there is no interval.
+        colour: one of the colours of `drawing`.
 
     """
 
@@ -48,14 +48,14 @@ def estimates(
     Return the figure of estimates, the first at the top.
 
     Args:
-        name: of the figure.
-        title: what it shows.
-        caption: how to read it.
-        rows: at least one.
-        unit: what is estimated, the head of the column of numbers.
-        line: the value that says nothing, which is drawn as a line.
-        signed: whether numbers are changes.
-        left: inches for the labels; by default what they need.
+        name: name of the figure.
+        title: what the figure shows.
+        caption: how to read the figure.
+        rows: the estimates, at least one.
+        unit: what is estimated, as the heading of the column of numbers.
+        line: the neutral value, drawn as a vertical line.
+        signed: show a plus sign, because the numbers are changes.
+        left: inches for the labels; by default as much as they need.
 
     """
     cells: list[list[Cell]] = [
@@ -66,13 +66,13 @@ def estimates(
         for row in rows
     ]
     columns = [Column("Judge", numeric=False), Column(unit), Column("95 % from"), Column("to")]
-    said = "; ".join(
+    values = "; ".join(
         f"{row.label} {format_number(row.value, signed=signed)}"
         + (f" ({' to '.join(format_number(end, signed=signed) for end in row.ends)})" if row.ends else ", no interval")
         for row in rows
     )
     return Plot(
-        name, title, caption, f"{title}: {said}.", Table(title, columns, cells),
+        name, title, caption, f"{title}: {values}.", Table(title, columns, cells),
         lambda axes: _draw(axes, rows, line), height=0.5 + 0.26 * len(rows), wide=True,
         left=room(row.label for row in rows) if left is None else left,
     )  # fmt: skip

@@ -1,8 +1,8 @@
 """
-Texts beside each other with what judges said of them, as data for a page that shows, searches and sorts them.
+Samples with their judgements, as data for the table of a page that shows, searches and sorts them.
 
-A page holds all samples as one block of JSON and draws a few rows of it at a time, so that thousands of samples open
-as fast as ten. All texts in it are inert.
+A page holds all samples as one block of JSON and draws a few rows at a time, so that thousands of samples open as fast
+as ten. All texts in the block are escaped.
 """
 
 from __future__ import annotations
@@ -17,22 +17,22 @@ from rlaif.report.reading import RunFolder
 from rlaif.report.scores import SIDES, Side, judges_of, side_of
 
 WHOLE = 64_000_000
-"""Characters of all texts up to which they stand in the page whole."""
+"""Texts are shown in full if all of them together have at most this many characters."""
 
 CUT = 4_000
-"""Characters of each text, where all together are more."""
+"""Otherwise each text is cut to this many characters."""
 
 Block = dict[str, Any]
 """
-`judges`: name, role, and whether it measures harm. `panes`: what stands side by side in a row. `changes`: from which
-pane to which. `numbers`: heads of further numbers, if there are any; the first of them gives the order. `rows`: `p`
-prompt, `t` a text a pane (null: none), `j` a list of judgements a pane, one a judge; `n` the numbers and `a` a line
-about the text, where there are any.
+`judges`: name, role, and whether the judge measures harm. `panes`: labels of the texts that stand side by side in a
+row. `changes`: which pane is compared with which. `numbers`: headings of further numbers, if any; the first of them
+gives the order. `rows`: `p` is the prompt, `t` has one text per pane (null if there is none), `j` has one list of
+judgements per pane, one per judge; `n` are the numbers and `a` is a line about the text, if there are any.
 """
 
 
 def block_of(runs: Sequence[RunFolder]) -> Block:
-    """Return the samples of runs side by side; what was answered before stands once if it is the same in all."""
+    """Return the samples of runs side by side. Completions before training appear once if all runs share them."""
     judges = judges_of(runs)
     panes = _panes(runs)
     found: dict[tuple[str, int], dict[int, SampleSide | None]] = {}
@@ -65,7 +65,7 @@ def block_of(runs: Sequence[RunFolder]) -> Block:
 
 
 def _panes(runs: Sequence[RunFolder]) -> list[tuple[str, Side, int]]:
-    """Return label, side and run of what stands side by side."""
+    """Return the label, side and run index of each pane."""
     befores = [{(row.prompt, row.index): row.before.completion for row in run.samples} for run in runs]
     named = [f" · {run.name}" if len(runs) > 1 else "" for run in runs]
     measured = [any(row.after for row in run.samples) for run in runs]
@@ -81,7 +81,7 @@ def _panes(runs: Sequence[RunFolder]) -> list[tuple[str, Side, int]]:
 
 
 def _changes(panes: Sequence[tuple[str, Side, int]], runs: Sequence[RunFolder]) -> list[dict[str, str | int]]:
-    """Return which panes are compared: each run's after with its before, or with the one that all share."""
+    """Return which panes are compared: after with before of each run, or with the pane that all runs share."""
     changes: list[dict[str, str | int]] = []
     for to, (_, side, run) in enumerate(panes):
         if side == "after":
@@ -102,21 +102,22 @@ def _text(text: str, most: int | None) -> str:
 
 
 def _judgement_cells(side: SampleSide | None, judge: str) -> list[Any] | None:
-    """Return a judgement as score, status, reason, what the judge said in its own terms, and a panel's members."""
-    said = side.judgements.get(judge) if side else None
-    if not said:
+    """Return a judgement as score, status, reason, raw numbers in words, and the members of a panel."""
+    its = side.judgements.get(judge) if side else None
+    if not its:
         return None
-    terms = [f"{name} {value:.4g}" for name, value in (("raw", said.raw), ("logit", said.logit)) if value is not None]
-    if said.shortened:
+    terms = [f"{name} {value:.4g}" for name, value in (("raw", its.raw), ("logit", its.logit)) if value is not None]
+    if its.shortened:
         terms.append("read in part")
-    parts = [_part(part) for part in said.parts]
-    return [round_score(said.score), visible(said.status), visible(said.reason), ", ".join(terms), parts]
+    parts = [_part(part) for part in its.parts]
+    return [round_score(its.score), visible(its.status), visible(its.reason), ", ".join(terms), parts]
 
 
-def _part(said: JudgementRecord) -> list[Any]:
-    return [visible(said.judge), visible(said.status), visible(said.reason), round_score(said.score)]
+def _part(judgement: JudgementRecord) -> list[Any]:
+    its = judgement
+    return [visible(its.judge), visible(its.status), visible(its.reason), round_score(its.score)]
 
 
 def round_score(score: float | None) -> float | None:
-    """Return a number as short as a page needs it."""
+    """Round a score to six digits, to keep the page small."""
     return None if score is None else round(score, 6)

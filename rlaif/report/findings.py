@@ -1,4 +1,4 @@
-"""The answer of a run: in words, and as tables with intervals; only what evaluation.json says, and all that it says."""
+"""The results of a run, in words and as tables with intervals. They show all of evaluation.json and nothing else."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ NAMES = {
     "cut_rate": "Share that was cut",
     "empty_rate": "Share that is empty",
     "repetition": "Repetition",
-    "kl_nats_per_sequence": "KL from the reference, nats a completion",
+    "kl_nats_per_sequence": "KL from the reference, nats per completion",
 }
-"""What keys of evaluation.json are called; one that is not here is called by its key."""
+"""Names of the keys of evaluation.json in the report; other keys are shown as they are."""
 
 
 def judge_table(runs: Sequence[RunFolder]) -> Table | None:
-    """Return what each judge found, both numbers where it measures harm, held-out judges first; None where none did."""
+    """Return the table of judges, held-out judges first, with toxicity if they measure harm; None if there are none."""
     found = [(run, name, judge) for name in judges_of(runs) for run in runs if (judge := run.judges.get(name))]
     if not found:
         return None
@@ -51,8 +51,8 @@ def judge_table(runs: Sequence[RunFolder]) -> Table | None:
         Column("Abstained", hint="before, after"),
     ]
     rows = [_judge_row(run if len(runs) > 1 else None, name, judge, harm) for run, name, judge in found]
-    trained = "" if any(run.told and run.told.settings is not ABSENT for run in runs) else " training"
-    return Table(f"What each judge found, before and after{trained}", columns, rows, sortable=True)
+    trained = "" if any(run.evaluation and run.evaluation.settings is not ABSENT for run in runs) else " training"
+    return Table(f"Scores by judge, before and after{trained}", columns, rows, sortable=True)
 
 
 def _judge_row(run: RunFolder | None, name: str, judge: JudgeFigures, harm: bool) -> list[Cell]:
@@ -60,8 +60,8 @@ def _judge_row(run: RunFolder | None, name: str, judge: JudgeFigures, harm: bool
     difference = change.score_mean
     tone: Tone = "" if not change.significant or not difference else "better" if difference > 0 else "worse"
     role = {"held_out": "held out", "training": "learned from"}.get(judge.role, "")
-    about = ", ".join(filter(None, (role, "chose the model" if judge.used_for_selection else "", judge.measures)))
-    cells = [tables.text_cell(name, about), *([tables.text_cell(run.name)] if run else [])]
+    hint = ", ".join(filter(None, (role, "chose the model" if judge.used_for_selection else "", judge.measures)))
+    cells = [tables.text_cell(name, hint), *([tables.text_cell(run.name)] if run else [])]
     cells += [_mean(side) for side in (judge.before, judge.after)]
     note = tables.interval(change.ci95 or (), signed=True) or change.note or ""
     cells += [
@@ -98,53 +98,55 @@ def _abstention_cell(judge: JudgeFigures) -> Cell:
     return Cell(f"{counts[0]}, {counts[1]}", sum(counts), why, "quiet" if not sum(counts) else "")
 
 
-def price_table(runs: Sequence[RunFolder]) -> Table | None:
-    """Return what the model became beside its scores: fluency, variety, length, and whatever else was measured."""
-    found = [{name: rest for name, *rest in _prices(run.told)} if run.told else {} for run in runs]
+def side_effects_table(runs: Sequence[RunFolder]) -> Table | None:
+    """Return the side effects on the model: fluency, diversity, length, and whatever else was measured."""
+    found = [{name: rest for name, *rest in _side_effects(run.evaluation)} if run.evaluation else {} for run in runs]
     rows = []
-    for name, (run, prices) in itertools.product(dict.fromkeys(itertools.chain(*found)), zip(runs, found, strict=True)):
-        before, after, note = prices.get(name, (None, None, ""))
+    for name, (run, side_effects) in itertools.product(
+        dict.fromkeys(itertools.chain(*found)), zip(runs, found, strict=True)
+    ):
+        before, after, note = side_effects.get(name, (None, None, ""))
         ratio = after / before if before and after is not None else None
         cells = [tables.text_cell(name), *([tables.text_cell(run.name)] if len(runs) > 1 else [])]
         cells += [tables.number_cell(before), tables.number_cell(after), tables.number_cell(ratio, 2, note=note)]
         rows.append(cells)
     columns = [Column("Measure", numeric=False), *([Column("Run", numeric=False)] if len(runs) > 1 else [])]
     columns += [Column("Before"), Column("After"), Column("Times before")]
-    return Table("What it did to the model otherwise", columns, rows, sortable=len(runs) > 1) if rows else None
+    return Table("Side effects", columns, rows, sortable=len(runs) > 1) if rows else None
 
 
-Price = tuple[str, float | None, float | None, str]
-"""What a figure beside the judges' is called, before, after, and what is said of their ratio."""
+SideEffect = tuple[str, float | None, float | None, str]
+"""Name of a measure, its value before, its value after, and a note on their ratio."""
 
 
-def _prices(told: EvaluationRecord) -> Iterator[Price]:
-    """Yield each figure that stands beside the judges'; last those that this report does not know, by their keys."""
-    changes, then, now = told.changes, told.fluency.before, told.fluency.after
-    was, became = told.diversity.before, told.diversity.after
+def _side_effects(evaluation: EvaluationRecord) -> Iterator[SideEffect]:
+    """Yield the measures that are not a judge's. Measures that this report does not know come last, by their keys."""
+    changes, before, after = evaluation.changes, evaluation.fluency.before, evaluation.fluency.after
     perplexity = "Perplexity under the reference"
-    yield perplexity, then.reference_perplexity, now.reference_perplexity, _ratio(changes.reference_perplexity)
-    if then.independent_perplexity is not ABSENT or now.independent_perplexity is not ABSENT:
-        sides = [None if x is ABSENT else x for x in (then.independent_perplexity, now.independent_perplexity)]
+    yield perplexity, before.reference_perplexity, after.reference_perplexity, _ratio(changes.reference_perplexity)
+    if before.independent_perplexity is not ABSENT or after.independent_perplexity is not ABSENT:
+        sides = [None if x is ABSENT else x for x in (before.independent_perplexity, after.independent_perplexity)]
         yield "Perplexity under an independent model", sides[0], sides[1], _ratio(changes.independent_perplexity)
-    yield "Distinct-1", was.distinct_1, became.distinct_1, _ratio(changes.distinct_1)
-    yield "Distinct-2", was.distinct_2, became.distinct_2, _ratio(changes.distinct_2)
-    yield "Distinct-3", was.distinct_3, became.distinct_3, _ratio(changes.distinct_3)
-    yield _both("Length in tokens", told.length_tokens, changes.length_tokens)
-    yield _both("Length in words", told.length_words, changes.length_words)
-    yield _both("Share that ended by itself", told.ended_rate)
-    yield _both("Share that was cut", told.cut_rate)
-    yield _both("Share that is empty", told.empty_rate)
-    yield _both("Repetition", told.repetition)
-    if told.kl_nats_per_sequence is not None:  # before training it is the reference itself
-        yield "KL from the reference, nats a completion", 0.0, told.kl_nats_per_sequence, ""
-    yield from _unknown_prices(told.unknown_keys)
+    diversity = evaluation.diversity
+    yield "Distinct-1", diversity.before.distinct_1, diversity.after.distinct_1, _ratio(changes.distinct_1)
+    yield "Distinct-2", diversity.before.distinct_2, diversity.after.distinct_2, _ratio(changes.distinct_2)
+    yield "Distinct-3", diversity.before.distinct_3, diversity.after.distinct_3, _ratio(changes.distinct_3)
+    yield _both("Length in tokens", evaluation.length_tokens, changes.length_tokens)
+    yield _both("Length in words", evaluation.length_words, changes.length_words)
+    yield _both("Share that ended by itself", evaluation.ended_rate)
+    yield _both("Share that was cut", evaluation.cut_rate)
+    yield _both("Share that is empty", evaluation.empty_rate)
+    yield _both("Repetition", evaluation.repetition)
+    if evaluation.kl_nats_per_sequence is not None:  # before training the policy is the reference
+        yield "KL from the reference, nats per completion", 0.0, evaluation.kl_nats_per_sequence, ""
+    yield from _unknown_side_effects(evaluation.unknown_keys)
 
 
-def _both(name: str, figure: BeforeAfter, change: RatioFigures | Absent = ABSENT) -> Price:
+def _both(name: str, figure: BeforeAfter, change: RatioFigures | Absent = ABSENT) -> SideEffect:
     return name, figure.before, figure.after, _ratio(change)
 
 
-def _unknown_prices(unknown: Row) -> Iterator[Price]:
+def _unknown_side_effects(unknown: Row) -> Iterator[SideEffect]:
     for key, value in unknown.items():
         if (number := get_number(unknown, key)) is not None:
             yield name_of(key), None, number, ""
@@ -155,7 +157,7 @@ def _unknown_prices(unknown: Row) -> Iterator[Price]:
 
 
 def _ratio(change: RatioFigures | Absent) -> str:
-    """Return the interval of a ratio, and whether all of it is within the margin."""
+    """Return the interval of a ratio in words, and whether it lies within the margin."""
     if change is ABSENT:
         return ""
     within = f"within the margin of {100 * change.margin:.0f} %" if change.within_margin else ""
@@ -163,7 +165,7 @@ def _ratio(change: RatioFigures | Absent) -> str:
 
 
 def leaves(row: Row, prefix: str = "") -> Iterator[tuple[str, float | None]]:
-    """Yield the numbers of nested mappings by their paths."""
+    """Yield the numbers of nested mappings with their paths."""
     for key, value in row.items():
         if isinstance(value, Mapping):
             yield from leaves(value, f"{prefix}{key}, ")
@@ -172,7 +174,7 @@ def leaves(row: Row, prefix: str = "") -> Iterator[tuple[str, float | None]]:
 
 
 def name_of(key: str) -> str:
-    """Return what a key is called."""
+    """Return the name of a key in the report."""
     words = NAMES.get(key, key.replace("_", " "))
     return words[:1].upper() + words[1:]
 
@@ -181,12 +183,12 @@ def name_of(key: str) -> str:
 
 
 def seeds_table(runs: Sequence[RunFolder]) -> Table | None:
-    """Return the changes of runs that differ in their seeds only, as mean and spread; None where there are no such."""
-    measured = [run for run in runs if run.told]
-    told = measured[0].told if len(measured) == 1 else None
-    if told and told.seeds is not ABSENT:
-        return _seeds_of_one(told.seeds)
-    if len(measured) < 2 or any(_but_seed(run) != _but_seed(measured[0]) for run in measured):
+    """Return the mean and spread of changes over runs that differ only in their seeds; None if there are none."""
+    measured = [run for run in runs if run.evaluation]
+    evaluation = measured[0].evaluation if len(measured) == 1 else None
+    if evaluation and evaluation.seeds is not ABSENT:
+        return _seeds_of_one(evaluation.seeds)
+    if len(measured) < 2 or any(_settings_without_seed(run) != _settings_without_seed(measured[0]) for run in measured):
         return None
     rows = []
     for name in measured[0].judges:
@@ -213,7 +215,7 @@ SEEDS = [
 
 
 def _seeds_of_one(seeds: SeedFigures) -> Table:
-    """Return the changes of a comparison whose sides were sampled by several seeds."""
+    """Return the changes of a comparison whose sides were sampled with several seeds."""
     rows = []
     for name, judge in seeds.judges.items():
         spread = judge.score_mean
@@ -227,10 +229,10 @@ def _seeds_of_one(seeds: SeedFigures) -> Table:
                 tables.number_cell(seeds.n, 0),
             ]
         )
-    return Table("The same models sampled by other seeds", SEEDS, rows)
+    return Table("The same models sampled with other seeds", SEEDS, rows)
 
 
-def _but_seed(run: RunFolder) -> Row:
+def _settings_without_seed(run: RunFolder) -> Row:
     return {key: value for key, value in run.settings.items() if key not in ("seed", "output")} or {"of": run.name}
 
 
@@ -238,21 +240,21 @@ def _but_seed(run: RunFolder) -> Row:
 
 
 def state_of(run: RunFolder) -> tuple[str, str]:
-    """Return whether a run is `finished`, `unmeasured` or `further` than its numbers, and that in words."""
+    """Return the state of a run and its description: `finished`, `unmeasured`, or `further` than its numbers."""
     of = f" of {run.steps}" if run.steps else ""
     written = f" It last wrote on {run.written:%Y-%m-%d at %H:%M:%S} UTC." if run.written else ""
-    if not run.told:
+    if not run.evaluation:
         if not run.metrics and not run.steps:
-            return "unmeasured", f"There are no numbers of a measurement here.{written}"
-        how = f"Step {run.step}{of} is done." if run.step else "No step is done."
-        return "unmeasured", f"Not finished: this run is still going, or it was ended. {how}{written}"
-    measured = run.told.steps
+            return "unmeasured", f"There is no measurement in this folder.{written}"
+        progress = f"Step {run.step}{of} is done." if run.step else "No step is done."
+        return "unmeasured", f"Not finished: this run is still going, or it was stopped. {progress}{written}"
+    measured = run.evaluation.steps
     if measured is not None and run.step > measured:
         return "further", (
-            f"The numbers are of step {measured}; the run has gone on to step {run.step}{of} since, "
-            f"and is still going or was ended.{written}"
+            f"The numbers are from step {measured}; the run has since reached step {run.step}{of}, "
+            f"and is still going or was stopped.{written}"
         )
-    kept = run.told.kept_step
+    kept = run.evaluation.kept_step
     if measured is None:
         return "finished", ""
     early = f", not all {run.steps}" if run.steps and measured < run.steps else ""
@@ -261,27 +263,27 @@ def state_of(run: RunFolder) -> tuple[str, str]:
 
 
 def answer_of(run: RunFolder) -> list[str]:
-    """Return the answer of a run, a statement each, the most important first."""
-    answer = run.told.answer if run.told else ""
+    """Return the conclusion of a run as a list of statements, the most important first."""
+    answer = run.evaluation.answer if run.evaluation else ""
     return [part[:1].upper() + part[1:] for part in answer.split("; ") if part]
 
 
 def limits_of(run: RunFolder) -> list[str]:
-    """Return what was left out of a measurement, and what could not be measured, with the reasons."""
-    if run.told is None:
+    """Return notes on what was left out of a measurement or could not be measured, with reasons."""
+    if run.evaluation is None:
         return []
-    notes = () if run.told.notes is ABSENT else run.told.notes
-    unknown = {} if run.told.unknown is ABSENT else run.told.unknown
+    notes = () if run.evaluation.notes is ABSENT else run.evaluation.notes
+    unknown = {} if run.evaluation.unknown is ABSENT else run.evaluation.unknown
     return [*notes, *(f"Not known: {name_of(key)}: {reason}" for key, reason in unknown.items())]
 
 
 def lacks_evidence(run: RunFolder) -> bool:
-    """Whether numbers are there, but all of them by judges that were learned from."""
+    """Whether there are scores, but only from judges that the model was trained against."""
     roles = [judge.role for judge in run.judges.values()]
     return bool(roles) and "held_out" not in roles
 
 
 def find_kept_step(runs: Sequence[RunFolder]) -> int | None:
-    """Return the step whose model was kept, of a single run."""
-    told = runs[0].told if len(runs) == 1 else None
-    return told.kept_step if told else None
+    """Return the step whose model was kept; None for several runs."""
+    evaluation = runs[0].evaluation if len(runs) == 1 else None
+    return evaluation.kept_step if evaluation else None

@@ -1,4 +1,4 @@
-"""What else is known of a judge: the worst of k, toxic prompts apart from harmless ones, what abstentions may hide."""
+"""Further figures of each judge: the worst of k, toxic and harmless prompts separately, and bounds for abstentions."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from rlaif.report.tables import Cell, Column, Table
 
 
 def more_of_judges(runs: Sequence[RunFolder]) -> Table | None:
-    """Return what else is known of judges, a figure a row; None where there is nothing."""
+    """Return further figures of the judges, one per row; None if there are none."""
     rows: list[list[Cell]] = []
     for run in runs:
         for name, judge in run.judges.items():
@@ -37,7 +37,7 @@ def _figures(judge: JudgeFigures) -> Iterator[tuple[str, Cell, Cell]]:
                 yield from _worst_of_k(its.worst_of_k, of)
     if sum(judge.before.abstained.values()) or sum(judge.after.abstained.values()):
         bounds = judge.worst_case
-        note = "the change, if abstentions hide the worst, or the best"
+        note = "the change if abstentions hide the worst or the best"
         yield (
             "Bounds of the change",
             tables.number_cell(bounds.low if bounds else None, signed=True),
@@ -65,15 +65,15 @@ def _worst_of_k(worst: WorstOfKFigures, of: str) -> Iterator[tuple[str, Cell, Ce
 def _pair(
     label: str, before: float | None, after: float | None, change: ToxicityChange | None = None
 ) -> tuple[str, Cell, Cell]:
-    said = ""
+    note = ""
     if change and change.ci95 and change.difference is not None:
-        note = tables.interval(change.ci95, signed=True)
-        said = f"{tables.format_number(change.difference, signed=True)} ({note})"
-    return label, tables.number_cell(before), tables.number_cell(after, note=said)
+        interval = tables.interval(change.ci95, signed=True)
+        note = f"{tables.format_number(change.difference, signed=True)} ({interval})"
+    return label, tables.number_cell(before), tables.number_cell(after, note=note)
 
 
 def _others(judge: JudgeFigures) -> Iterator[tuple[str, Cell, Cell]]:
-    """Yield numbers that this report does not know, by their keys."""
+    """Yield numbers whose keys this report does not know, under their keys."""
     before, after = (dict(leaves(side.unknown_keys)) for side in (judge.before, judge.after))
     for key in dict.fromkeys([*before, *after]):
         yield name_of(key), tables.number_cell(before.get(key)), tables.number_cell(after.get(key))

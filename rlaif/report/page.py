@@ -1,4 +1,4 @@
-"""A page: one file with its styles and scripts in it, that asks nobody for anything and runs nothing but its own."""
+"""Renders a page: one HTML file that contains its styles and scripts, and makes no network request."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ POLICY = (
     "default-src 'none'; style-src 'sha256-{style}'; script-src {scripts}; img-src data:; base-uri 'none'; "
     "form-action 'none'"
 )
-"""Only the styles and scripts whose hashes these are; no network, no frame, no form."""
+"""Content security policy: only our own styles and scripts, by hash; no network, frames or forms."""
 
 
 def page(template: str, **values: Any) -> str:
@@ -24,8 +24,8 @@ def page(template: str, **values: Any) -> str:
     Return a page as HTML.
 
     Args:
-        template: a file beside this one, which extends `page.html`.
-        values: what it shows; every text in them is escaped and made visible.
+        template: file name of a template that extends `page.html`.
+        values: values for the template. All texts in them are escaped, and invisible characters are written out.
 
     """
     from jinja2 import Environment, FileSystemLoader, StrictUndefined

@@ -1,4 +1,4 @@
-"""What lies in the folder of a run, whole or not: a run that is still going, or was killed, has a report too."""
+"""Reads the folder of a run, complete or not, so that a run that is still going or was killed has a report too."""
 
 from __future__ import annotations
 
@@ -22,26 +22,26 @@ from rlaif.core.system.files import read_jsonl
 Row = Mapping[str, Any]
 
 FILES = ("run.yaml", "metrics.jsonl", "guard.jsonl", "samples.jsonl", "evaluation.json")
-"""What a report is made of; a folder that has none of them is no run."""
+"""Files that a report is made from. A folder without any of them is not the folder of a run."""
 
 
 @dataclass(frozen=True)
 class RunFolder:
     """
-    What a run has written so far.
+    The files that a run has written so far.
 
     Args:
-        folder: where.
-        name: what it is called beside others.
-        settings: run.yaml, by the names that keys have today; empty where there is none.
-        settings_text: the same, as it was written.
-        metrics: a line a step.
-        looks: of the guard.
-        samples: prompts with their answers before and after; `after` is null until it was measured.
-        told: evaluation.json; None until the end.
-        spending: calls and USD of remote judges.
-        starts: each time that the run was begun or gone on with: when, where, by which versions.
-        notes: what could not be read.
+        folder: the folder of the run.
+        name: name of the run in the report, different from those of other runs.
+        settings: content of run.yaml with old keys renamed; empty if there is none.
+        settings_text: run.yaml as it was written.
+        metrics: metrics.jsonl, one record per step.
+        checks: guard.jsonl, one record per check of the guard.
+        samples: samples.jsonl, the test prompts with their completions; `after` is None until it is measured.
+        evaluation: evaluation.json, or None before the end of the run.
+        spending: spending.jsonl, calls and USD of remote judges.
+        starts: environment.jsonl, one record each time that the run was started or resumed.
+        notes: which files could not be read, and why.
 
     """
 
@@ -50,69 +50,69 @@ class RunFolder:
     settings: Row
     settings_text: str
     metrics: Sequence[Step]
-    looks: Sequence[GuardCheck]
+    checks: Sequence[GuardCheck]
     samples: Sequence[SampleRow]
-    told: EvaluationRecord | None
+    evaluation: EvaluationRecord | None
     spending: Sequence[Row]
     starts: Sequence[Row]
     notes: Sequence[str]
 
     @property
     def step(self) -> int:
-        """Steps that are done."""
+        """Number of steps that are done."""
         return max((step.step for step in self.metrics), default=0)
 
     @property
     def judges(self) -> Mapping[str, JudgeFigures]:
-        """What evaluation.json says of each judge; nothing until the end."""
-        return self.told.judges if self.told else {}
+        """Figures of each judge in evaluation.json; empty before the end of the run."""
+        return self.evaluation.judges if self.evaluation else {}
 
     @property
     def steps(self) -> int | None:
-        """Steps that were asked for."""
-        asked = get_number(self.settings, "training", "steps")
-        return None if asked is None else int(asked)
+        """Number of steps in the settings."""
+        steps = get_number(self.settings, "training", "steps")
+        return None if steps is None else int(steps)
 
     @property
     def written(self) -> datetime | None:
-        """When the run last wrote something."""
+        """Time of the last write to a file of the run, in UTC."""
         times = [(self.folder / name).stat().st_mtime for name in FILES if (self.folder / name).is_file()]
         return datetime.fromtimestamp(max(times), UTC).replace(microsecond=0) if times else None
 
     @property
     def alarms(self) -> list[tuple[int, str]]:
-        """Step and words of each alarm, once."""
+        """Step and text of each alarm, without repetitions."""
         in_steps = {(step.step, alarm) for step in self.metrics for alarm in step.alarms}
-        return sorted(in_steps | {(look.step, alarm) for look in self.looks for alarm in look.alarms})
+        return sorted(in_steps | {(check.step, alarm) for check in self.checks for alarm in check.alarms})
 
 
 def read(folders: Sequence[Path]) -> list[RunFolder]:
-    """Read the folders of runs, or raise `InputError` where one is none."""
+    """Read the folders of runs. Raises `InputError` if a folder holds no run."""
     return [_read(folder, name) for folder, name in zip(folders, _names(folders), strict=True)]
 
 
 def get_number(row: Any, *path: str) -> float | None:
-    """Return the number that stands at a path of keys; None where there is none that is finite."""
+    """Return the number at a path of keys, or None if there is no finite number."""
     value = get_value(row, *path)
     is_number = isinstance(value, int | float) and not isinstance(value, bool)
     return float(value) if is_number and math.isfinite(value) else None
 
 
 def get_value(row: Any, *path: str) -> Any:
-    """Return what stands at a path of keys, or None."""
+    """Return the value at a path of keys, or None."""
     for key in path:
         row = row.get(key) if isinstance(row, Mapping) else None
     return row
 
 
 def get_mapping(row: Any, *path: str) -> Row:
-    """Return the mapping that stands at a path of keys, or an empty one."""
+    """Return the mapping at a path of keys, or an empty one."""
     found = get_value(row, *path)
     return found if isinstance(found, Mapping) else {}
 
 
 def get_list(row: Any, *path: str) -> Sequence[Any]:
-    """Return the list that stands at a path of keys, or an empty one."""
+    """Return the list at a path of keys, or an empty one."""
     found = get_value(row, *path)
     return found if isinstance(found, list) else []
 
@@ -124,7 +124,7 @@ def _read(folder: Path, name: str) -> RunFolder:
         raise InputError(f"{folder}: holds no run: none of {', '.join(FILES)}; name the folder of a run")
     notes: list[str] = []
     text = _text(folder / "run.yaml", notes)
-    told = _read_json(folder / "evaluation.json", notes)
+    evaluation = _read_json(folder / "evaluation.json", notes)
 
     def read_lines(name: str) -> Iterator[Row]:
         return _lines(folder / name, notes)
@@ -135,9 +135,9 @@ def _read(folder: Path, name: str) -> RunFolder:
         settings=_settings(text, notes),
         settings_text=text,
         metrics=[step for row in read_lines("metrics.jsonl") if (step := Step.salvage(row)).step],
-        looks=[GuardCheck.salvage(row) for row in read_lines("guard.jsonl")],
+        checks=[GuardCheck.salvage(row) for row in read_lines("guard.jsonl")],
         samples=[SampleRow.salvage(row) for row in read_lines("samples.jsonl")],
-        told=EvaluationRecord.salvage(told) if told else None,
+        evaluation=EvaluationRecord.salvage(evaluation) if evaluation else None,
         spending=list(read_lines("spending.jsonl")),
         starts=list(read_lines("environment.jsonl")),
         notes=notes,
@@ -145,7 +145,7 @@ def _read(folder: Path, name: str) -> RunFolder:
 
 
 def _names(folders: Sequence[Path]) -> list[str]:
-    """Return short names that differ: the last parts of the paths, as many as it takes."""
+    """Return short names that differ: as many last parts of the paths as needed."""
     parts = [folder.resolve().parts for folder in folders]
     for count in range(1, max(map(len, parts), default=1) + 1):
         names = ["/".join(part[-count:]) for part in parts]
@@ -183,7 +183,7 @@ def _read_json(path: Path, notes: list[str]) -> Row:
 
 
 def _lines(path: Path, notes: list[str]) -> Iterator[Row]:
-    """Yield the lines that are whole; the last one of a process that was killed while writing may not be."""
+    """Yield the complete lines. The last line may be incomplete if the process was killed while writing."""
     if not path.is_file():
         return
     try:
@@ -195,4 +195,4 @@ def _lines(path: Path, notes: list[str]) -> Iterator[Row]:
     yield from (line.row for line in lines if line.row is not None)
     torn = sum(line.row is None for line in lines)
     if torn:
-        notes.append(f"{path.name}: {torn} {'line is' if torn == 1 else 'lines are'} torn and left out")
+        notes.append(f"{path.name}: {torn} {'line is' if torn == 1 else 'lines are'} incomplete and left out")

@@ -1,8 +1,8 @@
 """
-The report of a run: one HTML file to be opened from the disk, and its figures as files.
+The report of a run: one HTML file that needs no server, and its figures as files.
 
-It holds the answer in words, the numbers with their intervals, what went on while training, and every test sample
-before and after, with what each judge said of it. Several runs are laid side by side.
+It has the conclusion in words, the numbers with their intervals, the curves of the training, and every test sample
+before and after with its judgements. Several runs are shown side by side.
 """
 
 from __future__ import annotations
@@ -30,15 +30,16 @@ def write(folders: Sequence[Path], output: Path | None = None, plots: Path | Non
     Write the report of a run, or of several side by side.
 
     Args:
-        folders: of the runs.
-        output: the file; by default `report.html` in the folder of the run, of several in the working directory.
-        plots: a folder for the figures, each as SVG and PNG.
+        folders: folders of the runs.
+        output: path of the report; by default `report.html` in the folder of the run, or in the working directory for
+            several runs.
+        plots: folder for the figures, each as SVG and PNG; None to write none.
 
     Returns:
-        The file.
+        The path of the report.
 
     Raises:
-        InputError: a folder holds no run, or nothing can be written where it should be.
+        InputError: a folder holds no run, or the report cannot be written there.
         RlaifError: the disk is full.
 
     """
@@ -48,7 +49,7 @@ def write(folders: Sequence[Path], output: Path | None = None, plots: Path | Non
 
 
 def html_of(runs: Sequence[RunFolder]) -> str:
-    """Return the report of runs as a page."""
+    """Return the report of runs as HTML."""
     return page(
         "report.html",
         title=" and ".join(run.name for run in runs),
@@ -56,7 +57,7 @@ def html_of(runs: Sequence[RunFolder]) -> str:
         runs=[_describe_run(run) for run in runs],
         judges=findings.judge_table(runs),
         seeds=findings.seeds_table(runs),
-        prices=findings.price_table(runs),
+        side_effects=findings.side_effects_table(runs),
         more=more_of_judges(runs),
         plots=_plots(runs),
         shown_block=block_of(runs),
@@ -78,7 +79,7 @@ def _plots(runs: Sequence[RunFolder]) -> dict[str, list[Plot]]:
 
 
 def _describe_run(run: RunFolder) -> dict[str, object]:
-    """Return what the page says of each run by itself."""
+    """Return the values for the template that describe one run."""
     kind, words = findings.state_of(run)
     return {
         "name": run.name,

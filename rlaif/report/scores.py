@@ -1,4 +1,4 @@
-"""What judges said of the test completions: how it is spread, what changed, harmless against helpful."""
+"""Figures of the scores of the test completions: changes, distributions, and harmless against helpful."""
 
 from __future__ import annotations
 
@@ -22,13 +22,13 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 BINS = 20
-"""Of a distribution over 0 to 1."""
+"""Number of bins of a distribution over 0 to 1."""
 
 DOTS = 300
-"""Of a scatter at most: of more samples, some evenly spread."""
+"""Largest number of dots of a scatter plot; of more samples, evenly spaced ones are drawn."""
 
 PAIRS = 4
-"""Figures of harmless against helpful at most."""
+"""Largest number of figures of harmless against helpful."""
 
 Scores = Sequence[float]
 
@@ -39,11 +39,11 @@ SIDES: tuple[Side, Side] = ("before", "after")
 @dataclass(frozen=True)
 class KnownJudge:
     """
-    What is known of a judge of the test samples.
+    A judge of the test samples.
 
     Args:
-        measures: what; empty where no run says it.
-        role: `training` or `held_out`; empty where no run says it.
+        measures: what the judge measures; empty if no run says so.
+        role: `training` or `held_out`; empty if no run says so.
 
     """
 
@@ -52,30 +52,30 @@ class KnownJudge:
 
     @property
     def harm(self) -> bool:
-        """Whether it measures harm."""
+        """Whether the judge measures harm."""
         return self.measures in HARMS
 
 
 def side_of(sample: SampleRow, side: Side) -> SampleSide | None:
-    """Return a side of a sample; None where there is nothing yet."""
+    """Return a side of a sample, or None if it is not measured yet."""
     return sample.before if side == "before" else sample.after
 
 
 def score_of(sample: SampleRow, side: Side, judge: str) -> float | None:
-    """Return what a judge said of a side of a sample; None where it abstained, or nothing was said yet."""
+    """Return a judge's score of a side of a sample, or None if it abstained or has not judged it yet."""
     answer = side_of(sample, side)
     judgement = answer.judgements.get(judge) if answer else None
     return judgement.score if judgement else None
 
 
 def judges_of(runs: Sequence[RunFolder]) -> dict[str, KnownJudge]:
-    """Return all judges of the test samples with what is known of them; held-out ones first."""
+    """Return all judges of the test samples, held-out judges first."""
     found: dict[str, KnownJudge] = {}
     for run in runs:
         for name in itertools.chain(run.judges, *(row.before.judgements for row in run.samples[:1])):
-            before, told = found.get(name, KnownJudge()), run.judges.get(name)
-            found[name] = before if told is None else KnownJudge(
-                before.measures or told.measures, before.role or told.role
+            before, figures = found.get(name, KnownJudge()), run.judges.get(name)
+            found[name] = before if figures is None else KnownJudge(
+                before.measures or figures.measures, before.role or figures.role
             )  # fmt: skip
     return dict(sorted(found.items(), key=lambda item: item[1].role == "training"))
 
@@ -84,7 +84,7 @@ def judges_of(runs: Sequence[RunFolder]) -> dict[str, KnownJudge]:
 
 
 def changes(runs: Sequence[RunFolder]) -> Plot | None:
-    """Return the figure of all changes of scores with their intervals; None where nothing was measured after."""
+    """Return the figure of all changes of scores with their intervals, or None if there are no changes."""
     rows = []
     for name, (i, run) in itertools.product(judges_of(runs), enumerate(runs)):
         change = run.judges[name].change if name in run.judges else None
@@ -104,7 +104,7 @@ def changes(runs: Sequence[RunFolder]) -> Plot | None:
 
 
 def distributions(runs: Sequence[RunFolder]) -> list[Plot]:
-    """Return a figure of each judge: how its numbers are spread on both sides, as toxicity where it measures harm."""
+    """Return one figure per judge: the distribution of its scores, or of toxicity if it measures harm."""
     plots = [_distribution(runs, name, known, place) for place, (name, known) in enumerate(judges_of(runs).items())]
     return [plot for plot in plots if plot is not None]
 
@@ -121,8 +121,8 @@ def _distribution(runs: Sequence[RunFolder], name: str, known: KnownJudge, place
     drawn = [(label, run, shares(values), values) for label, run, values in sides if values]
     if not drawn:
         return None
-    what = "toxicity" if known.harm else "score"
-    title, shown_as = f"{what.capitalize()} by {name}", [(label, run, bins) for label, run, bins, _ in drawn]
+    unit = "toxicity" if known.harm else "score"
+    title, shown_as = f"{unit.capitalize()} by {name}", [(label, run, bins) for label, run, bins, _ in drawn]
     rows = [
         [
             Cell(f"{i / BINS:.2f} to {(i + 1) / BINS:.2f}", i),
@@ -130,26 +130,26 @@ def _distribution(runs: Sequence[RunFolder], name: str, known: KnownJudge, place
         ]
         for i in range(BINS)
     ]
-    columns = [Column(what.capitalize(), numeric=False), *(Column(label) for label, *_ in drawn)]
-    said = "; ".join(
+    columns = [Column(unit.capitalize(), numeric=False), *(Column(label) for label, *_ in drawn)]
+    means = "; ".join(
         f"{label}: mean {format_number(fmean(values))} of {len(values):,}" for label, _, _, values in drawn
     )
     goodness = "0 is best" if known.harm else "1 is best"
     return Plot(
         f"distribution-{place + 1}", title,
         f"Share of completions in each twentieth of the scale; {goodness}. Abstentions are left out.",
-        f"{title}. {said}.", Table(f"{title}: share of completions", columns, rows),
-        lambda axes: _draw_distribution(axes, shown_as, what), labels=len(drawn),
+        f"{title}. {means}.", Table(f"{title}: share of completions", columns, rows),
+        lambda axes: _draw_distribution(axes, shown_as, unit), labels=len(drawn),
     )  # fmt: skip
 
 
 def shares(values: Scores) -> list[float]:
-    """Return the share of numbers in [0, 1] that is in each of equal bins; 1 belongs to the last."""
+    """Return the share of numbers in each of `BINS` equal bins over [0, 1]; 1 belongs to the last bin."""
     counts = Counter(min(BINS - 1, max(0, int(value * BINS))) for value in values)
     return [counts[i] / len(values) for i in range(BINS)]
 
 
-def _draw_distribution(axes: Axes, drawn: Sequence[tuple[str, int | None, Scores]], what: str) -> None:
+def _draw_distribution(axes: Axes, drawn: Sequence[tuple[str, int | None, Scores]], unit: str) -> None:
     edges = [i / BINS for i in range(BINS + 1)]
     many_befores = sum(run is None for _, run, _ in drawn) > 1
     for label, run, bins in drawn:
@@ -158,7 +158,7 @@ def _draw_distribution(axes: Axes, drawn: Sequence[tuple[str, int | None, Scores
             continue
         colour, dash = (BEFORE, DASHES[1]) if run is None else (SERIES[run % len(SERIES)], DASHES[run % len(DASHES)])
         axes.stairs(bins, edges, color=colour, linestyle=dash, linewidth=1.5, label=visible(label))
-    axes.set_xlabel(what)
+    axes.set_xlabel(unit)
     axes.set_xlim(0, 1)
     axes.yaxis.set_major_formatter(lambda share, _: f"{100 * share:.0f} %")
     axes.locator_params(axis="y", nbins=5)
@@ -168,7 +168,7 @@ def _draw_distribution(axes: Axes, drawn: Sequence[tuple[str, int | None, Scores
 
 
 def harmless_helpful(runs: Sequence[RunFolder]) -> list[Plot]:
-    """Return a figure of each judge of harm against each of something else: whether safety was paid by usefulness."""
+    """Return figures of each judge of harm against each other judge, to show whether safety cost usefulness."""
     judges = judges_of(runs)
     harms = [name for name, known in judges.items() if known.harm]
     others = [name for name, known in judges.items() if known.measures and not known.harm]
@@ -178,7 +178,7 @@ def harmless_helpful(runs: Sequence[RunFolder]) -> list[Plot]:
 
 @dataclass(frozen=True)
 class Cloud:
-    """Pairs of scores of a side of a run."""
+    """Pairs of scores, (harmless, other), of one side of a run."""
 
     label: str
     run: int
@@ -187,7 +187,7 @@ class Cloud:
 
     @property
     def mean(self) -> tuple[float, float]:
-        """The middle."""
+        """Mean of both scores."""
         return fmean(x for x, _ in self.known), fmean(y for _, y in self.known)
 
 
@@ -214,14 +214,16 @@ def _scatter(runs: Sequence[RunFolder], harm: str, other: str, measures: str, pl
         for label, x, y, n in means
     ]
     columns = [Column("Side", numeric=False), Column(f"Mean of {harm}"), Column(f"Mean of {other}"), Column("Samples")]
-    said = "; ".join(f"{label}: {format_number(x)} harmless, {format_number(y)} {measures}" for label, x, y, _ in means)
+    summary = "; ".join(
+        f"{label}: {format_number(x)} harmless, {format_number(y)} {measures}" for label, x, y, _ in means
+    )
     most = max(len(cloud.known) for cloud in clouds)
     crosses = " The crosses are means."
-    some = f" Some {DOTS} of {most:,} samples are drawn.{crosses}" if most > DOTS else crosses
+    some = f" About {DOTS} of {most:,} samples are drawn.{crosses}" if most > DOTS else crosses
     return Plot(
         f"harmless-helpful-{place + 1}", f"Harmless against {measures}",
         f"Score of {harm} to the right, of {other} upwards; the upper right corner is best.{some}",
-        f"Harmless against {measures}. Means: {said}.", Table(f"Mean scores of {harm} and {other}", columns, rows),
+        f"Harmless against {measures}. Means: {summary}.", Table(f"Mean scores of {harm} and {other}", columns, rows),
         lambda axes: _draw_scatter(axes, clouds, harm, other), height=3.2, labels=len(clouds),
     )  # fmt: skip
 

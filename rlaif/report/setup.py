@@ -1,4 +1,4 @@
-"""How a run was made, what it took, and how to make it again."""
+"""Settings, cost and versions of a run, and the commands that reproduce it."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from rlaif.report.tables import Cell, Column, Table
 
 
 def settings_table(runs: Sequence[RunFolder]) -> Table | None:
-    """Return the settings that are not the defaults; of several runs those too in which they differ."""
+    """Return the settings that differ from the defaults or, for several runs, from each other."""
     flat = [dict(_flat(run.settings or _comparison_settings(run))) for run in runs]
     defaults = _defaults(runs[0].settings) if runs[0].settings else {}
     keys = dict.fromkeys(key for settings in flat for key in settings)
@@ -45,10 +45,10 @@ def settings_table(runs: Sequence[RunFolder]) -> Table | None:
 
 
 def _comparison_settings(run: RunFolder) -> Row:
-    """Return the settings of a measurement that was no part of a run."""
-    if run.told is None or run.told.settings is ABSENT:
+    """Return the settings of a measurement that does not belong to a run."""
+    if run.evaluation is None or run.evaluation.settings is ABSENT:
         return {}
-    settings = replace(run.told.settings, command=ABSENT).to_json()
+    settings = replace(run.evaluation.settings, command=ABSENT).to_json()
     return {key: value for key, value in settings.items() if value is not None}
 
 
@@ -64,7 +64,7 @@ def _defaults(settings: Row) -> dict[str, Any]:
     needed = {"policy": {"model": "owner/name"}, "data": {"dataset": "-"}, "judge": "-"}
     try:
         found = dict(_flat(asdict(check(RunConfig, needed, "defaults"))))
-    except InputError:  # keys that are needed have come to be
+    except InputError:  # newer required keys are missing
         return {}
     return {key: value for key, value in found.items() if value not in ("-", "owner/name")}
 
@@ -78,18 +78,18 @@ def _yaml(value: Any) -> str:
     return text.strip().removesuffix("...").strip()
 
 
-# --- what it took -------------------------------------------------------------------------------------------------
+# --- cost ---------------------------------------------------------------------------------------------------------
 
 
 def cost_table(runs: Sequence[RunFolder]) -> Table | None:
-    """Return time, calls, tokens and money of each run, as far as its files tell."""
+    """Return the time, calls, tokens and cost of each run, as far as its files have them."""
     rows = [cells for cells in map(_cost, runs) if any(cell.value for cell in cells)]
     columns = [
         Column("Run", numeric=False), Column("Steps"), Column("Completions", hint="to learn from"),
         Column("Training", hint="time of the steps"), Column("Judges’ calls", hint="of remote ones"),
         Column("Cost", hint="USD"), Column("Tokens in, out", hint="of the judges, on test samples"),
     ]  # fmt: skip
-    return Table("What it took", columns, rows) if rows else None
+    return Table("Cost", columns, rows) if rows else None
 
 
 def _cost(run: RunFolder) -> list[Cell]:
@@ -98,7 +98,7 @@ def _cost(run: RunFolder) -> list[Cell]:
     unknown = any(step.usd is None for step in run.metrics)
     usd = None if unknown else math.fsum(get_number(row, "usd") or 0.0 for row in run.spending)
     answers = [answer for row in run.samples for answer in (row.before, row.after) if answer]
-    usages = [said.usage for answer in answers for said in answer.judgements.values()]
+    usages = [judgement.usage for answer in answers for judgement in answer.judgements.values()]
     tokens = sum(usage.input_tokens for usage in usages), sum(usage.output_tokens for usage in usages)
     return [
         tables.text_cell(run.name),
@@ -111,11 +111,11 @@ def _cost(run: RunFolder) -> list[Cell]:
     ]
 
 
-# --- how to make it again -----------------------------------------------------------------------------------------
+# --- how to reproduce it ------------------------------------------------------------------------------------------
 
 
 def versions_table(runs: Sequence[RunFolder]) -> Table | None:
-    """Return what each run was made by; of a run that was gone on with, by what last."""
+    """Return the seed, machine and versions of each run; for a resumed run, those of its last start."""
     facts = [dict(_facts(run)) for run in runs]
     keys = dict.fromkeys(key for fact in facts for key in fact)
     if not keys:
@@ -125,7 +125,7 @@ def versions_table(runs: Sequence[RunFolder]) -> Table | None:
         Column("What", numeric=False),
         *(Column(run.name if len(runs) > 1 else "This run", numeric=False) for run in runs),
     ]
-    return Table("Made by", columns, rows)
+    return Table("Environment", columns, rows)
 
 
 def _facts(run: RunFolder) -> Iterator[tuple[str, str]]:
@@ -140,14 +140,14 @@ def _facts(run: RunFolder) -> Iterator[tuple[str, str]]:
         yield from ((name, str(version)) for name, version in get_mapping(last, "packages").items())
         if len(run.starts) > 1:
             begun = ", ".join(str(start.get("begun", "?")) for start in run.starts)
-            yield "begun and gone on with", begun
+            yield "started and resumed", begun
 
 
 def commands_of(run: RunFolder) -> list[str]:
-    """Return the commands that make a run again and its report."""
+    """Return the commands that repeat a run and write a report of both."""
     folder, again = shlex.quote(str(run.folder)), shlex.quote(f"{run.folder}-again")
     if not run.settings:
-        settings = run.told.settings if run.told else ABSENT
+        settings = run.evaluation.settings if run.evaluation else ABSENT
         command = ABSENT if settings is ABSENT else settings.command
         return [*([f"{command} --output {again}"] if isinstance(command, str) else []), f"rlaif report {folder}"]
     file = shlex.quote(str(run.folder / "run.yaml"))
@@ -155,5 +155,5 @@ def commands_of(run: RunFolder) -> list[str]:
 
 
 def whole(run: RunFolder) -> str:
-    """Return evaluation.json as it was read."""
-    return json.dumps(run.told.to_json(), indent=1, ensure_ascii=False) if run.told else ""
+    """Return the content of evaluation.json."""
+    return json.dumps(run.evaluation.to_json(), indent=1, ensure_ascii=False) if run.evaluation else ""

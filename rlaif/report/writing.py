@@ -1,4 +1,4 @@
-"""Pages and figures on disk: refused in one line where they cannot be, before anything is drawn."""
+"""Writes pages and figures to disk. Checks that they can be written before anything is drawn."""
 
 from __future__ import annotations
 
@@ -15,16 +15,16 @@ def write_page(
     path: Path, html: Callable[[], str], plots: Path | None = None, figures: Callable[[], Iterable[Plot]] = tuple
 ) -> Path:
     """
-    Write a page whole or not at all, and its figures if a folder is named for them.
+    Write a page atomically, and its figures if a folder is given for them.
 
     Args:
-        path: of the page; its folder is made.
-        html: makes the page.
-        plots: a folder for the figures, each as SVG and PNG.
-        figures: makes them.
+        path: path of the page; its folder is created.
+        html: returns the page.
+        plots: folder for the figures, each as SVG and PNG; None to write none.
+        figures: returns the figures.
 
     Raises:
-        InputError: nothing can be written there.
+        InputError: the page or the figures cannot be written there.
         RlaifError: the disk is full.
 
     """

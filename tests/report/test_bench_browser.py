@@ -65,7 +65,7 @@ def test_search_finds_texts_reasons_labels_groups_and_files(bench, visit):
     assert all("is bad" in row and "t1" in row for row in rows)
     box.fill("no such words anywhere")
     until(page, 0)
-    assert count(page) == "No text is like this."
+    assert count(page) == "No text matches."
 
 
 def test_each_text_shows_what_every_judge_said(bench, visit):

@@ -356,7 +356,7 @@ def test_a_benchmark_and_a_run_do_not_stand_side_by_side(tmp_path, done, main):
     run_folder(tmp_path / "run", samples(2))
     refused = main("report", "run", "out")
     assert refused.returncode == 2
-    assert "out: is a benchmark, which stands by itself" in one_line(refused)
+    assert "out: is a benchmark, which has a report of its own" in one_line(refused)
 
 
 @pytest.mark.parametrize("key", ["judges", "agreement", "disagreements", "best_of", "draws", "pooled"])

@@ -177,7 +177,7 @@ def test_figures_that_the_report_does_not_know_are_shown_by_their_keys(tmp_path)
     assert ["Expected maximum", "toxicity", "0.812", "0.438"] in [
         [" ".join(c) for c in r] for r in rows_of(page, "more")
     ]
-    assert ["Repetition", "0.500", "0.250", "0.50"] in [[" ".join(c) for c in r] for r in rows_of(page, "prices")]
+    assert ["Repetition", "0.500", "0.250", "0.50"] in [[" ".join(c) for c in r] for r in rows_of(page, "side-effects")]
 
 
 def test_a_judge_that_abstained_on_everything_has_a_dash_and_the_reason(tmp_path):
@@ -221,8 +221,8 @@ def test_a_run_that_is_still_going_says_so_and_shows_what_is_there(tmp_path):
     with (folder / "metrics.jsonl").open("a") as file:
         file.write('{"step": 8, "reward_me')
     page = html_of(read([folder]))
-    assert "Not finished: this run is still going, or it was ended. Step 7 of 20 is done." in page
-    assert "metrics.jsonl: 1 line is torn and left out" in page
+    assert "Not finished: this run is still going, or it was stopped. Step 7 of 20 is done." in page
+    assert "metrics.jsonl: 1 line is incomplete and left out" in page
     assert 'id="judges"' not in page
     assert 'id="curve-kl"' in page
     block = json.loads(re.search(r'id="explorer-data">(.*?)</script>', page, re.DOTALL)[1])
@@ -235,7 +235,7 @@ def test_numbers_of_an_earlier_step_than_the_last_are_said_to_be(tmp_path):
         return numbers | {"steps": 10}
 
     page = html_of(read([run_folder(tmp_path / "run", samples(4), told=earlier)]))
-    assert "The numbers are of step 10; the run has gone on to step 20 of 20 since" in page
+    assert "The numbers are from step 10; the run has since reached step 20 of 20" in page
 
 
 @pytest.mark.parametrize(
@@ -272,7 +272,7 @@ def test_a_file_that_is_damaged_costs_the_report_only_what_was_in_it(tmp_path, n
     folder = run_folder(tmp_path / "run", samples(3), steps=5)
     for name in names:
         (folder / name).write_bytes(content)
-    assert "How to make it again" in html_of(read([folder]))
+    assert "How to reproduce it" in html_of(read([folder]))
 
 
 # --- side by side ---------------------------------------------------------------------------------------------------

@@ -68,7 +68,7 @@ def test_search_finds_what_is_in_prompts_texts_and_reasons(report, visit):
     assert count(page) == "Samples 1 to 1 of 1, of 60 in all"
     box.fill("no such words anywhere")
     until(page, 0)
-    assert count(page) == "No sample is like this."
+    assert count(page) == "No sample matches."
     box.fill("helpfulness says")
     until(page, 20)
 
@@ -85,7 +85,7 @@ def test_another_judge_orders_otherwise_and_filters_are_by_it(report, visit):
     page.locator("#explorer select[name=filter]").select_option(label="got better")
     assert min(changes(page)) > 0
     page.locator("#explorer select[name=filter]").select_option(label="judge abstained")
-    assert count(page) == "No sample is like this."
+    assert count(page) == "No sample matches."
 
 
 def test_pages_hold_every_sample_once(report, visit):

@@ -1,8 +1,8 @@
 "use strict";
-// Texts side by side with what judges said of them: searched, sorted, and drawn a few at a time.
-// Text only ever becomes text: nothing here makes markup of it.
+// A table of texts with their judgements: search, sort, and draw a few rows at a time.
+// Texts are inserted as text nodes only, never as markup.
 (() => {
-  const FOLD = 700; // characters of a text that are shown before it is asked for whole
+  const FOLD = 700; // characters of a text that are shown before a click on "Show all"
   const SCORE = 0, STATUS = 1, REASON = 2, TERMS = 3, PARTS = 4;
   const count = (number) => number.toLocaleString("en");
 
@@ -22,7 +22,7 @@
     const text = Math.abs(score).toFixed(3);
     return (Number(text) === 0 ? "" : score < 0 ? "−" : signed ? "+" : "") + text;
   };
-  // Escapes of characters that act without being seen are set apart from the text around them.
+  // Mark the escapes of invisible characters, to set them apart from the text around them.
   const spelled = (text) => text.split(/(‹U\+[0-9A-F]{4,6}›)/).map((part, i) => (i % 2 ? make("span", { class: "escape", text: part }) : part));
 
   const foldable = (whole, what, kind = "text") => {
@@ -52,7 +52,7 @@
     const field = (name) => form.elements.namedItem(name);
     const state = { judge: 0, order: null, rising: true, page: 0, found: [] };
 
-    // --- what is looked at -----------------------------------------------------------------------------------
+    // --- columns, filters and order ----------------------------------------------------------------------------
     const scoreOf = (row, pane, judge = state.judge) => row.j[pane]?.[judge]?.[SCORE] ?? null;
     const changeOf = (row, change) => {
       const [from, to] = [scoreOf(row, change.from), scoreOf(row, change.to)];
@@ -83,7 +83,7 @@
       const passes = filters.find(([name]) => name === field("filter").value)[2];
       const keyed = rows.filter((row) => passes(row) && words.every((word) => haystack(row).includes(word))).map((row) => [state.order.key(row), row]);
       keyed.sort(([a, r], [b, s]) => {
-        if (a === null || b === null) return (a === null) - (b === null) || r.no - s.no; // what is not known comes last
+        if (a === null || b === null) return (a === null) - (b === null) || r.no - s.no; // unknown values come last
         return (state.rising ? a - b : b - a) || r.no - s.no;
       });
       state.found = keyed.map(([, row]) => row);
@@ -91,7 +91,7 @@
       draw();
     };
 
-    // --- what is drawn ---------------------------------------------------------------------------------------
+    // --- drawing -----------------------------------------------------------------------------------------------
     const numbers = (judge, score) => (judge.harm && score !== null ? `${shown(score)}, toxicity ${shown(1 - score)}` : shown(score));
     const said = (pane) => make("ul", { class: "judged" }, ...judges.map((judge, i) => {
       const its = pane?.[i];
@@ -133,7 +133,7 @@
       const from = state.page * size, some = state.found.slice(from, from + size);
       table.tBodies[0].replaceChildren(...some.map(rowOf));
       const found = state.found.length === rows.length ? "" : `, of ${count(rows.length)} in all`;
-      root.querySelector(".count").textContent = some.length ? `${data.what}s ${count(from + 1)} to ${count(from + some.length)} of ${count(state.found.length)}${found}`.replace(/^./, (c) => c.toUpperCase()) : `No ${data.what} is like this.`;
+      root.querySelector(".count").textContent = some.length ? `${data.what}s ${count(from + 1)} to ${count(from + some.length)} of ${count(state.found.length)}${found}`.replace(/^./, (c) => c.toUpperCase()) : `No ${data.what} matches.`;
       root.querySelector(".where").textContent = `Page ${count(state.page + 1)} of ${count(pages)}`;
       const pager = root.querySelector(".pager");
       for (const [name, off] of [["first", state.page === 0], ["previous", state.page === 0], ["next", state.page === pages - 1], ["last", state.page === pages - 1]]) {
@@ -144,7 +144,7 @@
       }
     };
 
-    // --- what is pressed -------------------------------------------------------------------------------------
+    // --- events ------------------------------------------------------------------------------------------------
     const hasPrompts = rows.some((row) => row.p);
     const heads = orders.map((order) => {
       const button = make("button", { type: "button", text: order.label });

@@ -1,5 +1,5 @@
 "use strict";
-// What every page does: it remembers the colours that were chosen, and its tables of numbers sort.
+// Scripts of every page: remember the chosen colours, and sort tables of numbers.
 (() => {
   const chosen = () => { try { return localStorage.getItem("rlaif-theme"); } catch { return null; } };
   for (const input of document.querySelectorAll('input[name="theme"]')) {
@@ -20,7 +20,7 @@
     const body = table.tBodies[0];
     const rows = [...body.rows].map((row) => [key(row), row]);
     rows.sort(([a], [b]) => {
-      if (a === null || b === null) return (a === null) - (b === null); // what is not known comes last, either way
+      if (a === null || b === null) return (a === null) - (b === null); // unknown values come last in both orders
       const order = isNumeric ? a - b : a.localeCompare(b);
       return rising ? order : -order;
     });
