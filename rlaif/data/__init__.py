@@ -1,1 +1,1 @@
-"""Prompts and texts in: from files, folders and the hub to tokens."""
+"""Reads prompts and texts from files, folders and the hub, and turns prompts into tokens."""

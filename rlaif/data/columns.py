@@ -1,4 +1,4 @@
-"""Columns of a row by name, also of those inside others: `prompt.text`, `choices.0.message.content`."""
+"""Looks up columns of a row by name, also nested ones such as `prompt.text` or `choices.0.message.content`."""
 
 from __future__ import annotations
 
@@ -10,17 +10,17 @@ from rlaif.core.errors import InputError
 from rlaif.core.schema import did_you_mean, short_repr
 
 MISSING: Any = object()
-"""What `get_column` returns for a column that is not there, which is not the same as null."""
+"""Returned by `get_column` if there is no such column; a null column is None."""
 
 
 def get_column(row: Mapping[str, Any], name: str) -> Any:
     """
-    Return a column's value, or `MISSING`.
+    Return the value of a column, or `MISSING`.
 
     Args:
-        row: of the data.
-        name: a column, or one inside others: keys, and numbers for the items of a list (from 0), joined by points. A
-            column whose whole name it is goes first.
+        row: a row of the data.
+        name: name of the column, or a path to a nested one: keys and list indices (from 0), joined by dots. A column
+            with exactly this name takes precedence.
 
     """
     if name in row:
@@ -43,14 +43,14 @@ def _is_list(value: Any) -> bool:
 
 
 def refuse_missing(row: Mapping[str, Any], name: str, where: str) -> None:
-    """Raise `InputError` where a row has no such column."""
+    """Raise `InputError` if the row has no such column."""
     if get_column(row, name) is MISSING:
         hint = did_you_mean(name, [str(column) for column in row])
         raise InputError(f"{where}: has no column {short_repr(name)}{hint}; there are: {names(row)}")
 
 
 def drop_column(row: Mapping[str, Any], name: str) -> dict[str, Any]:
-    """Copy a row without a column; of one inside another only this one is left out."""
+    """Return a copy of a row without a column. For a nested column, the rest of its parent stays."""
     if name in row:
         return {key: value for key, value in row.items() if key != name}
     head, _, rest = name.partition(".")
@@ -64,16 +64,16 @@ def names(columns: Iterable[Any]) -> str:
 
 
 TOXICITY_COLUMNS = ("prompt_toxicity", "prompt.toxicity", "toxicity")
-"""Where data says how toxic a prompt is; the second is that of RealToxicityPrompts."""
+"""Columns with the toxicity of a prompt; the second is the one of RealToxicityPrompts."""
 
 
 def toxicity_of_prompt(columns: Mapping[str, Any], *, is_flat: bool = True) -> float | None:
     """
-    Return how toxic the data says that a prompt is, or None.
+    Return the toxicity of a prompt according to its data, in [0, 1], or None if the data has none.
 
     Args:
-        columns: of its row, without the prompt.
-        is_flat: whether a column `toxicity` is the prompt's; beside a saved completion it may be the completion's.
+        columns: columns of its row, without the prompt.
+        is_flat: whether a column `toxicity` is about the prompt; beside a saved completion it may be about that.
 
     """
     for name in TOXICITY_COLUMNS[: None if is_flat else 2]:

@@ -1,7 +1,7 @@
 """
-Which rows to keep: `COLUMN OP LITERAL`, joined by `and`.
+The condition `data.where` that selects rows: `COLUMN OP LITERAL`, joined by `and`.
 
-Parsed by hand, because a run file is passed around: nothing in it is evaluated as code.
+It is parsed by hand and never evaluated as code, because run files are shared between people.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ class _Term:
     literal: Literal
 
     def holds(self, value: Any) -> bool:
-        """Compare; null equals null alone, and is neither smaller nor larger than anything."""
+        """Return whether the comparison is true. Null equals only null, and is neither smaller nor larger."""
         if value is None or self.literal is None:
             return (value is self.literal) == (self.sign == "==") and self.sign in ("==", "!=")
         return _OPERATORS[self.sign](value, self.literal)
@@ -51,7 +51,7 @@ class _Term:
 
 @dataclass
 class Condition:
-    """A parsed `where`. It remembers which of its columns it has met, to tell a mistyped name at the end."""
+    """A parsed `where`. It remembers which of its columns occurred, so that a mistyped name is reported at the end."""
 
     comparisons: tuple[_Term, ...]
     _unmet: set[str] = field(init=False)
@@ -61,7 +61,7 @@ class Condition:
         self._unmet = {comparison.column for comparison in self.comparisons}
 
     def keeps(self, row: Mapping[str, Any], where: str) -> bool:
-        """Whether the row is kept; `InputError` where a text meets a number. A column that it lacks is null."""
+        """Return whether to keep the row. A missing column is null. Raises `InputError` if the types do not match."""
         if self._unmet:
             self._columns.update(dict.fromkeys(map(str, row)))
         kept = True
@@ -70,15 +70,15 @@ class Condition:
             if value is MISSING:
                 value = None
             elif value is not None or get_column(row, comparison.column.rpartition(".")[0]) is not None:
-                self._unmet.discard(comparison.column)  # but not where it is null because what it is in is null
-            if isinstance(value, float) and math.isnan(value):  # how tables that pandas wrote say null
+                self._unmet.discard(comparison.column)  # a column inside a null one has not occurred
+            if isinstance(value, float) and math.isnan(value):  # pandas writes null as NaN
                 value = None
-            _refuse_apples_and_pears(comparison, value, where)
+            _refuse_mixed_types(comparison, value, where)
             kept = kept and comparison.holds(value)
         return kept
 
     def refuse_unmet(self, where: str) -> None:
-        """Raise `InputError` for a column that no row had: call it after the last row."""
+        """Raise `InputError` for a column that no row has. Call it after the last row."""
         for column in sorted(self._unmet) if self._columns else ():
             known = list(self._columns)
             raise InputError(
@@ -100,8 +100,8 @@ def parse(text: str) -> Condition:
                 if not rest and i + 3 >= len(tokens):
                     return Condition(tuple(comparisons))
             case part:
-                said = " ".join(word for _, word in part)
-                raise _refusal(text, f"{short_repr(said)} is no comparison" if said else "a comparison is missing")
+                words = " ".join(word for _, word in part)
+                raise _refusal(text, f"{short_repr(words)} is no comparison" if words else "a comparison is missing")
     raise _refusal(text, "a comparison is missing")
 
 
@@ -125,11 +125,11 @@ def _comparison(column: str, sign: str, literal: tuple[str, str], text: str) -> 
     elif word in _WORDS:
         value = _WORDS[word]
         if sign not in ("==", "!="):
-            raise _refusal(text, f"{word} is neither smaller nor larger than anything; compare it by == or !=")
+            raise _refusal(text, f"{word} is neither smaller nor larger than anything; compare it with == or !=")
     elif _NUMBER.fullmatch(word) and len(word) < 400:
         value = float(word) if re.search(r"[.eE]", word) else int(word)
     else:
-        raise _refusal(text, f"{short_repr(word)} is no literal; text stands in quotes")
+        raise _refusal(text, f"{short_repr(word)} is no literal; put text in quotes")
     return _Term(column, sign, value)
 
 
@@ -137,13 +137,13 @@ def _refusal(text: str, why: str) -> InputError:
     return InputError(f"data.where: {short_repr(text, 200)}: {why}; {_ALLOWED}")
 
 
-def _refuse_apples_and_pears(comparison: _Term, value: Any, where: str) -> None:
+def _refuse_mixed_types(comparison: _Term, value: Any, where: str) -> None:
     kind, wanted = _kind(value), _kind(comparison.literal)
     if "null" in (kind, wanted) or kind == wanted:
         return
     hint = ""
     if (kind, wanted) == ("text", "a number"):
-        hint = "; put the number in quotes, or, as CSV holds text only, save the data as jsonl or parquet"
+        hint = "; put the number in quotes, or save the data as jsonl or parquet, because CSV holds only text"
     elif (kind, wanted) == ("a number", "text"):
         hint = "; leave the quotes out"
     raise InputError(

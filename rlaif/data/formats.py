@@ -1,4 +1,4 @@
-"""Rows of a file by its format: JSON lines, JSON, tables, texts, and folders of `Dataset.save_to_disk`."""
+"""Reads rows of files by format: JSON lines, JSON, tables, text, and folders of `Dataset.save_to_disk`."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ from rlaif.core.system.files import read_jsonl
 
 Row = dict[str, Any]
 Rows = Iterator[tuple[str, Row]]
-"""Each row with its place (`line 3`), as messages name it."""
+"""Rows with their places (`line 3`), for messages."""
 
 SUFFIXES = (".jsonl", ".csv", ".parquet", ".txt", ".json", ".tsv")
-"""Of files that are read; all but parquet also with `.gz` behind."""
+"""Suffixes of files that can be read; all but parquet also with `.gz` appended."""
 _ALIASES = {".ndjson": ".jsonl", ".text": ".txt"}
 _CONVERSIONS = {
     ".xlsx": "pandas.read_excel({path!r}).to_csv('data.csv', index=False)",
@@ -33,7 +33,7 @@ _PACKED = (".gz", ".zip", ".bz2", ".xz", ".zst", ".tar")
 
 
 def format_of(path: Path) -> str:
-    """Return the suffix that says how a file is read, without `.gz`; "" for one that no format is known of."""
+    """Return the suffix of a file's format, without `.gz`, or "" if the format is not known."""
     name = path.name.lower()
     is_packed = name.endswith(".gz")
     suffix = Path(name.removesuffix(".gz")).suffix
@@ -42,17 +42,17 @@ def format_of(path: Path) -> str:
 
 
 def is_saved_dataset(folder: Path) -> bool:
-    """Whether a folder is what `Dataset.save_to_disk` or `DatasetDict.save_to_disk` of `datasets` writes."""
+    """Whether a folder was written by `Dataset.save_to_disk` or `DatasetDict.save_to_disk` of `datasets`."""
     return (folder / "state.json").is_file() or (folder / "dataset_dict.json").is_file()
 
 
 def read_file(path: Path, line_column: str) -> Rows:
     """
-    Read a file's rows, or raise `InputError`.
+    Read the rows of a file. Raises `InputError` if it cannot be read.
 
     Args:
-        path: a file of one of `SUFFIXES`, or a pipe, which holds JSON lines or texts.
-        line_column: what a line of a text file is called.
+        path: a file of one of `SUFFIXES`, or a pipe with JSON lines or plain text.
+        line_column: name of the column for the lines of a text file.
 
     """
     suffix, where = format_of(path), str(path)
@@ -75,7 +75,7 @@ def read_file(path: Path, line_column: str) -> Rows:
 
 
 def read_stream(stream: Iterable[bytes], line_column: str, where: str = "standard input") -> Rows:
-    """Read a stream: JSON lines where the first line that is not blank begins with a brace, else a text a line."""
+    """Read a stream: JSON lines if the first line that is not blank begins with a brace, else one text per line."""
     stream, head = iter(stream), []
     for line in stream:
         head.append(line)
@@ -87,7 +87,7 @@ def read_stream(stream: Iterable[bytes], line_column: str, where: str = "standar
 
 
 def read_saved_dataset(folder: Path, split: str | None) -> Rows:
-    """Read a folder that `save_to_disk` wrote; `split` is needed where it holds several."""
+    """Read a folder written by `save_to_disk`. `split` is required if it holds several splits."""
     import datasets
     import pyarrow
 
@@ -107,7 +107,7 @@ def read_saved_dataset(folder: Path, split: str | None) -> Rows:
 
 
 def decode_lines(stream: Iterable[bytes], where: str) -> Iterator[tuple[int, str]]:
-    """Split at newlines only, and keep them: other separators of Unicode may stand inside a JSON text."""
+    """Decode lines, split at newlines only: a JSON text may contain other line separators of Unicode."""
     for number, line in enumerate(stream, start=1):
         try:
             yield number, line.decode("utf-8-sig" if number == 1 else "utf-8")
@@ -123,12 +123,12 @@ def _open(path: Path) -> BinaryIO:
 
 def _how_to_convert(path: Path) -> str:
     suffix = path.suffix.lower()
-    said = f"should be one of {', '.join(SUFFIXES)}"
+    allowed = f"should be one of {', '.join(SUFFIXES)}"
     if suffix in _PACKED:
-        return f"{said}; unpack it first"
+        return f"{allowed}; unpack it first"
     if suffix in _CONVERSIONS:
-        return f"{said}; to convert it: {_CONVERSIONS[suffix].format(path=str(path))}"
-    return said
+        return f"{allowed}; to convert it: {_CONVERSIONS[suffix].format(path=str(path))}"
+    return allowed
 
 
 def _read_json_lines(lines: Iterable[bytes], where: str) -> Rows:
@@ -139,7 +139,7 @@ def _read_json_lines(lines: Iterable[bytes], where: str) -> Rows:
 
 
 def _read_json(file: BinaryIO, where: str) -> Rows:
-    """Read a list of objects; or JSON lines, which many files of this name hold."""
+    """Read a list of objects, or JSON lines, which many `.json` files hold."""
     data = file.read()
     if data.removeprefix(codecs.BOM_UTF8).lstrip()[:1] == b"{" and _is_object(data.split(b"\n", 1)[0]):
         yield from _read_json_lines(data.splitlines(keepends=True), where)
@@ -155,7 +155,7 @@ def _read_json(file: BinaryIO, where: str) -> Rows:
     if not isinstance(rows, list):
         inside = [key for key, value in rows.items() if isinstance(value, list)] if isinstance(rows, Mapping) else []
         hint = f"; to convert it: jq -c '.[{json.dumps(inside[0])}][]' {where} > data.jsonl" if inside else ""
-        raise InputError(f"{where}: should hold a list of JSON objects, or one object a line{hint}")
+        raise InputError(f"{where}: should hold a list of JSON objects, or one object per line{hint}")
     for number, row in enumerate(rows):
         if not isinstance(row, dict):
             raise InputError(f"{where}, item {number}: should be a JSON object, not {short_repr(row)}")
@@ -175,14 +175,14 @@ def _read_lines(lines: Iterator[tuple[int, str]], column: str) -> Rows:
 
 
 def _read_table(stream: Iterable[bytes], where: str, delimiter: str) -> Rows:
-    """Read CSV, or text with tabs. Columns without a name, which spreadsheets leave behind, are left out."""
+    """Read CSV or TSV. Columns without a name, which spreadsheets may add, are left out."""
     csv.field_size_limit(2**31 - 1)
     reader = csv.reader((text for _, text in decode_lines(stream, where)), strict=True, delimiter=delimiter)
-    last = 0  # a row begins on the line after the row before it, and may end further down
+    last = 0  # last line of the previous row; a row may span several lines
     try:
         header = next(filter(None, reader), [])
         if twice := [name for name, count in Counter(header).items() if count > 1 and name.strip()]:
-            raise InputError(f"{where}, line {reader.line_num}: the column {short_repr(twice[0])} stands twice")
+            raise InputError(f"{where}, line {reader.line_num}: the column {short_repr(twice[0])} appears twice")
         named = [i for i, name in enumerate(header) if name.strip()]
         if header and not named:
             raise InputError(f"{where}, line {reader.line_num}: should name the columns, and all names are blank")
@@ -207,5 +207,5 @@ def _read_parquet(path: Path) -> Rows:
             for row in batch.to_pylist():
                 number += 1
                 yield f"row {number}", row
-    except (pyarrow.ArrowException, ValueError, OverflowError) as error:  # the last two: a date beyond Python's
+    except (pyarrow.ArrowException, ValueError, OverflowError) as error:  # the last two: a date out of Python's range
         raise InputError(f"{path}: not a parquet file that can be read: {reason_of(error)}") from None

@@ -1,4 +1,4 @@
-"""What people said: texts with labels or grades, and pairs of which one was preferred, a row after the other."""
+"""Reads human labels: texts with labels or grades, and pairs of a preferred and a rejected completion."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ from rlaif.data.rows import RowSource
 
 Kind = Literal["labels", "graded", "pairs"]
 Key = dict[str, Any]
-"""What a line of scores.jsonl says of its text beside the text: file, row, side, label, target, groups."""
+"""Fields of a line of scores.jsonl that identify its text: file, row, side, label, target, groups."""
 
 SHOWN = 20
-"""Values of a column that a message lists."""
+"""Largest number of values that a message lists."""
 
 
 class LabelledText(NamedTuple):
-    """A text to judge, and where it comes from."""
+    """A text to judge, and the key that says where it comes from."""
 
     key: Key
     sample: Sample
@@ -38,17 +38,17 @@ class LabelledText(NamedTuple):
 @dataclass(frozen=True)
 class Labelled:
     """
-    A file of labelled rows, read whole once: all of them are as they should be.
+    A file of labelled rows. It has been read once, and all rows are valid.
 
     Args:
-        name: as the user wrote it.
-        source: its rows.
-        kind: labels, graded, or pairs.
-        meaning: of its labels.
-        groups: columns by which its numbers are told apart.
-        n: rows.
-        labels: how often each label stands there; of kind labels only.
-        digest: of all that is judged and compared.
+        name: name of the file, as the user wrote it.
+        source: source of its rows.
+        kind: `labels`, `graded`, or `pairs`.
+        meaning: which labels are good and which are bad.
+        groups: columns by which numbers are reported separately.
+        n: number of rows.
+        labels: how often each label occurs; only for the kind `labels`.
+        digest: hash of all texts, labels and groups.
 
     """
 
@@ -63,19 +63,19 @@ class Labelled:
 
     @property
     def texts(self) -> int:
-        """How many texts there are to judge: a pair has two."""
+        """Number of texts to judge; a pair has two."""
         return self.n * (2 if self.kind == "pairs" else 1)
 
     def describe_labels(self) -> str:
-        """Say how many rows of which labels count as bad and as good; "" where no row has a label of that kind."""
-        said = []
+        """Describe how many rows count as bad and as good, by label; "" if the file has no such labels."""
+        sides = []
         for name, target in (("bad", 0.0), ("good", 1.0)):
             of = Counter({label: n for label, n in self.labels.items() if self.meaning.target(label) == target})
-            said.append(f"{of.total()} {name}{f': {_counts(of)}' if of else ''}")
-        return f"{self.source.where}: {'; '.join(said)}" if self.labels else ""
+            sides.append(f"{of.total()} {name}{f': {_counts(of)}' if of else ''}")
+        return f"{self.source.where}: {'; '.join(sides)}" if self.labels else ""
 
     def read_texts(self) -> Iterator[LabelledText]:
-        """Read the texts to judge; of a pair first the preferred one."""
+        """Yield the texts to judge. The preferred completion of a pair comes first."""
         for number, (place, row) in enumerate(self.source.rows()):
             row = self.source.rename_columns(row, place)
             key: Key = {"file": self.name, "row": number}
@@ -86,11 +86,11 @@ class Labelled:
                     yield LabelledText({**key, "side": side, "label": None, "target": target, "groups": groups}, sample)
             else:
                 label = self._label(row, place)
-                meant = self._target(label, place)
-                of_text = {**key, "side": None, "label": label, "target": meant, "groups": groups}
-                yield LabelledText(of_text, self.source.sample(row, place))
+                of_text = {"side": None, "label": label, "target": self._target(label, place), "groups": groups}
+                yield LabelledText({**key, **of_text}, self.source.sample(row, place))
 
     def _target(self, label: str | float, place: str) -> float | None:
+        """Return the target of a label: 1 good, 0 bad, or a grade where higher is better."""
         if isinstance(label, float):
             return -label if self.meaning.graded == "low" else label
         try:
@@ -119,7 +119,7 @@ class Labelled:
         return word_of(value)
 
     def _pair(self, row: Row, place: str) -> list[Sample]:
-        """Read both answers of a pair. Without a prompt of their own, dialogues share one: what both begin with."""
+        """Read both completions of a pair. If there is no prompt column, the shared beginning is their prompt."""
         answers = {side: row[side] for side in PAIR if row.get(side) is not None}
         if missing := [side for side in PAIR if side not in answers]:
             raise InputError(f"{self.source.where}, {place}: has no {missing[0]!r}; a pair needs both")
@@ -139,7 +139,7 @@ class Labelled:
 
 @dataclass(frozen=True)
 class InMemory(RowSource):
-    """Rows that are in memory already, each with its place: those of a list, or of a pipe, which can be read once."""
+    """Rows in memory with their places, from a list or from a pipe, which can be read only once."""
 
     items: tuple[tuple[str, Row], ...] = ()
 
@@ -149,14 +149,14 @@ class InMemory(RowSource):
 
 
 def is_blank(value: Any) -> bool:
-    """Tell whether there is no value: null, an empty cell of a table, or what tables put there instead, NaN."""
+    """Whether a value is missing: null, an empty cell of a table, or NaN."""
     if isinstance(value, float):
         return math.isnan(value)
     return value is None or (isinstance(value, str) and not value.strip())
 
 
 def word_of(value: Any) -> str:
-    """Write a label or a group as `--bad` names it: `true` for a truth value, `1` for 1.0."""
+    """Format a label or a group as `--bad` names it: `true` for a boolean, `1` for 1.0."""
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, float) and value.is_integer():
@@ -166,24 +166,27 @@ def word_of(value: Any) -> str:
 
 def examine(sources: Sequence[RowSource], meaning: Meaning, groups: Sequence[str] = ()) -> list[Labelled]:
     """
-    Read all files whole, and say what is in them, or raise `InputError` with the first line that is wrong.
+    Read all files completely and describe them.
 
     Args:
-        sources: a file each; a renaming of columns concerns those that have the column.
-        meaning: of labels.
-        groups: columns; a file has to have all of them or none.
+        sources: the files. A renaming of columns applies to the files that have the column.
+        meaning: which labels are good and which are bad.
+        groups: columns by which numbers are reported separately; a file has all of them or none.
+
+    Raises:
+        InputError: a row is invalid, a column is missing, or the meaning of a label is not known.
 
     """
     names = [source.name for source in sources]
     if twice := [name for name, count in Counter(names).items() if count > 1]:
         raise InputError(f"--data: {twice[0]} is named twice")
     heads = [_head(source) for source in sources]
-    for what, wanted in (("--column", {old for source in sources for old in source.columns.values()}),
-                         ("--group", set(groups))):  # fmt: skip
+    for option, wanted in (("--column", {old for source in sources for old in source.columns.values()}),
+                           ("--group", set(groups))):  # fmt: skip
         known = {name for head in heads for name in head}
         if unknown := sorted(name for name in wanted if all(get_column(head, name) is MISSING for head in heads)):
             hint = did_you_mean(unknown[0], sorted(known))
-            raise InputError(f"{what}: no file has a column {unknown[0]!r}{hint}; there are: {_join_names(known)}")
+            raise InputError(f"{option}: no file has a column {unknown[0]!r}{hint}; there are: {_join_names(known)}")
     tables = []
     for source, head in zip(sources, heads, strict=True):
         columns = {new: old for new, old in source.columns.items() if get_column(head, old) is not MISSING}
@@ -208,33 +211,33 @@ def _kind_of(source: RowSource, columns: set[str], meaning: Meaning) -> Kind:
         return "graded" if meaning.graded else "labels"
     raise InputError(
         f"{source.where}: has neither 'label' nor 'chosen' and 'rejected'; there are: {_join_names(columns)}; "
-        "--column label=NAME says which one it is"
+        "name the column of labels with --column label=NAME"
     )
 
 
 def _count_rows(table: Labelled) -> Labelled:
-    """Read a file whole: count rows and labels, and hash what is judged."""
+    """Read a file completely: count its rows and labels, and hash its texts."""
     labels: Counter[str] = Counter()
     digest, texts = blake2b(digest_size=16), 0
     for key, sample in table.read_texts():
         texts += 1
         if table.kind == "labels":
             labels[key["label"]] += 1
-        said = [sample.prompt, sample.completion, key["label"], key["groups"]]
-        digest.update(json.dumps(said, sort_keys=True).encode())
+        content = [sample.prompt, sample.completion, key["label"], key["groups"]]
+        digest.update(json.dumps(content, sort_keys=True).encode())
     return replace(table, n=texts // (2 if table.kind == "pairs" else 1), labels=labels, digest=digest.hexdigest())
 
 
 def _refuse_unmeant(tables: Sequence[Labelled], meaning: Meaning) -> None:
-    """Refuse labels of which nobody said what they mean: a guess would turn every number around."""
+    """Refuse labels whose meaning is not given, because a wrong guess would invert all numbers."""
     labelled = [table for table in tables if table.kind == "labels"]
     there = "; ".join(f"{table.source.where} has {_counts(table.labels)}" for table in labelled)
     if meaning.graded and all(table.kind == "pairs" for table in tables):
-        raise InputError("--graded is for files with labels, and there are only pairs; leave it out")
+        raise InputError("--graded is for files with labels, and all files hold pairs; leave it out")
     if labelled and not meaning.named:
         numbers = all(is_number(label) for table in labelled for label in table.labels)
         graded = ", or --graded if higher is better (--graded low if lower is)" if numbers else ""
-        raise InputError(f"which labels are bad? name them by --bad VALUE or --good VALUE{graded}: {there}")
+        raise InputError(f"which labels are bad? name them with --bad VALUE or --good VALUE{graded}: {there}")
     known = {label for table in labelled for label in table.labels}
     met = {name for name in meaning.named if any(covers(name, label) for label in known)}
     if unknown := sorted(meaning.named - met):
@@ -246,7 +249,7 @@ def _refuse_unmeant(tables: Sequence[Labelled], meaning: Meaning) -> None:
         if not any(covers(name, label) for name in meaning.named for label in table.labels):
             raise InputError(
                 f"none of {_join_names(meaning.named)} is a label of {table.source.where}, which has "
-                f"{_counts(table.labels)}; name what it calls bad too, by another --bad VALUE"
+                f"{_counts(table.labels)}; name its labels of bad texts too, with another --bad VALUE"
             )
         if strange := [label for label in table.labels if meaning.target(label) is None]:
             raise InputError(

@@ -1,4 +1,4 @@
-"""What people's labels mean: which are of bad texts, which of good ones, or that they are grades."""
+"""The meaning of human labels: which of them are good, which are bad, or that they are grades."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from typing import Literal
 from rlaif.core.errors import InputError
 
 Graded = Literal["high", "low"]
-"""Which grades are of good texts: the high or the low ones."""
+"""Whether good texts have high grades or low ones."""
 
 _THRESHOLD = re.compile(r"(<=|>=|<|>)\s*(\S+)")
 _OPERATORS: dict[str, Callable[[float, float], bool]] = {
@@ -23,13 +23,12 @@ _OPERATORS: dict[str, Callable[[float, float], bool]] = {
 @dataclass(frozen=True)
 class Meaning:
     """
-    What labels mean.
+    The meaning of labels.
 
     Args:
-        bad: values of bad texts, or thresholds such as ">=0.5"; what is not among them is good, unless `good` says
-            otherwise.
-        good: values of good texts, or thresholds; what is not among them is bad, unless `bad` says otherwise.
-        graded: labels are numbers: "high" (or True) where higher is better, "low" where lower is; else False.
+        bad: labels of bad texts, or thresholds such as ">=0.5". If `good` is empty, all other labels are good.
+        good: labels of good texts, or thresholds. If `bad` is empty, all other labels are bad.
+        graded: whether labels are grades: "high" (or True) if higher is better, "low" if lower is better, else False.
 
     """
 
@@ -51,7 +50,7 @@ class Meaning:
         return self.bad | self.good
 
     def target(self, word: str) -> float | None:
-        """Return 1 for a good label and 0 for a bad one; None where both were named, and this one was not."""
+        """Return 1 for a good label and 0 for a bad one, or None if it is in neither of two given sets."""
         is_bad, is_good = (any(covers(name, word) for name in names) for names in (self.bad, self.good))
         if is_bad and is_good:
             raise InputError(f"the label {word!r} is both --bad and --good")
@@ -61,14 +60,14 @@ class Meaning:
 
 
 def covers(name: str, word: str) -> bool:
-    """Whether a value or threshold of --bad or --good takes in a label; a threshold needs a number."""
+    """Whether a value or threshold of --bad or --good matches a label. A threshold needs a number."""
     if name == word:
         return True
     found = _THRESHOLD.fullmatch(name.strip())
     if not found or not is_number(found[2]) or _THRESHOLD.fullmatch(word):  # a label may be the text ">50" itself
         return False
     if not is_number(word):
-        raise InputError(f"the label {word!r} is no number, which {name} is compared with")
+        raise InputError(f"the label {word!r} is no number, so it cannot be compared with {name}")
     return _OPERATORS[found[1]](float(word), float(found[2]))
 
 

@@ -1,4 +1,4 @@
-"""What a row asks: its prompt's column, or what its preferred and its rejected answer share, without the answer."""
+"""The prompt of a row: the column of prompts, or the shared beginning of its chosen and rejected completions."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ class RawPrompt:
     The prompt of a row.
 
     Args:
-        text: without template and chat markup.
-        messages: the conversation that it is, or None for a text.
-        dialogue: whether the text is one of HH-RLHF's, `Human: ...` and `Assistant: ...` in turn.
+        text: text of the prompt, without template and chat markup.
+        messages: the conversation, or None for a plain text.
+        dialogue: whether the text is a dialogue as in HH-RLHF, with alternating `Human: ...` and `Assistant: ...`.
 
     """
 
@@ -38,13 +38,19 @@ class RawPrompt:
 
 def column_of(row: Mapping[str, Any], wanted: str | None, where: str, key: str) -> str | None:
     """
-    Choose the prompt's column by a first row: the one that is wanted, or `prompt`; None stands for chosen and rejected.
+    Choose the column of prompts from the first row.
 
     Args:
-        row: the first one.
-        wanted: `data.column`; `prompt.text` is `text` inside `prompt`.
-        where: the row as messages name it.
-        key: the setting that chooses the column, as messages name it.
+        row: the first row.
+        wanted: name of the column from the settings, or None for `prompt`; `prompt.text` is `text` inside `prompt`.
+        where: name of the row in messages.
+        key: name of the setting that chooses the column, for messages.
+
+    Returns:
+        The name of the column, or None if the prompt is the shared beginning of `chosen` and `rejected`.
+
+    Raises:
+        InputError: the row has no such column.
 
     """
     if wanted is None and "prompt" not in row:
@@ -52,17 +58,17 @@ def column_of(row: Mapping[str, Any], wanted: str | None, where: str, key: str) 
             return None
         raise InputError(
             f"{where}: has neither 'prompt' nor 'chosen' and 'rejected'; there are: {names(row)}; "
-            f"{key} says which one is the prompt"
+            f"name the column of prompts with {key}"
         )
     column = wanted or "prompt"
     if get_column(row, column) is MISSING:
         hint = did_you_mean(column, list(row))
-        raise InputError(f"{where}: has no column {short_repr(column)}{hint}; there are: {names(row)}; mend {key}")
+        raise InputError(f"{where}: has no column {short_repr(column)}{hint}; there are: {names(row)}; correct {key}")
     return column
 
 
 def read_prompt(row: Mapping[str, Any], column: str | None, where: str, key: str) -> RawPrompt:
-    """Return what a row asks, or raise `InputError` that names the row. A blank prompt is not refused here."""
+    """Return the prompt of a row, which may be blank. Raises `InputError` if it is missing or of a wrong type."""
     if column is None:
         chosen, rejected = (_value(row, name, where, key) for name in PAIR)
         return _extract_shared(chosen, rejected, where)
@@ -70,7 +76,7 @@ def read_prompt(row: Mapping[str, Any], column: str | None, where: str, key: str
 
 
 def other_columns(row: Mapping[str, Any], column: str | None) -> dict[str, Any]:
-    """Return the columns that are not the prompt; chosen and rejected stay, for judges that compare with them."""
+    """Return the columns other than the prompt. `chosen` and `rejected` stay, because judges may read them."""
     return dict(row) if column is None else drop_column(row, column)
 
 
@@ -80,13 +86,13 @@ def _value(row: Mapping[str, Any], column: str, where: str, key: str) -> str | t
         raise InputError(f"{where}: has no column {short_repr(column)}; there are: {names(row)}")
     if value is None:
         raise InputError(
-            f"{where}: {column!r} is null; mend the row or leave it out, as `where: {column} != null` does"
+            f"{where}: {column!r} is null; correct the row or leave it out, as `where: {column} != null` does"
         )
     if (text := text_of(value)) is None:
         hint = ""
         if isinstance(value, Mapping):
             text_keys = [str(name) for name, inner in value.items() if text_of(inner) is not None]
-            hint = f"; {key}: {column}.{text_keys[0]} takes the text inside it" if text_keys else ""
+            hint = f"; use {key}: {column}.{text_keys[0]} for the text inside it" if text_keys else ""
         raise InputError(f"{where}: {column!r} should be text or a list of messages, not {short_repr(value)}{hint}")
     if isinstance(value, str):
         return _unicode(text)
@@ -94,17 +100,17 @@ def _value(row: Mapping[str, Any], column: str, where: str, key: str) -> str | t
 
 
 def _unicode(text: str) -> str:
-    """Replace lone surrogates, which JSON can hold and no tokenizer reads."""
+    """Replace lone surrogates, which JSON allows but tokenizers do not."""
     return text if text.isascii() else text.encode(errors="replace").decode()
 
 
 def _plain(message: Mapping[str, Any]) -> Message:
-    """Keep what a message says; a table gives all messages the same keys, those that it lacks as null."""
+    """Drop null keys of a message: a table gives all messages the same keys."""
     content = text_of([message]) or ""
     return {**{key: value for key, value in message.items() if value is not None}, "content": _unicode(content)}
 
 
-# --- without the answer ---------------------------------------------------------------------------------------
+# --- removing the completion ----------------------------------------------------------------------------------
 
 
 def _read(value: str | tuple[Message, ...]) -> RawPrompt:
@@ -118,9 +124,9 @@ def _read(value: str | tuple[Message, ...]) -> RawPrompt:
 
 def _extract_shared(chosen: str | tuple[Message, ...], rejected: str | tuple[Message, ...], where: str) -> RawPrompt:
     """
-    Return what both begin with, as TRL's `extract_prompt`.
+    Return the shared beginning of both, as TRL's `extract_prompt` does.
 
-    Of dialogues only whole turns count: answers that begin alike do not lend their first words to the prompt.
+    In a dialogue only complete turns count, so shared first words of the answers do not become part of the prompt.
     """
     if isinstance(chosen, str) != isinstance(rejected, str):
         raise InputError(f"{where}: 'chosen' and 'rejected' should both be texts or both lists of messages")
@@ -136,7 +142,7 @@ def _extract_shared(chosen: str | tuple[Message, ...], rejected: str | tuple[Mes
 
 
 def _common(one: Any, other: Any) -> int:
-    """Count what two sequences share from the start, by halving: texts compare fast, characters in a loop do not."""
+    """Return the length of the common prefix, by bisection, which is faster than a loop over characters."""
     low, high = 0, min(len(one), len(other))
     while low < high:
         middle = (low + high + 1) // 2
@@ -148,7 +154,7 @@ def _common(one: Any, other: Any) -> int:
 
 
 def conversation(messages: tuple[Message, ...]) -> RawPrompt:
-    """Make a prompt of messages: up to the last that is no answer."""
+    """Make a prompt from messages, without the assistant's messages at the end."""
     end = len(messages)
     while end and messages[end - 1].get("role") == "assistant":
         end -= 1
@@ -160,17 +166,17 @@ def conversation(messages: tuple[Message, ...]) -> RawPrompt:
 
 
 def is_dialogue(text: str) -> bool:
-    """Whether a text is a dialogue as HH-RLHF writes them."""
+    """Whether a text is a dialogue in the format of HH-RLHF."""
     start = text[: 100 + len(text) - len(text.lstrip())].lstrip()
     return start.startswith("Human:") and (ANSWER in text or text.startswith("\n\n"))
 
 
 def messages_of(dialogue: str) -> tuple[Message, ...]:
-    """Read a dialogue as messages; a speaker's turns in a row become one, for chat templates want them to alternate."""
+    """Turn a dialogue into messages. Successive turns of a speaker are joined, as chat templates require."""
     _, *parts = _TURN.split(dialogue)
     messages: list[Message] = []
-    for speaker, said in zip(parts[::2], parts[1::2], strict=True):
-        role, content = _ROLES[speaker], said.strip()
+    for speaker, text in zip(parts[::2], parts[1::2], strict=True):
+        role, content = _ROLES[speaker], text.strip()
         if messages and messages[-1]["role"] == role:
             messages[-1]["content"] += f"\n\n{content}"
         else:
@@ -179,6 +185,6 @@ def messages_of(dialogue: str) -> tuple[Message, ...]:
 
 
 def dialogue_of(messages: tuple[Message, ...]) -> str:
-    """Write messages as a dialogue that waits for an answer."""
+    """Turn messages into a dialogue that ends with the assistant's turn."""
     speakers = {role: speaker for speaker, role in _ROLES.items()}
     return "".join(f"\n\n{speakers[m['role']]}: {m['content']}" for m in messages) + ANSWER

@@ -1,8 +1,8 @@
 """
-Prompts from data sets: the `data` section of a run file.
+Loads the prompts of a run: the `data` section of a run file.
 
-Rows come from a file, a folder or the hub; `where` keeps some; of each row comes what it asks, which is cut, put into
-a template, and tokenised. The prompts fall into three parts that never meet.
+Rows come from a file, a folder or the hub, and `where` selects some of them. The prompt of each row is truncated, put
+into a template and tokenised. The prompts are split into three parts that share no prompt.
 """
 
 from __future__ import annotations
@@ -28,12 +28,12 @@ __all__ = ["Parts", "Prompt", "load_parts", "prompts_of", "refuse_missing"]
 @dataclass(frozen=True, slots=True)
 class Prompt:
     """
-    What the policy is asked.
+    A prompt for the policy.
 
     Args:
         text: the filled template, without chat markup.
-        ids: the tokens given to the policy, special tokens and chat markup included; four bytes each.
-        columns: the data set's other columns.
+        ids: token ids for the policy, including special tokens and chat markup.
+        columns: other columns of the data set.
 
     """
 
@@ -44,7 +44,7 @@ class Prompt:
 
 @dataclass(frozen=True)
 class Parts:
-    """Three lists of prompts of which no prompt is in two, and a line each on what was left out or cut."""
+    """Three disjoint lists of prompts, and notes on what was left out or truncated."""
 
     train: list[Prompt]
     guard: list[Prompt]
@@ -53,7 +53,7 @@ class Parts:
 
 
 def refuse_missing(data: DataSection) -> None:
-    """Raise `InputError` where a file of the section is not there; nothing is read, the hub is not asked."""
+    """Raise `InputError` if a file of the section does not exist. Reads no data and makes no request to the hub."""
     source_of(data, data.split).rows()
     if data.test_split:
         source_of(data, data.test_split, test=True).rows()
@@ -63,16 +63,20 @@ def refuse_missing(data: DataSection) -> None:
 
 def load_parts(data: DataSection, tokenizer: Any, *, guard_prompts: int, test_prompts: int) -> Parts:
     """
-    Read the prompts of a run file and split them, or raise `InputError`.
+    Read the prompts of a run file and split them.
 
-    The split is by a hash of the prompt: it depends neither on the seed nor on the order of the rows. The hash is of
-    the text before it is cut, so that models with other tokenizers are tested on the same prompts.
+    The split uses a hash of the prompt, so it depends neither on the seed nor on the order of the rows. The hash is
+    taken before truncation, so models with different tokenizers are tested on the same prompts.
 
     Args:
-        data: the section of the run file.
-        tokenizer: the policy's.
-        guard_prompts: at most so many for the guard, and at most 10 %; 0 for none.
-        test_prompts: at most so many for the test, and at most 20 %, or what `test_split` has; 0 for none.
+        data: the section `data` of the run file.
+        tokenizer: tokenizer of the policy.
+        guard_prompts: largest number of prompts for the guard, which gets at most 10 %; 0 for none.
+        test_prompts: largest number of prompts for the test, which gets at most 20 %, or up to all of `test_split`; 0
+            for none.
+
+    Raises:
+        InputError: the data cannot be read, or a part that is needed is empty.
 
     """
     template = read_template(data.template) if data.template else None
@@ -90,7 +94,7 @@ def load_parts(data: DataSection, tokenizer: Any, *, guard_prompts: int, test_pr
         notes += apart.notes
         if gone := len(apart.items) - len(new):
             notes += (f"{apart.source}: {gone} of {_count(apart.items)} left out: {whole.source} has them",)
-        found += f", and {apart.source} {len(new)} that it has not"
+        found += f", and {apart.source} has {len(new)} more"
         test = sorted(new, key=lambda item: item.key)[:test_prompts]
     else:
         test_size = min(test_prompts, len(pool) // 5)
@@ -100,7 +104,7 @@ def load_parts(data: DataSection, tokenizer: Any, *, guard_prompts: int, test_pr
         raise InputError(
             f"data.dataset: {found}: that makes {len(train)} to train on, {len(guard)} for the guard (at most 10 %) "
             f"and {len(test)} for the test ({'data.test_split' if test_source else 'at most 20 %'}), "
-            "and none may be empty; give more prompts"
+            "and no part may be empty; give more prompts"
         )
     return Parts(_prompts(train), _prompts(guard), _prompts(test), notes)
 
@@ -126,24 +130,30 @@ def prompts_of(
     key: str = "column",
 ) -> tuple[list[Prompt], tuple[str, ...]]:
     """
-    Make prompts of rows in memory, in their order, and say what was left out or cut. Repeated ones are kept.
+    Make prompts from rows in memory, in their order. Repeated prompts are kept.
 
     Args:
-        rows: of a `datasets.Dataset`, or mappings, texts or lists of messages.
-        tokenizer: the policy's.
-        column: as `data.column`.
-        template: as `data.template`.
-        max_prompt_tokens: as `data.max_prompt_tokens`; None: no limit.
+        rows: a `datasets.Dataset`, or mappings, texts or lists of messages.
+        tokenizer: tokenizer of the policy.
+        column: column of prompts, as `data.column`.
+        template: template of prompts, as `data.template`.
+        max_prompt_tokens: as `data.max_prompt_tokens`; None for no limit.
         overlong: as `data.overlong`.
-        where: the rows as messages name them.
-        places: each row as messages name it, such as `line 3`; None: `item 2`, counted from 0.
-        key: the setting that chooses the column, as messages name it.
+        where: name of the rows in messages.
+        places: name of each row in messages, such as `line 3`; None for `item 2`, counted from 0.
+        key: name of the setting that chooses the column, for messages.
+
+    Returns:
+        The prompts, and notes on what was left out or truncated.
+
+    Raises:
+        InputError: a row has no prompt, or none is left.
 
     """
     if isinstance(rows, Mapping):
         raise InputError(f"{where}: should be rows, not a mapping of {', '.join(map(str, rows))}; choose one of them")
     if isinstance(rows, str | bytes):
-        raise InputError(f"{where}: should be a list of prompts, not one; put it in brackets")
+        raise InputError(f"{where}: should be a list of prompts, not a single one; put it in brackets")
     tokens = LimitedTokenizer(tokenizer, max_prompt_tokens)
     reader = Reader(where, tokens, overlong, read_template(template) if template else None)
     reader.take(_number_rows(rows, where, places), column, key)

@@ -1,4 +1,4 @@
-"""From rows to prompts with tokens: kept, asked, cut, put into the template, and counted on the way."""
+"""Turns rows into prompts: selects rows, extracts prompts, truncates them, fills the template and tokenises."""
 
 from __future__ import annotations
 
@@ -26,32 +26,32 @@ _NOTES = {
     "rows": "",
     "other": "{count} of {rows} rows left out: they do not match data.where",
     "blank": "{count} of {rows} rows left out: the prompt is blank",
-    "repeated": "{count} of {rows} rows left out: the prompt stands in another row",
+    "repeated": "{count} of {rows} rows left out: the prompt repeats that of another row",
     "long": "{count} of {rows} rows left out: the prompt is longer than max_prompt_tokens ({limit})",
     "cut": "{count} of {rows} prompts cut to their last {limit} tokens (max_prompt_tokens)",
-    "alike": "{count} of {rows} rows left out: cut, the prompt is that of another row",
+    "alike": "{count} of {rows} rows left out: after cutting, the prompt equals that of another row",
 }
 
 
 def key_of(text: str) -> bytes:
-    """Hash a prompt; white space makes no other prompt of it, nor do lone surrogates, which are read as `?`."""
+    """Hash a prompt, ignoring differences in white space. Lone surrogates count as `?`."""
     return blake2b(" ".join(text.split()).encode(errors="replace"), digest_size=16).digest()
 
 
 @dataclass(slots=True, eq=False)
 class DraftPrompt:
     """
-    A prompt in the making.
+    A prompt that is being prepared.
 
     Args:
-        where: its row as messages name it.
-        key: the hash of the text as it stands in the data.
-        text: what is asked, without the template.
-        messages: the conversation that goes through the chat template, or is cut by turns; None for a text.
-        dialogue: whether `messages` were read of a dialogue in a text.
-        columns: the row's other columns.
-        filled: the text in its template.
-        ids: its tokens.
+        where: name of its row in messages.
+        key: hash of the text in the data, before truncation.
+        text: text of the prompt, without the template.
+        messages: the conversation for the chat template, which is truncated by turns; None for a plain text.
+        dialogue: whether `messages` were parsed from a dialogue in a text.
+        columns: other columns of the row.
+        filled: the template filled with the text.
+        ids: token ids.
 
     """
 
@@ -68,15 +68,16 @@ class DraftPrompt:
 @dataclass
 class Reader:
     """
-    The prompts of one source.
+    Reads the prompts of one source.
 
     Args:
-        source: its name in messages.
-        tokens: the tokenizer and the limit.
-        overlong: what happens to texts over the limit.
-        template: what the text is put into.
-        condition: which rows are kept.
-        distinct: whether a prompt that stands in several rows is kept once.
+        source: name of the source in messages.
+        tokens: the tokenizer with its limit of tokens.
+        overlong: whether prompts over the limit are dropped or truncated.
+        template: template for the prompts; None for none.
+        condition: condition that selects rows; None for all rows.
+        distinct: whether to keep only one of several equal prompts.
+        items: the prompts that have been read.
 
     """
 
@@ -91,12 +92,15 @@ class Reader:
 
     def take(self, rows: Iterable[tuple[str, Mapping[str, Any]]], column: str | None, column_key: str) -> None:
         """
-        Read all rows and tokenise their prompts, or raise `InputError`, also where none is left.
+        Read all rows and tokenise their prompts.
 
         Args:
-            rows: each with its place as messages name it.
-            column: of the prompt, or None.
-            column_key: the setting that chooses it, as messages name it.
+            rows: the rows with their places, for messages.
+            column: column of prompts, or None for the default.
+            column_key: name of the setting that chooses the column, for messages.
+
+        Raises:
+            InputError: a row is invalid, or no prompt is left.
 
         """
         waiting = list(self._read_rows(rows, column, column_key))
@@ -113,8 +117,8 @@ class Reader:
 
     @property
     def notes(self) -> tuple[str, ...]:
-        """A line for each thing that befell some of the prompts."""
-        return tuple(f"{self.source}: {said}" for said in self._notes())
+        """Notes on prompts that were left out or truncated, one line per reason."""
+        return tuple(f"{self.source}: {note}" for note in self._notes())
 
     def _notes(self) -> list[str]:
         limit = self.tokens.limit
@@ -128,7 +132,7 @@ class Reader:
         self, rows: Iterable[tuple[str, Mapping[str, Any]]], column: str | None, column_key: str
     ) -> Iterator[DraftPrompt]:
         chosen: list[str | None] = []
-        met: set[bytes] = set()
+        seen: set[bytes] = set()
         for where, row in rows:
             self._counts["rows"] += 1
             if self.condition and not self.condition.keeps(row, where):
@@ -141,10 +145,10 @@ class Reader:
                 self._counts["blank"] += 1
                 continue
             key = key_of(asked.text)
-            if self.distinct and key in met:
+            if self.distinct and key in seen:
                 self._counts["repeated"] += 1
                 continue
-            met.add(key)
+            seen.add(key)
             messages = asked.messages
             if asked.dialogue and self.tokens.chat and not self.template:
                 messages = conversation(messages_of(asked.text)).messages
@@ -152,9 +156,9 @@ class Reader:
 
     def _drop_repeated(self) -> None:
         """
-        Keep one of several prompts that are the same now that they are cut.
+        Keep one of several prompts that are equal after truncation.
 
-        The one with the lowest hash is kept, not the first, so that the order of the rows does not matter.
+        The one with the lowest hash is kept, so that the result does not depend on the order of the rows.
         """
         best: dict[bytes, DraftPrompt] = {}
         for item in self.items:
@@ -173,14 +177,14 @@ class Reader:
         items = [item for item in items if item in fitted]
         for item in items:
             item.filled = self.template.fill(item.text, item.columns, item.where) if self.template else item.text
-        # Texts without a template have their tokens from when they were counted.
-        open_ = [item for item in items if self.template or item.messages is not None]
+        # Texts without a template were tokenised when their tokens were counted.
+        remaining = [item for item in items if self.template or item.messages is not None]
         if self.tokens.chat:
-            markup = [self.tokens.apply_chat_template(self._conversation(item), item.where) for item in open_]
-            made = self.tokens.ids(markup, special=False)
+            markup = [self.tokens.apply_chat_template(self._conversation(item), item.where) for item in remaining]
+            tokenised = self.tokens.ids(markup, special=False)
         else:
-            made = self.tokens.ids([item.filled for item in open_])
-        for item, ids in zip(open_, made, strict=True):
+            tokenised = self.tokens.ids([item.filled for item in remaining])
+        for item, ids in zip(remaining, tokenised, strict=True):
             item.ids = compact(ids)
         return items
 
@@ -188,7 +192,7 @@ class Reader:
         return ({"role": "user", "content": item.filled},) if self.template else item.messages or ()
 
     def _fit_texts(self, items: list[DraftPrompt]) -> list[DraftPrompt]:
-        """Give texts their tokens, and cut or drop those that are too long."""
+        """Tokenise texts, and truncate or drop those that are too long."""
         kept = []
         made = self.tokens.fit([item.text for item in items], cut=self.overlong == "truncate")
         for item, fitted in zip(items, made, strict=True):
@@ -198,7 +202,7 @@ class Reader:
         return kept
 
     def _fit_turns(self, items: list[DraftPrompt]) -> list[DraftPrompt]:
-        """Cut or drop conversations that are too long."""
+        """Truncate or drop conversations that are too long."""
         if self.tokens.limit is None:
             return items
         counts = iter(self.tokens.ids([m["content"] for item in items for m in item.messages or ()], special=False))
@@ -218,6 +222,6 @@ class Reader:
         return kept
 
     def _keeps(self) -> bool:
-        """Count a prompt that is too long; whether it is cut rather than dropped."""
+        """Count a prompt that is too long, and return whether to truncate it instead of dropping it."""
         self._counts["cut" if self.overlong == "truncate" else "long"] += 1
         return self.overlong == "truncate"

@@ -1,4 +1,4 @@
-"""Rows of a file, of a hub data set or of standard input, one at a time, and the samples that they are."""
+"""Reads rows of a file, of a hub data set or of standard input, and turns them into samples."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ from rlaif.data.formats import SUFFIXES, Row, format_of, is_saved_dataset, read_
 @dataclass(frozen=True)
 class RowSource:
     """
-    Where rows come from, and which of their columns are what.
+    A source of rows, and the names of their columns.
 
     Args:
-        name: a file, a folder of `save_to_disk`, a hub id, or `-` for standard input (JSON lines, or a text a line).
-        columns: new names, `{"completion": "tweet"}`; `choices.0.text` is inside others.
-        limit: read no more rows than this.
-        split: of a hub data set, or of a folder of `save_to_disk`; by default `train`, or the only one.
-        needed: columns that must be there beside the completion, for the judges that read them.
-        config: the configuration of a hub data set.
-        data_dir: a folder inside a hub data set.
-        revision: of the hub's repository.
-        line_column: what a line of text is called, where the rows are lines.
-        stream: read a hub data set as it comes, rather than keep it on disk for the next time.
+        name: a file, a folder of `save_to_disk`, a hub id, or `-` for standard input (JSON lines or one text per line).
+        columns: new names of columns, as in `{"completion": "tweet"}`; `choices.0.text` is a nested column.
+        limit: largest number of rows to read; None for all.
+        split: split of a hub data set or of a folder of `save_to_disk`; by default `train`, or the only one.
+        needed: columns that the judges need besides the completion.
+        config: configuration of a hub data set.
+        data_dir: folder inside a hub data set.
+        revision: revision of the hub repository.
+        line_column: name of the column if the rows are lines of text.
+        stream: stream a hub data set instead of downloading it to the cache.
 
     """
 
@@ -52,51 +52,51 @@ class RowSource:
 
     @property
     def where(self) -> str:
-        """The source as messages name it."""
+        """Name of the source in messages."""
         return "standard input" if self.name == "-" else self.name
 
     @property
     def rereadable(self) -> bool:
-        """Whether the rows can be read twice: on disk, not of a pipe and not of a network."""
+        """Whether the rows can be read twice, because they are on disk and not in a pipe or on the network."""
         try:
             return Path(self.name).is_file() or is_saved_dataset(Path(self.name))
-        except OSError:  # a name too long, a folder that is closed to us: told when the rows are read
+        except OSError:  # a name too long, a folder without permission: reported when the rows are read
             return False
 
     def rows(self) -> Iterator[tuple[str, Row]]:
-        """Read the rows as they are, each with its place (`line 3`), as messages name it."""
+        """Read the rows unchanged, each with its place (`line 3`) for messages."""
         return itertools.islice(self._rows(), self.limit)
 
     def samples(self) -> Iterator[Sample]:
-        """Read the rows as samples; the first wrong one raises `InputError` with its line."""
+        """Read the rows as samples. The first invalid row raises `InputError` with its line."""
         return (self.sample(self.rename_columns(row, place), place) for place, row in self.rows())
 
     def check(self) -> int:
-        """Read all rows without keeping any, and count them."""
+        """Check all rows without keeping them, and return their number. Raises `InputError` if there are none."""
         count = sum(1 for _ in self.samples())
         if not count:
             raise InputError(f"{self.where}: has no rows")
         return count
 
     def rename_columns(self, row: Row, place: str) -> Row:
-        """Return a row with the columns' new names; all at once, so that two columns can change places."""
+        """Return a row with columns renamed, all at once so that two columns can be swapped."""
         for old in self.columns.values():
             refuse_missing(row, old, f"{self.where}, {place}")
         return {**row, **{new: get_column(row, old) for new, old in self.columns.items()}} if self.columns else row
 
     def sample(self, row: Row, place: str) -> Sample:
-        """Make a sample of a row whose columns have their new names, or raise `InputError`."""
+        """Make a sample from a row with renamed columns. Raises `InputError` if a column is missing or invalid."""
         key = next((key for key in ("completion", "text") if key in row), None)
         if key is None:
             raise InputError(
                 f"{self.where}, {place}: has neither 'completion' nor 'text'; there are: {names(row)}; "
-                "--column completion=NAME says which one it is"
+                "name the column of texts with --column completion=NAME"
             )
         for column in sorted(self.needed):
             if row.get(column) is None if column == "prompt" else column not in row:
                 raise InputError(
                     f"{self.where}, {place}: the judge needs the column {column!r}; there are: {names(row)}; "
-                    f"--column {column}=NAME says which one it is"
+                    f"name it with --column {column}=NAME"
                 )
         texts = {name: _text_of(row[name]) for name in (key, "prompt") if row.get(name) is not None or name == key}
         for name, text in texts.items():
@@ -125,7 +125,7 @@ class RowSource:
         except OSError as error:
             raise InputError(f"{self.name}: cannot be read: {reason_of(error)}") from None
         if self.split:
-            raise InputError(f"{self.where}: has no splits, only a hub data set has; leave --split out")
+            raise InputError(f"{self.where}: has no splits, only hub data sets do; leave --split out")
         stdin = self.name == "-"
         return self._explain_io_errors(
             read_stream(sys.stdin.buffer, self.line_column) if stdin else read_file(path, self.line_column)
@@ -134,21 +134,21 @@ class RowSource:
     def _explain_io_errors(self, rows: Iterator[tuple[str, Row]]) -> Iterator[tuple[str, Row]]:
         try:
             yield from rows
-        except (OSError, EOFError, zlib.error) as error:  # the last two: a packed file that is cut or damaged
+        except (OSError, EOFError, zlib.error) as error:  # the last two: a compressed file that is damaged
             raise InputError(f"{self.where}: cannot be read: {reason_of(error)}") from None
 
 
 def _text_of(value: Any) -> str | None:
-    """Return a text or the text of messages; also of `{"text": ...}`, the shape of RealToxicityPrompts."""
+    """Return the text of a string, of messages, or of `{"text": ...}` as in RealToxicityPrompts; else None."""
     if isinstance(value, Mapping) and isinstance(value.get("text"), str):
         return str(value["text"])
     return text_of(value)
 
 
 def make_samples(texts_or_samples: Iterable[Any]) -> list[Sample]:
-    """Make samples of texts, of mappings with `completion` and `prompt`, or of samples."""
+    """Make samples from texts, from mappings with `completion` and `prompt`, or from samples."""
     if isinstance(texts_or_samples, str | bytes | Mapping):
-        raise InputError("score takes a list of texts, not one; put it in brackets")
+        raise InputError("score takes a list of texts, not a single one; put it in brackets")
     samples = []
     for i, item in enumerate(texts_or_samples):
         if isinstance(item, Sample):
@@ -163,7 +163,7 @@ def make_samples(texts_or_samples: Iterable[Any]) -> list[Sample]:
 
 
 def _is_hub_id(name: str) -> bool:
-    """Whether a name without a file can mean a hub data set; `comments.json` and `data/x.tsv` are mistyped files."""
+    """Whether a name can be a hub id; `comments.json` and `data/x.tsv` are mistyped file names instead."""
     path = Path(name)
     if not re.fullmatch(r"\w[\w.-]*(/\w[\w.-]*)?", name) or format_of(path):
         return False
@@ -194,7 +194,7 @@ def _hub_rows(source: RowSource) -> Iterator[tuple[str, Row]]:
 
 
 def _keep_on_disk(name: str) -> bool:
-    """Whether a hub data set was loaded before: then a hub that is out of reach is no hindrance."""
+    """Whether a hub data set is in the cache, so that it can be loaded without the hub."""
     import datasets
 
     return (Path(datasets.config.HF_DATASETS_CACHE) / name.replace("/", "___")).is_dir()

@@ -1,4 +1,4 @@
-"""Where the prompts of a run file come from: a file, a file of a folder, or a split of a hub data set."""
+"""Finds the source of a run's prompts: a file, a file of a folder, or a split of a hub data set."""
 
 from __future__ import annotations
 
@@ -15,19 +15,22 @@ _DEFAULT_SPLIT = DataSection.__dataclass_fields__["split"].default
 
 def source_of(data: DataSection, split: str, *, test: bool = False) -> RowSource:
     """
-    Find a split of the data set, or raise `InputError`; nothing is read yet.
+    Find a split of the data set. Nothing is read yet.
 
     Args:
-        data: the section of the run file.
-        split: a split's name, or a file's: in the folder of the data set, beside its file, or in the working directory.
-        test: whether it is `data.test_split`.
+        data: the section `data` of the run file.
+        split: a split, or a file name: in the folder of the data set, beside its file, or in the working directory.
+        test: whether the split is `data.test_split`.
+
+    Raises:
+        InputError: there is no such file or split, or a key does not apply to the data set.
 
     """
     key = "data.test_split" if test else "data.split"
     if not data.dataset:
         raise InputError("data.dataset: is empty; name a file, a folder or a hub id")
     if data.dataset == "-":
-        raise InputError("data.dataset: prompts are read again when a run goes on: name a file, not standard input")
+        raise InputError("data.dataset: prompts are read again when a run resumes; name a file, not standard input")
     path = resolve_path(data.dataset, Path())
     if exists(path, "folder"):
         _refuse_hub_keys(data, "a folder", ("name", "revision"))
@@ -43,7 +46,7 @@ def source_of(data: DataSection, split: str, *, test: bool = False) -> RowSource
         if test and (found := _find_named(split, path.parent)):
             return _file(found, data)
         wanted = "name another file, as in test.jsonl" if test else "leave it out"
-        raise InputError(f"{key}: {split!r} is no file, and {path}, a file, has no splits; {wanted}")
+        raise InputError(f"{key}: {split!r} is no file, and {path} is a file, which has no splits; {wanted}")
     if test and format_of(Path(split)) and (found := _find_named(split, Path())):
         return _file(found, data)
     return RowSource(
@@ -54,7 +57,7 @@ def source_of(data: DataSection, split: str, *, test: bool = False) -> RowSource
         data_dir=data.data_dir,
         revision=data.revision,
         line_column="prompt",
-        stream=data.limit is not None,  # a few rows of a large data set are not worth all of it
+        stream=data.limit is not None,  # do not download a large data set for a few rows
     )
 
 
@@ -63,7 +66,7 @@ def _file(path: Path, data: DataSection) -> RowSource:
 
 
 def _split_of_saved(folder: Path, data: DataSection, split: str, key: str) -> RowSource:
-    """Take a split of a folder of `save_to_disk`; one that holds a single data set has the default split only."""
+    """Return a split of a folder of `save_to_disk`. A folder with a single data set has only the default split."""
     if (folder / "dataset_dict.json").is_file():
         return RowSource(str(folder), limit=data.limit, split=split)
     if split == _DEFAULT_SPLIT and key == "data.split":
@@ -72,7 +75,7 @@ def _split_of_saved(folder: Path, data: DataSection, split: str, key: str) -> Ro
 
 
 def _file_of_split(folder: Path, split: str, key: str) -> Path:
-    """Find `train.jsonl`, or `train.csv` and so on, for `train`."""
+    """Find the file of a split, such as `train.jsonl` or `train.csv` for `train`."""
     there = sorted(path for path in folder.iterdir() if format_of(path))
     found = [path for path in there if Path(path.name.removesuffix(".gz")).stem == split]
     if len(found) == 1:
@@ -85,7 +88,7 @@ def _file_of_split(folder: Path, split: str, key: str) -> Path:
 
 
 def _find_named(name: str, folder: Path) -> Path | None:
-    """Find a file by its name, in a folder or else from the working directory; a word without suffix names none."""
+    """Find a file by name, in a folder or else in the working directory; None for a name without a known suffix."""
     if not format_of(Path(name)):
         return None
     return next(
@@ -93,7 +96,7 @@ def _find_named(name: str, folder: Path) -> Path | None:
     )
 
 
-def _refuse_hub_keys(data: DataSection, what: str, keys: tuple[str, ...]) -> None:
+def _refuse_hub_keys(data: DataSection, kind: str, keys: tuple[str, ...]) -> None:
     for key in keys:
         if getattr(data, key) is not None:
-            raise InputError(f"data.{key}: {data.dataset} is {what}, which has none; leave it out")
+            raise InputError(f"data.{key}: {data.dataset} is {kind}, which has none; leave it out")

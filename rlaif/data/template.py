@@ -1,4 +1,4 @@
-"""What the text of a row is put into before the policy reads it: `prompts/policy/*.md`."""
+"""Templates for the prompts of the policy: `prompts/policy/*.md`."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ _FIELD = re.compile(r"\{([A-Za-z_]\w*)\}")
 
 @dataclass(frozen=True)
 class Template:
-    """A text with the field `{prompt}` and, if it wants, columns of the data in braces."""
+    """A text with the field `{prompt}`, and optionally other columns of the data in braces."""
 
     text: str
     path: Path
 
     def fill(self, prompt: str, columns: Mapping[str, Any], where: str) -> str:
-        """Fill all fields in one pass: braces in what is put in are braces. A null column is no text."""
+        """Fill all fields in one pass, so that braces in the values stay as they are. A null column is empty."""
 
         def value(field: re.Match[str]) -> str:
             name = field[1]
@@ -34,7 +34,7 @@ class Template:
             if name not in columns:
                 hint = did_you_mean(name, list(columns))
                 raise InputError(
-                    f"{where}: the template {self.path} wants the column {short_repr(name)}{hint}; "
+                    f"{where}: the template {self.path} needs the column {short_repr(name)}{hint}; "
                     f"there are: {names(columns)}"
                 )
             text = text_of(columns[name])
@@ -44,9 +44,9 @@ class Template:
 
 
 def read_template(ref: str) -> Template:
-    """Read a template by path or name (`policy/complete`); the file's last newline is not part of it."""
+    """Read a template by path or by name (`policy/complete`), without the newline at the end of the file."""
     path = locate("prompts", ref, Path())
     template = Template(read_text(path).removesuffix("\n"), path)
     if "prompt" not in _FIELD.findall(template.text):
-        raise InputError(f"{path}: the template never names {{prompt}}, the text to be put in")
+        raise InputError(f"{path}: the template has no field {{prompt}} for the text; add it")
     return template

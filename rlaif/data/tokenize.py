@@ -1,4 +1,4 @@
-"""Prompts as tokens, in batches: counted, cut from the left, put into the tokenizer's chat markup."""
+"""Tokenises prompts in batches: counts tokens, truncates on the left, and applies the chat template."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from rlaif.core.schema import reason_of
 from rlaif.data.prompt_column import Message
 
 BATCH = 1024
-"""Texts a call of the tokenizer: enough to keep its threads busy, and few enough to hold."""
+"""Texts per call of the tokenizer: enough to keep its threads busy, and few enough for memory."""
 
 
 @dataclass(slots=True)
 class FittedText:
-    """A text and its tokens, special ones included; `long`: whether it was over the limit."""
+    """A text and its token ids, special tokens included. `long` says whether it was over the limit."""
 
     text: str
     ids: list[int]
@@ -26,11 +26,11 @@ class FittedText:
 
 class LimitedTokenizer:
     """
-    A tokenizer with a limit.
+    A tokenizer with a limit on the length of texts.
 
     Args:
-        tokenizer: of transformers, fast or slow.
-        limit: tokens of a text at most, special tokens not counted; None: any number.
+        tokenizer: tokenizer of transformers, fast or slow.
+        limit: largest number of tokens of a text, without special tokens; None for no limit.
 
     """
 
@@ -40,18 +40,18 @@ class LimitedTokenizer:
         self._special = len(self.ids([""])[0]) - len(self.ids([""], special=False)[0])
 
     def ids(self, texts: Sequence[str], *, special: bool = True) -> list[list[int]]:
-        """Tokenise texts with the tokenizer's own special tokens, or without any."""
+        """Tokenise texts, with the tokenizer's special tokens or without any."""
         return self._tokenise(texts, special)["input_ids"] if texts else []
 
     def _tokenise(self, texts: Sequence[str], special: bool = True) -> Any:
         return self.tokenizer(list(texts), add_special_tokens=special, return_attention_mask=False, verbose=False)
 
     def fits(self, count: int) -> bool:
-        """Whether a text of so many tokens is within the limit."""
+        """Whether `count` tokens are within the limit."""
         return self.limit is None or count <= self.limit
 
     def apply_chat_template(self, messages: Sequence[Message], where: str) -> str:
-        """Put a conversation into the chat template, which brings its own special tokens; an answer comes next."""
+        """Apply the chat template, which adds special tokens, up to the start of the assistant's answer."""
         if not all(isinstance(message.get("role"), str) for message in messages):
             raise InputError(f"{where}: a message has no role, and the tokenizer's chat template needs one")
         try:
@@ -62,10 +62,10 @@ class LimitedTokenizer:
             ) from error
         return str(text)
 
-    # --- too long ---------------------------------------------------------------------------------------------
+    # --- truncation -------------------------------------------------------------------------------------------
 
     def fit(self, texts: Sequence[str], *, cut: bool = True) -> list[FittedText]:
-        """Tokenise texts, and cut the beginnings of those that are too long, or leave them as they are."""
+        """Tokenise texts, and truncate those that are too long on the left, unless `cut` is False."""
         if not texts:
             return []
         made = self._tokenise(texts)
@@ -85,7 +85,7 @@ class LimitedTokenizer:
     def _cut(self, long: list[FittedText], offsets: list[list[tuple[int, int]]]) -> None:
         assert self.limit is not None
         waiting = [(one, one.text, places, self.limit) for one, places in zip(long, offsets, strict=True)]
-        while waiting:  # a suffix may have other tokens than the text had there: then a few less are kept
+        while waiting:  # a suffix may be tokenised differently from the whole text; then keep a few tokens less
             for one, text, places, keep in waiting:
                 one.text = _suffix(text, places, keep)
             again = []
@@ -99,7 +99,7 @@ class LimitedTokenizer:
             waiting = again
 
     def _cut_by_halving(self, one: FittedText) -> None:
-        """Cut with a tokenizer that does not say where its tokens stand."""
+        """Truncate by bisection, for tokenizers that do not report the positions of tokens."""
         start, end = 0, len(one.text)  # the text from `end` on fits
         while end - start > 1:
             middle = (start + end) // 2
@@ -112,10 +112,10 @@ class LimitedTokenizer:
 
     def last_of_turns(self, messages: Sequence[Message], counts: Sequence[int]) -> tuple[Message, ...]:
         """
-        Leave out the oldest turns of a conversation that is too long.
+        Return a conversation without its oldest turns, so that it fits into the limit.
 
-        A system message stays if it leaves room for the last turn. What is left begins with the user's turn. A last
-        turn that is too long on its own is returned alone, and whole: it is left to the caller to cut.
+        A system message stays if it leaves room for the last turn. The rest begins with a turn of the user. A last turn
+        that is too long is returned alone and in full; the caller has to truncate it.
         """
         assert self.limit is not None
         room = self.limit
@@ -134,17 +134,17 @@ class LimitedTokenizer:
 
 
 def compact(ids: Sequence[int]) -> array[int]:
-    """Hold token ids in four bytes each."""
+    """Return token ids as an array of four bytes each, to save memory."""
     return array("i", ids)
 
 
 def _offsets(encoding: Any) -> list[tuple[int, int]]:
-    """Return where each token of a text begins and ends, without the special tokens around it."""
+    """Return the start and end of each token in the text, without special tokens."""
     return [place for place, special in zip(encoding.offsets, encoding.special_tokens_mask, strict=True) if not special]
 
 
 def _suffix(text: str, offsets: Sequence[tuple[int, int]], keep: int) -> str:
-    """Return the end of a text from the first of its last `keep` tokens on that begins at a character of its own."""
+    """Return the end of a text with at most `keep` tokens, starting at a token that begins a new character."""
     for i in range(len(offsets) - keep, len(offsets)):
         start = offsets[i][0]
         if not i or offsets[i - 1][1] <= start:

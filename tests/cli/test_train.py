@@ -104,7 +104,7 @@ DATA = {
         ["--set", "data.overlong=drop", "--set", "data.max_prompt_tokens=10"],
         "longer than max_prompt_tokens (10)",
     ),
-    "one row": ([{"prompt": "alone"}], [], "none may be empty; give more prompts"),
+    "one row": ([{"prompt": "alone"}], [], "no part may be empty; give more prompts"),
     "no rows": ([], [], "no prompt is left of 0 rows"),
     "nothing matches": ([{"prompt": f"{i}", "kind": "q"} for i in range(9)], ["--set", "data.where=kind == 'x'"],
                         "do not match data.where"),

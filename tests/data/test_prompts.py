@@ -111,16 +111,16 @@ def test_a_prompt_that_holds_columns_is_refused_with_the_one_that_was_meant():
     jsonl("x.jsonl", [row])
     message = refusal(parts, "x.jsonl")
     assert message.startswith("x.jsonl, line 1: 'prompt' should be text or a list of messages, not {'toxicity'")
-    assert message.endswith("; data.column: prompt.text takes the text inside it")
+    assert message.endswith("; use data.column: prompt.text for the text inside it")
 
 
 def test_without_a_column_the_names_that_there_are_are_told():
     assert refusal(made, [{"tweet": "a", "chosen": "b"}]) == (
         "train_dataset, item 0: has neither 'prompt' nor 'chosen' and 'rejected'; there are: tweet, chosen; "
-        "column says which one is the prompt"
+        "name the column of prompts with column"
     )
     assert refusal(made, [{"tweet": "a"}], column="tweets") == (
-        "train_dataset, item 0: has no column 'tweets' (did you mean 'tweet'?); there are: tweet; mend column"
+        "train_dataset, item 0: has no column 'tweets' (did you mean 'tweet'?); there are: tweet; correct column"
     )
 
 
@@ -137,7 +137,7 @@ def test_a_row_that_lost_the_column_is_named():
 def test_a_null_prompt_is_refused_with_its_row_and_the_way_out(row, column, named):
     jsonl("x.jsonl", [row])
     message = refusal(parts, "x.jsonl", column=column)
-    assert message.startswith(f"x.jsonl, line 1: {named} is null; mend the row or leave it out, as `where: ")
+    assert message.startswith(f"x.jsonl, line 1: {named} is null; correct the row or leave it out, as `where: ")
 
 
 def test_null_prompts_can_be_left_out():
@@ -342,14 +342,14 @@ def test_only_the_last_newline_of_a_template_is_not_part_of_it(content, expected
 def test_a_field_that_is_no_column_is_refused_with_those_that_there_are():
     jsonl("x.jsonl", [{"prompt": "a", "title": "b", "id": 1}])
     assert refusal(parts, "x.jsonl", template=template("{titel}: {prompt}")) == (
-        "x.jsonl, line 1: the template prompts/policy/mine.md wants the column 'titel' (did you mean 'title'?); "
+        "x.jsonl, line 1: the template prompts/policy/mine.md needs the column 'titel' (did you mean 'title'?); "
         "there are: title, id"
     )
 
 
 def test_a_template_without_the_prompt_is_refused():
     assert refusal(made, ["a"], template=template("Say something.")) == (
-        "prompts/policy/mine.md: the template never names {prompt}, the text to be put in"
+        "prompts/policy/mine.md: the template has no field {prompt} for the text; add it"
     )
 
 
@@ -525,14 +525,14 @@ def test_a_repeated_prompt_is_kept_once_and_the_first_row_wins():
     )
     read = kept("x.jsonl")
     assert {prompt.text: prompt.columns["n"] for prompt in read.train} == {"a": 1, "b": 2}
-    assert read.notes == ("x.jsonl: 2 of 4 rows left out: the prompt stands in another row",)
+    assert read.notes == ("x.jsonl: 2 of 4 rows left out: the prompt repeats that of another row",)
 
 
 def test_prompts_that_are_the_same_once_cut_are_kept_once():
     rows = [{"prompt": f"{i} tail", "n": i} for i in range(5)] + [{"prompt": "other", "n": 9}]
     reads = [kept(jsonl("x.jsonl", order), max_prompt_tokens=5) for order in (rows, rows[::-1])]
     assert sorted(texts(reads[0].train)) == [" tail", "other"]
-    assert reads[0].notes[-1] == "x.jsonl: 4 of 6 rows left out: cut, the prompt is that of another row"
+    assert reads[0].notes[-1] == "x.jsonl: 4 of 6 rows left out: after cutting, the prompt equals that of another row"
     assert reads[0].train == reads[1].train
 
 
@@ -634,7 +634,7 @@ def test_comparing_apples_with_pears_is_refused(where, words):
 
 def test_cells_of_csv_are_text_and_the_message_says_so():
     Path("x.csv").write_text("prompt,toxicity\na,0.4\n")
-    assert "as CSV holds text only, save the data as jsonl or parquet" in refusal(kept, "x.csv", where="toxicity > 0.3")
+    assert "save the data as jsonl or parquet, because CSV holds only text" in refusal(kept, "x.csv", where="toxicity > 0.3")
 
 
 def test_what_pandas_writes_for_null_is_null():
@@ -716,13 +716,13 @@ def test_two_files_of_one_split_are_not_guessed_between():
     ("keys", "words"),
     [
         ({"dataset": "missing.jsonl"}, "missing.jsonl: no such file"),
-        ({"dataset": "-"}, "data.dataset: prompts are read again when a run goes on: name a file"),
+        ({"dataset": "-"}, "data.dataset: prompts are read again when a run resumes; name a file"),
         ({"dataset": "x.jsonl", "name": "en"}, "data.name: x.jsonl is a file, which has none; leave it out"),
         ({"dataset": "x.jsonl", "data_dir": "a"}, "data.data_dir: x.jsonl is a file, which has none"),
         ({"dataset": "folder", "revision": "a"}, "data.revision: folder is a folder, which has none"),
         ({"dataset": "folder", "data_dir": "a"}, "data.data_dir: there is no folder folder/a"),
-        ({"dataset": "x.jsonl", "split": "test"}, "data.split: 'test' is no file, and x.jsonl, a file, has no splits"),
-        ({"dataset": "x.jsonl", "test_split": "test"}, "data.test_split: 'test' is no file, and x.jsonl, a file"),
+        ({"dataset": "x.jsonl", "split": "test"}, "data.split: 'test' is no file, and x.jsonl is a file, which has no splits"),
+        ({"dataset": "x.jsonl", "test_split": "test"}, "data.test_split: 'test' is no file, and x.jsonl is a file"),
         ({"dataset": "x.yaml"}, "x.yaml: should be one of .jsonl, .csv, .parquet, .txt, .json, .tsv"),
         ({"dataset": ""}, "data.dataset: is empty; name a file, a folder or a hub id"),
     ],
@@ -830,7 +830,7 @@ def test_rows_of_datasets_mappings_texts_and_messages_are_prompts():
 @pytest.mark.parametrize(
     ("rows", "words"),
     [
-        ("text", "train_dataset: should be a list of prompts, not one; put it in brackets"),
+        ("text", "train_dataset: should be a list of prompts, not a single one; put it in brackets"),
         (datasets.DatasetDict(train=datasets.Dataset.from_list([{"prompt": "a"}])), "not a mapping of train; choose"),
         (["a", 5], "train_dataset, item 1: should be a mapping, a text or a list of messages, not 5"),
         (["a", None], "train_dataset, item 1: should be"),
@@ -907,14 +907,14 @@ def test_a_part_that_would_be_empty_is_refused_with_the_numbers(count, guard, te
     jsonl("x.jsonl", prompts(count))
     message = refusal(parts, "x.jsonl", guard=guard, test=test)
     assert message.startswith(f"data.dataset: {words}")
-    assert message.endswith("none may be empty; give more prompts")
+    assert message.endswith("no part may be empty; give more prompts")
 
 
 def test_a_test_split_that_train_holds_is_refused_with_the_numbers():
     jsonl("data/train.jsonl", prompts(20))
     assert refusal(parts, "data", test_split="train") == (
-        "data.dataset: data/train.jsonl has 20 prompts, and data/train.jsonl 0 that it has not: that makes 18 to train "
-        "on, 2 for the guard (at most 10 %) and 0 for the test (data.test_split), and none may be empty; "
+        "data.dataset: data/train.jsonl has 20 prompts, and data/train.jsonl has 0 more: that makes 18 to train "
+        "on, 2 for the guard (at most 10 %) and 0 for the test (data.test_split), and no part may be empty; "
         "give more prompts"
     )
 
@@ -941,7 +941,7 @@ def test_real_dialogues_are_cut_counted_and_parted(shared):
     assert all(set(prompt.columns) == {"chosen", "rejected"} for prompt in all_of(read))
     assert max(len(prompt.ids) for prompt in all_of(read)) == 257
     assert [note.partition(": ")[2] for note in read.notes] == [
-        "1 of 1100 rows left out: the prompt stands in another row",
+        "1 of 1100 rows left out: the prompt repeats that of another row",
         "167 of 1100 prompts cut to their last 256 tokens (max_prompt_tokens)",
     ]
 

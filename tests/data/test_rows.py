@@ -170,7 +170,7 @@ def test_a_missing_completion_lists_the_columns_and_the_way_out(write):
     message = refusal(write("x.jsonl", '{"tweet": "a", "id": 1}'))
     assert message == (
         "x.jsonl, line 1: has neither 'completion' nor 'text'; there are: tweet, id; "
-        "--column completion=NAME says which one it is"
+        "name the column of texts with --column completion=NAME"
     )
 
 
@@ -202,7 +202,7 @@ def test_a_column_that_a_judge_needs_is_asked_for(write):
     assert RowSource(name, needed={"reference"}).check() == 1
     assert refusal(name, needed={"gold"}) == (
         "x.jsonl, line 1: the judge needs the column 'gold'; there are: completion, reference; "
-        "--column gold=NAME says which one it is"
+        "name it with --column gold=NAME"
     )
 
 
@@ -215,7 +215,7 @@ def test_limit_reads_no_further(write):
 
 def test_a_split_of_a_file_is_refused(write, stdin):
     assert refusal(write("x.txt", "a"), split="test") == (
-        "x.txt: has no splits, only a hub data set has; leave --split out"
+        "x.txt: has no splits, only hub data sets do; leave --split out"
     )
     assert refusal(stdin("a"), split="test").startswith("standard input: has no splits")
 
@@ -299,7 +299,7 @@ def test_a_quote_that_never_ends_names_the_row_it_began_in(write):
 
 
 def test_a_column_that_stands_twice_is_refused(write):
-    assert refusal(write("x.csv", "text,n,text\na,1,b\n")) == "x.csv, line 1: the column 'text' stands twice"
+    assert refusal(write("x.csv", "text,n,text\na,1,b\n")) == "x.csv, line 1: the column 'text' appears twice"
 
 
 def test_a_csv_with_semicolons_shows_the_header_it_found(write):
@@ -435,10 +435,10 @@ def test_json_holds_a_list_of_rows_or_a_row_a_line(write):
         ("[]", "x.json: has no rows"),
         ('[{"text": "a"}, 3]', "x.json, item 1: should be a JSON object, not 3"),
         ('[{"text": "a"},\n]', "x.json, line 2: malformed JSON: "),
-        ("3", "x.json: should hold a list of JSON objects, or one object a line"),
+        ("3", "x.json: should hold a list of JSON objects, or one object per line"),
         (
             '{\n"data": [{"text": "a"}]}',
-            "x.json: should hold a list of JSON objects, or one object a line; to convert it: "
+            "x.json: should hold a list of JSON objects, or one object per line; to convert it: "
             "jq -c '.[\"data\"][]' x.json > data.jsonl",
         ),
         (b'["\xff"]', "x.json: not UTF-8 text (byte 2); save it as UTF-8"),
