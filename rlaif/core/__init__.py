@@ -1,1 +1,1 @@
-"""What every room may use: types, errors, the run file's settings, the records on disk, and the system around them."""
+"""Code that every room may use: types, errors, the run file's settings, records on disk, and the operating system."""

@@ -1,4 +1,4 @@
-"""Conversations as text: what a judge reads of message lists, without chat markup."""
+"""Converts lists of messages to plain text for judges, without chat markup."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from typing import Any
 
 def text_of(value: Any) -> str | None:
     """
-    Return text for text or for a list of messages, None for anything else.
+    Return the text of a string or of a list of messages, or None for anything else.
 
-    A single message is its content; several are `Role: content`, apart by blank lines. Content given in parts is
-    their text, joined; null content, as of a message that only calls a tool, is no text.
+    A single message becomes its content. Several become `Role: content`, separated by blank lines. Content in parts is
+    joined. Null content, as in a message that only calls a tool, is empty.
     """
     if isinstance(value, str):
         return value
@@ -32,5 +32,5 @@ def _content(content: Any) -> str | None:
         return content or ""
     if not isinstance(content, list | tuple) or not all(isinstance(part, str | Mapping) for part in content):
         return None
-    # A part of another kind has no text, or a null one where a table gives all parts the same keys.
+    # Parts of other types have no text, or a null text if a table gives all parts the same keys.
     return "".join(part if isinstance(part, str) else str(part.get("text") or "") for part in content)

@@ -1,4 +1,4 @@
-"""Changes a key of nested settings in place, as `--set KEY=value` names it: with dots."""
+"""Sets a key of nested settings in place; `--set KEY=value` names it with dots."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from rlaif.core.errors import InputError
 
 
 def put(keys: dict[str, object], dotted: str, value: object) -> None:
-    """Set a key of nested mappings and lists (`judges.0.weight`) in place, copying them on the way."""
+    """Set a key of nested mappings and lists (`judges.0.weight`) in `keys`, and copy the nested containers."""
     *way, last = dotted.split(".")
     inner: Any = keys
     for head in way:
@@ -21,9 +21,9 @@ def put(keys: dict[str, object], dotted: str, value: object) -> None:
 
 
 def _key_in(keys: dict[str, object] | list[object], word: str) -> Any:
-    """Return a mapping's key as it is, and a list's as the place of an item that is there."""
+    """Return the key of a mapping unchanged, or the index of an existing item of a list."""
     if not isinstance(keys, list):
         return word
     if word.isascii() and word.isdigit() and int(word) < len(keys):
         return int(word)
-    raise InputError(f"--set: {word!r} is no place in a list of {len(keys)}; the first item is 0")
+    raise InputError(f"--set: {word!r} is no index in a list of {len(keys)} items; the first one is 0")

@@ -1,7 +1,7 @@
 """
-Finds cards, questions and recipes, and reads the paths in them.
+Finds cards, questions and recipes, and resolves the paths in them.
 
-Each kind is found by path, then in the folder of its name in the working directory, then among those that are shipped.
+Each kind is looked up by path, then in the folder of that kind in the working directory, then among the shipped ones.
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ Kind = Literal["judges", "prompts", "recipes"]
 _SUFFIXES: dict[Kind, tuple[str, ...]] = {"judges": (".yaml", ".yml"), "prompts": (".md",), "recipes": (".yaml",)}
 
 QUICKSTART = "quickstart:"
-"""Begins the name of a model of the embedded default; it becomes a folder before a card is read."""
+"""Prefix of the models of the quickstart. They are replaced by folders before a card is read."""
 
 
 def shipped_folder(kind: Kind) -> Path:
-    """Return the folder of shipped cards, prompts or recipes: inside the wheel, or beside the package in a checkout."""
+    """Return the folder of shipped cards, prompts or recipes, inside the wheel or beside the package in a checkout."""
     package = Path(__file__).parents[1]
     in_wheel = package / "_bundled"
     return (in_wheel if in_wheel.is_dir() else package.parent) / kind
 
 
 def names(kind: Kind) -> dict[str, Path]:
-    """List what can be found by name: what stands in the working directory hides what is shipped."""
+    """List everything that can be found by name. Files in the working directory take precedence over shipped ones."""
     found: dict[str, Path] = {}
     for root in (shipped_folder(kind), Path(kind)):
         for suffix in _SUFFIXES[kind]:
@@ -42,7 +42,7 @@ def names(kind: Kind) -> dict[str, Path]:
 
 
 def locate(kind: Kind, ref: str, folder: Path) -> Path:
-    """Find a card or prompt by path (relative to `folder`), then by name, or raise `InputError` with a hint."""
+    """Find a card or prompt by path (relative to `folder`), then by name. Raises `InputError` if there is none."""
     word = kind.removesuffix("s")
     if path := next(candidates(kind, ref, folder), None):
         return path
@@ -56,7 +56,7 @@ def locate(kind: Kind, ref: str, folder: Path) -> Path:
 
 
 def candidates(kind: Kind, ref: str, folder: Path) -> Iterator[Path]:
-    """Yield the files that a path or a name may mean, the first one being the one that counts."""
+    """Yield the existing files that a path or a name may refer to, in order of precedence."""
     if _names_a_file(kind, ref):
         paths = [resolve_path(ref, folder)]
     else:
@@ -74,20 +74,20 @@ def _names_a_file(kind: Kind, ref: str) -> bool:
 
 
 def is_path(text: str) -> bool:
-    """Whether a value of a card means a place on disk: it begins with `./`, `../`, `/` or `~`."""
+    """Whether a value of a card is a path: it begins with `./`, `../`, `/` or `~`."""
     return text.startswith(("./", "../", "/", "~")) or text in (".", "..")
 
 
 def resolve_path(value: str, folder: Path) -> Path:
-    """Return the path that a value means: relative to `folder`, `~` being the user's home."""
+    """Return a path relative to `folder`, with `~` expanded to the user's home."""
     try:
         return folder / Path(value).expanduser()
-    except RuntimeError:  # the home of a user that there is not
+    except RuntimeError:  # `~USER` of a user that does not exist
         return folder / value
 
 
 def exists(path: Path, what: Literal["file", "folder"]) -> bool:
-    """Whether a file or a folder is there; a name that no file can have is not."""
+    """Whether a file or a folder exists; False for a name that no file can have."""
     try:
         return path.is_file() if what == "file" else path.is_dir()
     except (OSError, ValueError):  # too long, or with a NUL
@@ -95,7 +95,7 @@ def exists(path: Path, what: Literal["file", "folder"]) -> bool:
 
 
 def _model_source(value: str, info: ValidationInfo) -> str:
-    """Make a model folder absolute (relative to the card, then to the working directory); leave a hub id alone."""
+    """Make a model folder absolute, relative to the card or else to the working directory; keep a hub id."""
     if value.startswith(QUICKSTART):
         return value
     for candidate in (resolve_path(value, folder := _folder_of(info)), Path(value)):
@@ -109,7 +109,7 @@ def _model_source(value: str, info: ValidationInfo) -> str:
 
 
 def _local_path(value: str, info: ValidationInfo) -> str:
-    """Make a file's path absolute: relative to the card, or, as `--set` means it, to the working directory."""
+    """Make a file's path absolute, relative to the card or, as with `--set`, to the working directory."""
     beside = resolve_path(value, _folder_of(info))
     return str((Path(value) if exists(Path(value), "file") and not exists(beside, "file") else beside).absolute())
 

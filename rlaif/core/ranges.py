@@ -1,4 +1,4 @@
-"""Numbers of a range, as types: what a key of a config, or of a file that is written, may be."""
+"""Types of numbers with a range, for keys of configs and of files that are written."""
 
 from __future__ import annotations
 

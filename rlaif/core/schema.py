@@ -1,8 +1,8 @@
 """
-YAML in, a typed dataclass out, or one line that says which key is wrong and what is allowed.
+Reads YAML into typed dataclasses, or raises an error of one line that says which key is wrong and what is allowed.
 
-Cards, run files and the front matter of questions all come in through here. The checking is pydantic's; what is
-ours is YAML without its surprises and messages that name file and key.
+Cards, run files and the front matter of questions are all read here. Pydantic does the checking. This module adds a
+stricter YAML and error messages that name the file and the key.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ T = TypeVar("T")
 
 
 class Checked:
-    """Base of the dataclasses that are read from YAML: unknown keys, guessed types, NaN and infinity are refused."""
+    """Base class of dataclasses that are read from YAML. Refuses unknown keys, converted types, NaN and infinity."""
 
     __pydantic_config__: ClassVar[dict[str, Any]] = {
         "extra": "forbid",
@@ -40,13 +40,16 @@ class Checked:
 
 def check(cls: type[T], mapping: object, where: str, **context: Any) -> T:
     """
-    Turn a mapping into a `cls`, or raise `InputError` with the path of the first wrong key.
+    Convert a mapping to the dataclass `cls`.
 
     Args:
         cls: a dataclass derived from `Checked`.
-        mapping: what was read; only text, numbers, booleans, null, lists and mappings with text keys.
-        where: file or origin, the first words of the message.
-        context: what validators of `cls` may look at, such as the folder that paths are relative to.
+        mapping: the values, which may be text, numbers, booleans, null, lists and mappings with text keys.
+        where: file or other origin, with which error messages begin.
+        context: values for the validators of `cls`, such as the folder that paths are relative to.
+
+    Raises:
+        InputError: a key is unknown, missing or has a wrong value; the message names its path.
 
     """
     _refuse_endless(mapping, where)
@@ -55,21 +58,21 @@ def check(cls: type[T], mapping: object, where: str, **context: Any) -> T:
     from pydantic import ValidationError
 
     try:
-        # Through JSON, because pydantic's strict mode takes a mapping for a dataclass only there.
+        # Through JSON, because pydantic's strict mode converts a mapping to a dataclass only there.
         return _adapter(cls).validate_json(json.dumps(_plain(mapping, where)), context=context)  # type: ignore[no-any-return, arg-type]
     except ValidationError as error:
         raise InputError(_complaint(cls, mapping, where, error.errors(include_url=False))) from None
 
 
 def read_yaml(text: str, where: str) -> Any:
-    """Parse YAML as people write it: `1e-5` is a number, `no` is text, a repeated key is refused."""
+    """Parse YAML as people expect it: `1e-5` is a number, `no` is text, and a repeated key is an error."""
     try:
         value = yaml.load(text, Loader=_Loader)
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line = f", line {mark.line + 1}" if mark else ""
-        said = ", ".join(filter(None, (error.context, error.problem)))
-        raise InputError(f"{where}{line}: not valid YAML: {said}") from None
+        problem = ", ".join(filter(None, (error.context, error.problem)))
+        raise InputError(f"{where}{line}: not valid YAML: {problem}") from None
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         raise InputError(f"{where}: not valid YAML: {' '.join(str(error).split())}") from None
     _refuse_endless(value, where)
@@ -77,7 +80,7 @@ def read_yaml(text: str, where: str) -> Any:
 
 
 def read_text(path: Path) -> str:
-    """Read a UTF-8 file, or raise `InputError` that names it."""
+    """Read a UTF-8 file. Raises `InputError` with its name if that fails."""
     try:
         return path.read_text(encoding="utf-8-sig")
     except UnicodeDecodeError as error:
@@ -87,23 +90,23 @@ def read_text(path: Path) -> str:
 
 
 def reason_of(error: BaseException) -> str:
-    """Say why in a few words: the system's for an `OSError`, else the first line of the message."""
+    """Return a short reason: the system's text for an `OSError`, otherwise the first line of the message."""
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
 def did_you_mean(word: str, known: Mapping[str, Any] | list[str] | tuple[str, ...]) -> str:
-    """Return ` (did you mean 'x'?)` where a known word is close, else nothing."""
+    """Return ` (did you mean 'x'?)` if a known word is similar, else an empty string."""
     close = difflib.get_close_matches(word, list(known), n=1)
     return f" (did you mean {close[0]!r}?)" if close else ""
 
 
 def short_repr(value: object, width: int = 60) -> str:
-    """Show a value in a message: on one line, cut to `width` characters."""
+    """Format a value for a message, on one line of at most `width` characters."""
     try:
         text = repr(value)
-    except ValueError:  # Python writes out no whole number of more than 4,300 digits
+    except ValueError:  # Python does not format integers of more than 4,300 digits
         text = "a number of thousands of digits"
     return text if len(text) <= width else text[: width - 1] + "…"
 
@@ -112,7 +115,7 @@ def short_repr(value: object, width: int = 60) -> str:
 
 
 class _Loader(yaml.SafeLoader):
-    """SafeLoader with the scalars of YAML 1.2's core schema, and without silently repeated keys."""
+    """SafeLoader with the scalars of the core schema of YAML 1.2, which refuses repeated keys."""
 
     yaml_implicit_resolvers: dict[str, Any] = {}  # noqa: RUF012 - as the base class declares it
 
@@ -123,7 +126,7 @@ class _Loader(yaml.SafeLoader):
                 continue
             if key_node.value in seen:
                 raise yaml.constructor.ConstructorError(
-                    None, None, f"the key {short_repr(key_node.value)} stands twice", key_node.start_mark
+                    None, None, f"the key {short_repr(key_node.value)} appears twice", key_node.start_mark
                 )
             seen.add(key_node.value)
         return super().construct_mapping(node, deep=deep)
@@ -149,7 +152,7 @@ for _tag, _pattern, _first in (
     ("int", r"[-+]?(?:0|[1-9][0-9]*)", "-+0123456789"),
     (
         "float",
-        # A point or an exponent makes a number of digits a float; `007` is text, as its zeros say.
+        # Digits with a dot or an exponent are a float. `007` is text, because of its leading zeros.
         r"[-+]?(?:\.[0-9]+|[0-9]+\.[0-9]*|[0-9]+(?=[eE]))(?:[eE][-+]?[0-9]+)?|[-+]?\.(?:inf|Inf)|\.(?:nan|NaN)",
         "-+.0123456789",
     ),
@@ -169,7 +172,7 @@ def _adapter(cls: Any) -> Any:
 
 
 def _refuse_endless(value: object, where: str) -> None:
-    """Refuse what a few anchors in a few lines can blow up to: a list that contains itself, or billions of items."""
+    """Refuse recursive or huge values, which a few YAML anchors can produce: lists that contain themselves, for one."""
     count, waiting = 0, [(value, 0)]
     while waiting:
         item, depth = waiting.pop()
@@ -185,7 +188,7 @@ def _refuse_endless(value: object, where: str) -> None:
 
 
 def _plain(value: object, where: str, path: str = "") -> Any:
-    """Copy what JSON can hold; refuse the rest with its path, also text that is not Unicode."""
+    """Copy a value that JSON can represent. Raises `InputError` with the path of any other value."""
     if isinstance(value, Mapping):
         for key in value:
             if not isinstance(key, str):
@@ -209,9 +212,9 @@ def _plain(value: object, where: str, path: str = "") -> Any:
 
 def _complaint(cls: type, mapping: Mapping[str, Any], where: str, errors: list[ErrorDetails]) -> str:
     """
-    Make one line of pydantic's errors: unknown keys first, then missing ones, then wrong values.
+    Summarise pydantic's errors in one line: unknown keys first, then missing keys, then wrong values.
 
-    Of wrong values the innermost comes first: of `bad: [a, 3]` the number is wrong, not that it is a list.
+    Of several wrong values the innermost is reported: in `bad: [a, 3]` it is the number, not the list.
     """
     order = {"unexpected_keyword_argument": 0, "missing": 1}
     paths = [_path_within(mapping, error["loc"]) for error in errors]
@@ -224,9 +227,10 @@ def _complaint(cls: type, mapping: Mapping[str, Any], where: str, errors: list[E
         return f"{where}: the key {'.'.join(map(str, (*path, first['loc'][-1])))!r} is missing"
     if first["type"] == "value_error":
         return f"{where}: {_join_path(path)}{first['msg'].removeprefix('Value error, ')}"
-    # The alternatives of a union complain one by one, about the same place.
-    said = [_describe_expected(error["msg"]) for error, at in zip(errors, paths, strict=True) if at == path]
-    return f"{where}: {_join_path(path)}should be {' or '.join(dict.fromkeys(said))}, not {short_repr(first['input'])}"
+    # Each alternative of a union reports an error of its own, all at the same path.
+    expected = [_describe_expected(error["msg"]) for error, at in zip(errors, paths, strict=True) if at == path]
+    allowed = " or ".join(dict.fromkeys(expected))
+    return f"{where}: {_join_path(path)}should be {allowed}, not {short_repr(first['input'])}"
 
 
 _PLAIN_WORDS = {
@@ -251,7 +255,7 @@ def _join_path(path: tuple[str | int, ...]) -> str:
 
 
 def _path_within(mapping: Any, loc: tuple[str | int, ...]) -> tuple[str | int, ...]:
-    """Keep the parts of pydantic's location that exist in the input: the rest names alternatives of a union."""
+    """Return the parts of pydantic's location that exist in the input; the others name alternatives of a union."""
     path: list[str | int] = []
     for part in loc:
         if isinstance(mapping, Mapping | list | tuple) and not isinstance(part, str) ^ isinstance(mapping, Mapping):
@@ -262,7 +266,7 @@ def _path_within(mapping: Any, loc: tuple[str | int, ...]) -> tuple[str | int, .
 
 
 def list_keys(cls: type) -> dict[str, Any]:
-    """Name the keys of a checked dataclass, with their defaults (`MISSING` where there is none)."""
+    """Return the keys of a dataclass with their defaults, or `MISSING` for a key without one."""
     return {
         field.name: field.default
         if field.default is not MISSING or field.default_factory is MISSING
@@ -272,7 +276,7 @@ def list_keys(cls: type) -> dict[str, Any]:
 
 
 def _class_at(cls: type, loc: tuple[str | int, ...]) -> type:
-    """Find the dataclass that pydantic's location is inside of."""
+    """Return the dataclass that contains pydantic's location."""
     for part in loc:
         if isinstance(part, str) and is_dataclass(cls) and part in (hints := get_type_hints(cls)):
             cls = next(_dataclasses_in(hints[part]), cls)

@@ -6,5 +6,5 @@ from hashlib import blake2b
 
 
 def seed_of(*parts: int | str) -> int:
-    """Return a seed that differs wherever a part does: of a run, of a step, of a process, of a purpose."""
+    """Derive a seed from parts, such as the seed of the run, the step, the rank and a purpose."""
     return int.from_bytes(blake2b(repr(parts).encode(), digest_size=7).digest())

@@ -1,4 +1,4 @@
-"""The words of the project as types: sample, judgement, judge."""
+"""The main types: sample, judgement, judge."""
 
 from __future__ import annotations
 
@@ -10,35 +10,35 @@ from typing import Any, Literal, Protocol, get_args
 
 Status = Literal[
     "ok",  # scored
-    "declined",  # the judge had no opinion
-    "empty",  # nothing to judge: the completion is blank
+    "declined",  # the judge has no opinion
+    "empty",  # the completion is blank
     "too_long",  # the sample does not fit into the judge's context
-    "unparsable",  # the judge answered, but gave no verdict that can be read
-    "refused",  # the judge would not judge this text
-    "filtered",  # the provider's filter stopped the question or the answer
-    "truncated",  # the judge's answer was cut; a shortened *text* is `ok` with `shortened` set
+    "unparsable",  # the judge answered, but its answer contains no readable verdict
+    "refused",  # the judge refused to judge this text
+    "filtered",  # the provider's filter blocked the question or the answer
+    "truncated",  # the judge's answer was cut off; a shortened *text* is `ok` with `shortened` set
     "timeout",
     "unavailable",
     "over_budget",
 ]
-"""How a judgement ended: `ok` has a score; each other one says why there is none."""
+"""Status of a judgement: `ok` has a score, and every other status says why there is none."""
 STATUSES: tuple[Status, ...] = get_args(Status)
 
 HARMS = frozenset({"toxicity", "harmlessness", "hate"})
-"""What a judge may measure for which `toxicity = 1 - score` is shown beside the score."""
+"""Values of `measures` for which `toxicity = 1 - score` is shown beside the score."""
 
 
 def toxicity_of(measures: str, score: float | None) -> float | None:
-    """Return what is shown beside a score, `1 - score`, where the judge measures harm."""
+    """Return the toxicity, `1 - score`, if the judge measures harm and gave a score; else None."""
     return 1 - score if measures in HARMS and score is not None else None
 
 
 _INVISIBLE = frozenset("\u115f\u1160\u17b4\u17b5\u2800\u3164\uffa0\u034f")
-"""Letters and marks that Unicode draws as nothing: fillers, the blank of Braille, a joiner."""
+"""Letters and marks that are invisible: fillers, the Braille blank, a joiner."""
 
 
 def is_visible(character: str) -> bool:
-    """Whether a character shows anything: no white space, control or format character, filler or selector."""
+    """Whether a character is visible: not white space, a control or format character, a filler or a selector."""
     kind = unicodedata.category(character)
     is_selector = "\ufe00" <= character <= "\ufe0f" or "\U000e0100" <= character <= "\U000e01ef"
     is_selector = is_selector or "\u180b" <= character <= "\u180f"
@@ -47,7 +47,15 @@ def is_visible(character: str) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """A completion, the prompt it answers as text (no chat markup), and the data set's other columns."""
+    """
+    A completion to judge.
+
+    Args:
+        completion: the text to judge.
+        prompt: the prompt that it answers, as text without chat markup.
+        columns: other columns of the data set.
+
+    """
 
     completion: str
     prompt: str = ""
@@ -55,13 +63,25 @@ class Sample:
 
     @property
     def blank(self) -> bool:
-        """Whether there is nothing to judge. Judges abstain with the status `empty`."""
+        """Whether the completion has no visible character. Judges abstain from it with the status `empty`."""
         return not any(map(is_visible, self.completion))
 
 
 @dataclass(frozen=True, slots=True)
 class Usage:
-    """What a judgement cost: tokens, USD (None = the price is unknown), seconds, and attempts of a remote call."""
+    """
+    The cost of a judgement.
+
+    Args:
+        input_tokens: tokens that the judge read.
+        output_tokens: tokens that the judge wrote.
+        cached_tokens: input tokens that the provider had cached.
+        usd: price in USD; None if it is unknown.
+        seconds: time in seconds.
+        attempts: number of remote calls, retries included.
+        from_store: whether the judgement came from the verdict store, without a call.
+
+    """
 
     input_tokens: int = 0
     output_tokens: int = 0
@@ -73,7 +93,7 @@ class Usage:
 
 
 def total(usages: Sequence[Usage]) -> Usage:
-    """Add up what was asked side by side: the seconds are those of the slowest."""
+    """Add up the cost of concurrent judgements. The time is that of the slowest one."""
     prices = [usage.usd for usage in usages]
     return Usage(
         input_tokens=sum(usage.input_tokens for usage in usages),
@@ -88,7 +108,7 @@ def total(usages: Sequence[Usage]) -> Usage:
 
 @dataclass(frozen=True, slots=True)
 class Estimate:
-    """What judging would take at most; USD is None where a price is unknown."""
+    """An upper bound of the cost of judging; `usd` is None if a price is unknown."""
 
     calls: int = 0
     input_tokens: int = 0
@@ -102,7 +122,7 @@ class Estimate:
 
 
 def estimate_of(judge: Judge, samples: Sequence[Sample]) -> Estimate:
-    """Ask a judge what judging would take; one that runs here takes no calls and no money."""
+    """Return a judge's estimate of the cost of judging; a local judge makes no calls and costs nothing."""
     estimate: Callable[[Sequence[Sample]], Estimate] | None = getattr(judge, "estimate", None)
     return estimate(samples) if estimate else Estimate()
 
@@ -110,12 +130,22 @@ def estimate_of(judge: Judge, samples: Sequence[Sample]) -> Estimate:
 @dataclass(frozen=True, slots=True)
 class Judgement:
     """
-    What a judge said of one sample.
+    The judgement of one sample by one judge.
 
-    `score` is in [0, 1] with 1 = best, or None where the judge abstained: no evidence, never "bad". `logit` is
-    unbounded evidence for good, of classifiers and reward models only. `raw` is what the judge said in its own
-    terms: p(hate) = 0.93, or 4 of 5. `shortened` says that only a part of the text was read. `parts` are a
-    panel's members.
+    Args:
+        judge: name of the judge.
+        score: score in [0, 1], 1 is best; None if the judge abstained, which never means "bad".
+        logit: unbounded evidence that the text is good; only from classifiers and reward models.
+        raw: the number that the judge gave, on its own scale, such as p(hate) = 0.93 or 4 of 5.
+        status: `ok`, or why there is no score.
+        reason: the judge's reason, or details of the status.
+        usage: cost of the judgement.
+        parts: judgements of the members of a panel.
+        shortened: whether the judge read only a part of the text.
+
+    Raises:
+        ValueError: score and status do not fit together, or a number is not finite or off its scale.
+
     """
 
     judge: str
@@ -135,7 +165,7 @@ class Judgement:
         elif not 0.0 <= self.score <= 1.0:  # NaN fails this too
             raise ValueError(f"judge {self.judge!r}: the score {self.score} is not in [0, 1]")
         elif self.status not in ("ok", "filtered", "refused"):
-            # A card may turn `filtered` and `refused` into score 0 in sight; nothing else becomes a number.
+            # A card may explicitly score `filtered` and `refused` as 0; no other abstention becomes a number.
             raise ValueError(f"judge {self.judge!r}: a judgement with status {self.status} cannot have a score")
         for name, number in (("logit", self.logit), ("raw", self.raw)):
             if number is not None and not math.isfinite(number):
@@ -148,31 +178,31 @@ class Judgement:
 
 
 def empty(judge: str) -> Judgement:
-    """Return the abstention of a judge that was given nothing to read."""
+    """Return the abstention of a judge from a blank completion."""
     return Judgement(judge, None, status="empty", reason="the completion is blank", usage=Usage(attempts=0))
 
 
 class Judge(Protocol):
     """
-    Turns samples into judgements: a batch in, the same length and order out.
+    A judge: takes a batch of samples, and returns their judgements in the same order.
 
-    Thread-safe, and never raises for one bad sample. An empty batch scores nothing and loads what the judge
-    needs, so that a missing file is found before work starts.
+    A judge is thread-safe, and never raises for a single bad sample. Called with an empty batch it loads its model, so
+    that a missing file is found before work starts.
     """
 
     name: str
-    """Under which its numbers are reported; a card's name."""
+    """Name under which its scores are reported; the name of its card."""
     measures: str
-    """A free word; those in `HARMS` get `toxicity = 1 - score` in output."""
+    """What it measures, any word; those in `HARMS` also get `toxicity = 1 - score` in output."""
     has_logit: bool
     """Whether its judgements have a `logit`."""
     remote: bool
-    """Whether a judgement is a call to somebody's server, which takes time, money and patience."""
+    """Whether it calls a server, which takes time and may cost money or fail."""
     identity: Hashable
-    """Equal where two judges are the same one under different names: adapter, model, revision, question."""
+    """Equal for two judges that are the same under different names: adapter, model, revision, question."""
     reads: frozenset[str]
-    """The columns it needs beside `completion`."""
+    """Columns that it needs besides `completion`."""
 
     def __call__(self, samples: Sequence[Sample]) -> list[Judgement]:
-        """Judge a batch."""
+        """Judge a batch of samples, and return one judgement for each, in the same order."""
         ...

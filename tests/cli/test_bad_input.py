@@ -46,7 +46,7 @@ def refused(done, status, *words):
         ("adapter: constant\nvalue: high", ["value: should be a number, not 'high'"]),
         ("adapter: constant\nvalue: 2", ["value: should be less than or equal to 1, not 2"]),
         ("adapter: constant\nvalue: .nan", ["value: should be"]),
-        ("adapter: constant\nvalue: 1\nvalue: 0", ["line 3", "the key 'value' stands twice"]),
+        ("adapter: constant\nvalue: 1\nvalue: 0", ["line 3", "the key 'value' appears twice"]),
         ("adapter: constant\nname: other", ["a card's name is its file's (mine)"]),
         ("adapter: classifier\nbad: hate", ["the key 'model' is missing"]),
         ("adapter: classifier\nmodel: ./missing\nbad: hate", ["model: there is no model folder", "missing"]),

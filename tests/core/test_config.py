@@ -131,7 +131,7 @@ def test_a_wrong_key_is_refused_with_its_path(main: Command, run_file: Path, ass
     [
         ("", "should be a mapping of keys to values, not None"),
         ("- a\n", "should be a mapping of keys to values, not ['a']"),
-        ("judge: a\njudge: b\n", "line 2: not valid YAML: the key 'judge' stands twice"),
+        ("judge: a\njudge: b\n", "line 2: not valid YAML: the key 'judge' appears twice"),
         (SHORTEST + "ppo:\n", "ppo: should be a mapping, not None"),
     ],
 )

@@ -156,7 +156,7 @@ SCORE = ("score", "-j", "thing", "--text", "you are kind")
     [
         ("meta/gated", ["is gated", "accept its terms at http://127.0.0.1", "/meta/gated", "log in", "hf auth login"]),
         ("meta/gated-anonymous", ["is gated", "accept its terms at", "HF_TOKEN"]),
-        ("nobody/unknown", ["no model nobody/unknown", "private", "mend the name, or log in"]),
+        ("nobody/unknown", ["no model nobody/unknown", "private", "correct the name, or log in"]),
         ("somebody/private", ["no model somebody/private", "private", "log in"]),
         ("tiny/other@v9", ["tiny/other", "no such revision", "`revision`"]),
     ],

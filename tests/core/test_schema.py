@@ -70,8 +70,8 @@ def merge_bomb(levels: int) -> str:
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("a: 1\nb: 2\na: 3", "x, line 3: not valid YAML: the key 'a' stands twice"),
-        ("o: {a: 1, 'a': 2}", "line 1: not valid YAML: the key 'a' stands twice"),
+        ("a: 1\nb: 2\na: 3", "x, line 3: not valid YAML: the key 'a' appears twice"),
+        ("o: {a: 1, 'a': 2}", "line 1: not valid YAML: the key 'a' appears twice"),
         ("a: [1", "not valid YAML: while parsing a flow sequence, expected"),
         ("a: 1\n---\nb: 2", "expected a single document"),
         ("a: 1\n\tb: 2", "line 2"),

@@ -297,7 +297,7 @@ def test_putting_a_dotted_key_copies_on_the_way() -> None:
 
 @pytest.mark.parametrize("place", ["2", "-1", "x", ""])
 def test_a_place_that_a_list_has_not_is_refused(place: str) -> None:
-    with pytest.raises(InputError, match="no place in a list of 2; the first item is 0"):
+    with pytest.raises(InputError, match="no index in a list of 2 items; the first one is 0"):
         put({"judges": [1, 2]}, f"judges.{place}", 3)
 
 

@@ -1,1 +1,1 @@
-"""The run file as types: its sections, and the settings that trainers take."""
+"""Typed settings: the sections of the run file, and the arguments of trainers."""

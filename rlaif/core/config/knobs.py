@@ -1,4 +1,4 @@
-"""How a key of a config is declared: its type, its default, its unit, and the comment that `rlaif init` writes."""
+"""Declares keys of configs with a default and the comment that `rlaif init` writes beside it."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import field
 from typing import Any
 
 JudgeRef = str | dict[str, object]
-"""A card's name or path, or a card written inline."""
+"""The name or path of a card, or an inline card."""
 
 
 def knob(default: Any, meaning: str) -> Any:
@@ -17,5 +17,5 @@ def knob(default: Any, meaning: str) -> Any:
 
 
 def knob_without_default(example: Any, meaning: str) -> Any:
-    """Define a key that has no default; the example is what `rlaif init` writes."""
+    """Define a required key; `rlaif init` writes the example."""
     return field(metadata={"meaning": meaning, "example": example})

@@ -1,4 +1,4 @@
-"""Old names of keys of a run file: what is in `training` was in `ppo` until 0.1.0, and may still be."""
+"""Old names of keys of a run file. The keys of `training` were in `ppo` until 0.1.0; both places are accepted."""
 
 from __future__ import annotations
 
@@ -10,18 +10,18 @@ from rlaif.core.config.sections import TrainingSection
 from rlaif.core.errors import InputError
 
 MOVED = tuple(field.name for field in fields(TrainingSection))
-"""Keys of `training` whose old name is `ppo.KEY`."""
+"""Names of the keys of `training` that may also be given as `ppo.KEY`."""
 
 
 def rename_old_keys(keys: Any, where: str) -> tuple[Any, list[str]]:
     """
-    Return the keys of a run file under their names of today, and those that had their old one, as `steps`.
+    Return the keys of a run file under their current names, and the keys that had their old name, such as `steps`.
 
-    What is no mapping is left as it is, for the check of types to refuse.
+    A value that is not a mapping is returned unchanged; the check of types refuses it later.
 
     Args:
-        keys: as they were read.
-        where: the file, for the message.
+        keys: content of the run file.
+        where: name of the file, for the error message.
 
     Raises:
         InputError: a key has both names.
@@ -41,7 +41,7 @@ def rename_old_keys(keys: Any, where: str) -> tuple[Any, list[str]]:
 
 
 def rename_old_assignment(key: str, value: Any) -> dict[str, Any]:
-    """Return what `--set key=value` assigns, under the names of today: `ppo={...}` may hold several old names."""
+    """Return the assignments of `--set key=value` under current names. `ppo={...}` may hold several old names."""
     old = names_assigned("ppo", key, value)
     if not old:
         return {key: value}
@@ -52,7 +52,7 @@ def rename_old_assignment(key: str, value: Any) -> dict[str, Any]:
 
 
 def names_assigned(section: str, key: str, value: Any) -> list[str]:
-    """Return which of the keys that moved `--set key=value` assigns in `ppo` or in `training`."""
+    """Return the moved keys that `--set key=value` assigns in a section, `ppo` or `training`."""
     head, _, rest = key.partition(".")
     if head != section:
         return []
@@ -61,18 +61,18 @@ def names_assigned(section: str, key: str, value: Any) -> list[str]:
 
 
 def refuse_both(old: Iterable[str], new: Iterable[str], where: str) -> None:
-    """Raise `InputError` where one source, a file or the command line, gives a key by both of its names."""
-    there = set(new)
-    if both := next((name for name in old if name in there), None):
+    """Raise `InputError` if a file or the command line gives a key under both of its names."""
+    current = set(new)
+    if both := next((name for name in old if name in current), None):
         raise InputError(f"{where}: ppo.{both} is the old name of training.{both}, which is given too; leave it out")
 
 
 def format_note(old: Mapping[str, Iterable[str]]) -> str | None:
     """
-    Return the line that says which old names were read; None where there are none.
+    Return a note on the old names that were used, or None if there were none.
 
     Args:
-        old: the names, as `steps`, by where they stood: a file, or `--set`.
+        old: old names, such as `steps`, by their source: the name of a file, or `--set`.
 
     """
     places = [where for where, names in old.items() if list(names)]

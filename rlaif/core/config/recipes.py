@@ -1,4 +1,4 @@
-"""Run files that are shipped, each with its comments: `rlaif init NAME` copies one, `rlaif train NAME` runs it."""
+"""Shipped run files. `rlaif init NAME` copies a recipe, and `rlaif train NAME` runs it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def names() -> list[str]:
 
 
 def path_of(name: str) -> Path:
-    """Return the file of a recipe, or raise `InputError` with the names that there are."""
+    """Return the path of a recipe. Raises `InputError` with all names if there is no such recipe."""
     if name not in names():
         raise InputError(
             f"there is no recipe {short_repr(name)}{did_you_mean(name, names())}; there are: {list_names()}"
@@ -26,11 +26,11 @@ def path_of(name: str) -> Path:
 
 
 def find_run_file(ref: str | Path) -> Path:
-    """Return what a command is to read: the file of this name, or else the recipe; or a file that is not there."""
+    """Return the path of a run file: the file of this name if it exists, else the recipe, else the missing file."""
     path = Path(ref)
     return _FOLDER / f"{ref}.yaml" if str(ref) in names() and not path.is_file() else path
 
 
 def list_names() -> str:
-    """Return all names, as messages list them."""
+    """Return all names as a list for messages."""
     return ", ".join(names())

@@ -1,7 +1,7 @@
 """
-The run file as types: each knob with its unit, its default and what it may be.
+The run file as a typed dataclass: each key with its type, default, unit and meaning.
 
-`rlaif init` writes the commented run file from here, so that the two cannot disagree.
+`rlaif init` generates the commented run file from these declarations.
 """
 
 from __future__ import annotations
@@ -42,24 +42,24 @@ from rlaif.core.schema import Checked, check, read_text, read_yaml, short_repr
 class RunConfig(Checked):
     """A run file."""
 
-    policy: PolicySection = knob_without_default(None, "the model that is trained")
+    policy: PolicySection = knob_without_default(None, "the model to train")
     data: DataSection = knob_without_default(None, "the prompts")
     judge: JudgeRef = knob_without_default("toxicity", "a card, or a card written inline")
     reward: Literal["auto", "logit", "score"] = knob(
-        "auto", "what is learned from; auto: the logit where the judge has one"
+        "auto", "number of the judge to learn from; auto: the logit if the judge has one"
     )
     algorithm: Literal["ppo", "grpo", "rloo"] = knob("ppo", "the trainer; the last two are TRL's")
-    generation: GenerationSection = knob(GenerationSection(), "how the policy answers")
-    training: TrainingSection = knob(TrainingSection(), "what every algorithm has")
-    ppo: PPOSection = knob(PPOSection(), "what PPO has beside it; grpo and rloo read some of it")
-    group: GroupSection = knob(GroupSection(), "what grpo and rloo have beside it")
+    generation: GenerationSection = knob(GenerationSection(), "how the policy samples completions")
+    training: TrainingSection = knob(TrainingSection(), "settings of all algorithms")
+    ppo: PPOSection = knob(PPOSection(), "settings of PPO; grpo and rloo use some of them")
+    group: GroupSection = knob(GroupSection(), "settings of grpo and rloo")
     stop: StopSection = knob(StopSection(), "when to stop before the last step")
-    guard: GuardSection = knob(GuardSection(), "held-out judges that watch and choose the checkpoint")
-    evaluation: EvaluationSection = knob(EvaluationSection(), "before and after")
-    checkpoints: CheckpointSection = knob(CheckpointSection(), "what a killed run goes on from")
-    budget: BudgetSection = knob(BudgetSection(), "what remote judges may cost")
+    guard: GuardSection = knob(GuardSection(), "held-out judges that watch the training and choose the checkpoint")
+    evaluation: EvaluationSection = knob(EvaluationSection(), "measurement before and after training")
+    checkpoints: CheckpointSection = knob(CheckpointSection(), "states that a stopped run resumes from")
+    budget: BudgetSection = knob(BudgetSection(), "limits on the cost of remote judges")
     trackers: list[str] = knob([], "wandb, tensorboard, ... through accelerate")
-    seed: int = knob(0, "of everything that is random")
+    seed: int = knob(0, "seed of everything random")
     output: str | None = knob(None, "folder of the run; null: runs/NAME of this file")
 
     def __post_init__(self) -> None:
@@ -69,12 +69,15 @@ class RunConfig(Checked):
 
 def read_run(path: Path, sets: Iterable[str] = (), say: Callable[[str], None] | None = None) -> RunConfig:
     """
-    Read a run file, changed by `--set KEY=value`, or raise `InputError` with the path of the wrong key.
+    Read a run file and apply the overrides of `--set KEY=value`.
 
     Args:
-        path: of the YAML file.
-        sets: as in `training.steps=20`; the value is read as YAML.
-        say: gets the line that names the keys given by an old name, where there are any.
+        path: path of the YAML file.
+        sets: overrides such as `training.steps=20`; values are parsed as YAML.
+        say: called with a note on keys that have old names, if there are any.
+
+    Raises:
+        InputError: a key is unknown, missing or has a wrong value; the message names its path.
 
     """
     keys, of_file = rename_old_keys(read_yaml(read_text(path), str(path)), str(path))
@@ -86,7 +89,7 @@ def read_run(path: Path, sets: Iterable[str] = (), say: Callable[[str], None] | 
 
 
 def _put_all(keys: dict[str, Any], sets: Iterable[str]) -> list[str]:
-    """Change keys in place as `--set` says, and return those that were given by their old name."""
+    """Apply `--set` overrides in place, and return the keys that were given under their old names."""
     old: list[str] = []
     new: list[str] = []
     for text in sets:

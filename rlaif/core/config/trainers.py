@@ -1,4 +1,4 @@
-"""What trainers take as `args`: the keys of several sections, flat."""
+"""The `args` of trainers: the keys of several sections in one flat dataclass."""
 
 from __future__ import annotations
 
@@ -20,31 +20,30 @@ from rlaif.core.ranges import Count, Positive, Share
 @dataclass(frozen=True, kw_only=True)
 class PPOConfig(GenerationSection, PPOSection, TrainingSection):
     """
-    What `PPOTrainer` takes as `args`: the keys of `training`, `ppo` and `generation`, flat, and what else the trainer
-    has to know.
+    The `args` of `PPOTrainer`: the keys of `training`, `ppo` and `generation`, and the other settings of the trainer.
 
-    The trainer refuses a wrong value with its name.
+    The trainer checks the values, and names a wrong one.
     """
 
     output_dir: str = knob("runs/ppo", "folder of metrics.jsonl, checkpoints and the model")
-    seed: int = knob(0, "of everything that is random")
-    reward: Literal["auto", "logit", "score"] = knob("auto", "what is learned from a judge")
-    reward_weights: list[float] | None = knob(None, "one for each of `reward_funcs`; null: 1 each")
-    dtype: Literal["auto", "float32", "bfloat16"] = knob("auto", "of the frozen base and of autocast")
+    seed: int = knob(0, "seed of everything random")
+    reward: Literal["auto", "logit", "score"] = knob("auto", "number of the judge to learn from")
+    reward_weights: list[float] | None = knob(None, "one weight for each of `reward_funcs`; null: 1 each")
+    dtype: Literal["auto", "float32", "bfloat16"] = knob("auto", "type of the frozen base and of autocast")
     critic: Literal["shared", "separate"] = knob(
         "shared", "value head on the policy's trunk, or on a network of its own"
     )
     gradient_checkpointing: bool = knob(False, "recompute activations: less memory, slower")
-    max_prompt_tokens: Count | None = knob(None, "longer prompts lose their beginning; null: as long as they are")
+    max_prompt_tokens: Count | None = knob(None, "longer prompts are truncated on the left; null: no limit")
     save_steps: Count = knob(20, "steps between checkpoints")
-    save_total_limit: Count = knob(2, "newest checkpoints that are kept")
-    stop_score: Share | None = knob(None, "mean score over the window that is good enough")
-    stop_window: Count = knob(10, "steps")
-    stop_kl: Positive | None = knob(None, "nats per completion, over the window, that are too far")
+    save_total_limit: Count = knob(2, "number of newest checkpoints to keep")
+    stop_score: Share | None = knob(None, "stop at this mean score over the window")
+    stop_window: Count = knob(10, "number of steps to average over")
+    stop_kl: Positive | None = knob(None, "stop at this mean KL over the window, in nats per completion")
     report_to: list[str] = knob([], "trackers, through accelerate: wandb, tensorboard, ...")
 
     def __post_init__(self) -> None:
-        with suppress(TypeError, ZeroDivisionError):  # of a value of the wrong kind
+        with suppress(TypeError, ZeroDivisionError):  # a value of a wrong type is reported elsewhere
             TrainingSection.__post_init__(self)
             PPOSection.__post_init__(self)
             GenerationSection.__post_init__(self)
@@ -52,11 +51,11 @@ class PPOConfig(GenerationSection, PPOSection, TrainingSection):
 
 @dataclass(frozen=True, kw_only=True)
 class GroupConfig(GroupSection, PPOConfig):
-    """What `GroupTrainer` takes as `args`: what `PPOTrainer` takes, and how completions of one prompt are compared."""
+    """The `args` of `GroupTrainer`: those of `PPOTrainer`, the algorithm, and the size of groups."""
 
-    algorithm: Literal["grpo", "rloo"] = knob("grpo", "which trainer of TRL's learns")
+    algorithm: Literal["grpo", "rloo"] = knob("grpo", "which of TRL's trainers to use")
 
     def __post_init__(self) -> None:
         PPOConfig.__post_init__(self)
-        with suppress(TypeError, ZeroDivisionError):  # of a value of the wrong kind
+        with suppress(TypeError, ZeroDivisionError):  # a value of a wrong type is reported elsewhere
             refuse_split_groups(self.batch_size, self.num_generations)

@@ -1,4 +1,4 @@
-"""What to do where memory runs out, in one line instead of an allocator's page."""
+"""The device of a run, and errors of one line for running out of memory."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from rlaif.core.errors import RlaifError
 @contextmanager
 def memory(what: str, lower: str) -> Iterator[None]:
     """
-    Make an `RlaifError` of running out of memory.
+    Raise `RlaifError` if the block runs out of memory.
 
     Args:
-        what: is being done.
-        lower: the keys to lower, or what else to do.
+        what: what the block does, for the message, as in "generating".
+        lower: which keys to lower, or what else to do, for the message.
 
     """
     try:
@@ -32,7 +32,7 @@ def memory(what: str, lower: str) -> Iterator[None]:
 
 
 def computes_on() -> torch.device:
-    """Return what kind of device a run computes on: the accelerator, but for one without float64 (Apple)."""
+    """Return the device type of a run: the accelerator, or the CPU if there is none or it lacks float64 (Apple)."""
     found = torch.accelerator.current_accelerator(check_available=True)
     wanted = os.environ.get("ACCELERATE_USE_CPU", "").lower() not in ("1", "true", "yes", "y", "t", "on")
     return found if found is not None and found.type != "mps" and wanted else torch.device("cpu")

@@ -1,4 +1,4 @@
-"""The processes of a run, through accelerate: who we are, and sums over all of us."""
+"""The processes of a run, through accelerate: rank, reductions, broadcasts and errors over all processes."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ T = TypeVar("T")
 
 class Processes:
     """
-    One process, or one of several that `accelerate launch` started.
+    The processes of a run: a single one, or several started by `accelerate launch` or `torchrun`.
 
     Args:
-        patience: seconds that one process may keep the others waiting, for a judge that is down.
+        patience: seconds that one process may keep the others waiting for a judge that is down.
         trackers: names of accelerate's trackers.
-        folder: where trackers write.
+        folder: folder that trackers write to.
 
     """
 
@@ -36,9 +36,9 @@ class Processes:
         refuse_misfit()
         self._trackers = tuple(trackers)
         timeout = InitProcessGroupKwargs(timeout=timedelta(seconds=patience + 3600))
-        # Autocast is the policy's own: it knows which part has to stay float32.
+        # The policy uses autocast itself, because some of its parts have to stay float32.
         self.accelerator = Accelerator(
-            # Left to itself, it would take the processes of torchrun on CPUs for so many runs of one process each.
+            # Without this, accelerate treats the processes of torchrun on CPUs as separate runs of one process each.
             cpu=computes_on().type == "cpu",
             mixed_precision="no",
             log_with=list(trackers) or None,
@@ -57,7 +57,7 @@ class Processes:
 
     @contextmanager
     def track(self, config: Mapping[str, Any]) -> Iterator[None]:
-        """Report to the trackers, if there are any."""
+        """Open the trackers, if there are any, and close them at the end of the block."""
         if not self._trackers:
             yield
             return
@@ -68,24 +68,24 @@ class Processes:
             self.accelerator.end_training()
 
     def log(self, metrics: Mapping[str, Any], step: int) -> None:
-        """Report a step to the trackers."""
+        """Send the metrics of a step to the trackers."""
         if self._trackers:
             self.accelerator.log(dict(metrics), step=step)
 
     @property
     def is_main(self) -> bool:
-        """Whether this is the process that writes and speaks."""
+        """Whether this is the main process, the one that writes files and prints."""
         return self.rank == 0
 
     def share(self, batch: int) -> range:
-        """Return the places of a batch that are this process's, or refuse one that cannot be shared evenly."""
+        """Return this process's indices of a batch. Raises `InputError` if it cannot be divided evenly."""
         if batch % self.count:
             raise InputError(f"batch_size ({batch}) should be a multiple of the {self.count} processes")
         each = batch // self.count
         return range(self.rank * each, (self.rank + 1) * each)
 
     def reduce(self, x: Tensor) -> Tensor:
-        """Return the sum over all processes."""
+        """Return the sum of a tensor over all processes."""
         if self.count == 1:
             return x
         total: Tensor = self.accelerator.reduce(x.to(self.device), reduction="sum")
@@ -101,7 +101,7 @@ class Processes:
                 work.wait()
 
     def broadcast_from_main(self, tensors: Sequence[Tensor]) -> None:
-        """Give all processes the main one's tensors, in place."""
+        """Copy tensors of the main process to all others, in place."""
         if self.count > 1:
             import torch.distributed as dist
 
@@ -109,45 +109,49 @@ class Processes:
                 dist.broadcast(tensor, src=0)
 
     def gather(self, x: Tensor) -> Tensor:
-        """Return the rows of all processes, in their order."""
+        """Return the rows of all processes, in the order of ranks."""
         rows: Tensor = self.accelerator.gather(x)
         return rows
 
     def gather_objects(self, items: list[T]) -> list[T]:
-        """Return the items of all processes, in their order."""
+        """Return the items of all processes, in the order of ranks."""
         if self.count == 1:
             return items
         from accelerate.utils import gather_object
 
-        everybodys: list[T] = gather_object(items)
-        return everybodys
+        gathered: list[T] = gather_object(items)
+        return gathered
 
     def largest(self, number: float | None) -> float | None:
-        """Return the largest of all processes' numbers, or None, which it is on all of them or on none."""
+        """Return the largest number of all processes; None if it is None, which has to be so on all of them."""
         if number is None or self.count == 1:
             return number
         return float(self.gather(torch.tensor([number], dtype=torch.float64, device=self.device)).max())
 
     def any(self, flag: bool) -> bool:
-        """Whether it is so on any process."""
+        """Whether the flag is set on any process."""
         return bool(self.reduce(torch.tensor(float(flag), device=self.device)))
 
     def wait(self) -> None:
-        """Wait for the others."""
+        """Wait for all other processes."""
         self.accelerator.wait_for_everyone()
 
     @contextmanager
     def raise_on_all_ranks(self) -> Iterator[None]:
-        """Run what may fail on one process alone: then it fails on all, once all are through, and one says why."""
+        """
+        Run a block that may fail on a single process, and raise on all processes if it does.
+
+        The first process that failed raises its error, and all others raise `ReportedByOtherRank`.
+        """
         failure: BaseException | None = None
         try:
             yield
         except (RlaifError, KeyboardInterrupt) as error:
-            if self.count == 1 or isinstance(error, InputError):  # the others find the same wrong input
+            if self.count == 1 or isinstance(error, InputError):  # the others find the same invalid input
                 raise
             failure = error
         failed = torch.zeros(self.count, device=self.device)
-        # The rank that `ReportedByOtherRank` comes from raises it.
+        # An error that comes from another rank is raised there.
         failed[self.rank] = failure is not None and not isinstance(failure, ReportedByOtherRank)
         first = self.reduce(failed).nonzero().flatten().tolist()[:1]
         if first == [self.rank] and failure is not None:
@@ -157,16 +161,16 @@ class Processes:
 
 
 def _count_processes() -> int:
-    """Return how many processes a launcher says that it has started; 0 where none says so."""
+    """Return the number of processes according to the launcher's environment variables; 0 without a launcher."""
     names = ("WORLD_SIZE", "PMI_SIZE", "OMPI_COMM_WORLD_SIZE", "MV2_COMM_WORLD_SIZE")
     return max(int(os.environ.get(name) or 0) for name in names)
 
 
 def refuse_misfit(batch: int = 0) -> None:
     """
-    Raise `InputError` where the processes that were started cannot share a batch, or are not those that were asked for.
+    Raise `InputError` if the batch cannot be divided among the processes, or fewer were started than requested.
 
-    Without GPUs, `accelerate launch` starts one process, and tells it nothing of the others.
+    Without GPUs, `accelerate launch` starts only one process, whatever number was requested.
     """
     if _count_processes() and batch % _count_processes():
         raise InputError(f"training.batch_size ({batch}) should be a multiple of the {_count_processes()} processes")
@@ -178,13 +182,13 @@ def refuse_misfit(batch: int = 0) -> None:
 
 
 def refuse_several(what: str) -> None:
-    """Raise `InputError` where several processes were started for what runs in one."""
+    """Raise `InputError` if several processes were started for a command that runs in one."""
     if _count_processes() > 1:
         raise InputError(f"{what} runs in one process, and {_count_processes()} were started; leave out the launcher")
 
 
 def refuse_unknown_trackers(names: Sequence[str]) -> None:
-    """Raise `InputError` for a tracker that accelerate does not know or whose package is not there."""
+    """Raise `InputError` for a tracker that accelerate does not know or whose package is not installed."""
     from accelerate import tracking
 
     known: dict[str, Any] = {str(name): tracker for name, tracker in tracking.LOGGER_TYPE_TO_CLASS.items()}
@@ -193,4 +197,4 @@ def refuse_unknown_trackers(names: Sequence[str]) -> None:
         if name not in known:
             raise InputError(f"trackers: there is no {name!r}; there are: {', '.join(sorted(known))}")
         if name not in available:
-            raise InputError(f"trackers: {name} needs a package that is not there: pip install {name}")
+            raise InputError(f"trackers: {name} needs a package that is not installed: pip install {name}")

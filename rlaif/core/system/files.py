@@ -1,4 +1,4 @@
-"""Files that are on the disk whole or not at all, and what to do where the disk will not have them."""
+"""Reads and writes files: atomic writes, JSON lines, and error messages that say what to do."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from rlaif.core.schema import reason_of, short_repr
 
 def write_atomically(path: Path, data: bytes | str) -> None:
     """
-    Write a file whole or not at all: whoever reads it, at whatever moment, finds the old content or the new.
+    Write a file atomically: a reader finds either the old content or the new one.
 
     Args:
-        path: of the file; its folder is there.
-        data: what it is to hold; text as UTF-8, lone surrogates escaped.
+        path: path of the file; its folder has to exist.
+        data: content of the file; text is encoded as UTF-8, with lone surrogates escaped.
 
     Raises:
-        RlaifError: it cannot be written; what was there before is kept.
+        RlaifError: the file cannot be written; the old content is kept.
 
     """
     with replace_file(path) as file:
@@ -36,10 +36,10 @@ def write_atomically(path: Path, data: bytes | str) -> None:
 @contextmanager
 def replace_file(path: Path) -> Iterator[BinaryIO]:
     """
-    Yield a file that takes the place of `path`, whole, once the block is done.
+    Yield a file that replaces `path` atomically at the end of the block. If the block raises, `path` is unchanged.
 
     Raises:
-        RlaifError: it cannot be written; what was there before is kept, as where the block raises.
+        RlaifError: the file cannot be written; the old content is kept.
 
     """
     writing = path.with_name(f".{path.name}.writing")
@@ -56,12 +56,12 @@ def replace_file(path: Path) -> Iterator[BinaryIO]:
         sync(path.parent)
     except OSError as error:
         raise RlaifError(
-            f"{path}: cannot be written: {reason_of(error)}; what was there is kept: {what_to_do(error)}"
+            f"{path}: cannot be written: {reason_of(error)}; the old content is kept: {what_to_do(error)}"
         ) from error
 
 
 def append(path: Path, line: str) -> None:
-    """Write a line at the end of a file, or raise `RlaifError`; `cut_back` removes what a full disk has torn."""
+    """Append a line to a file, or raise `RlaifError`. `cut_back` removes a line that a full disk left incomplete."""
     try:
         with path.open("a", encoding="utf-8") as file:
             file.write(f"{line}\n")
@@ -74,11 +74,11 @@ class JSONLine(NamedTuple):
     A line of a JSONL file that is not blank.
 
     Attributes:
-        number: counted from 1.
-        row: the mapping that the line holds; None where it holds none.
+        number: line number, from 1.
+        row: the JSON object of the line as a mapping, or None if the line is invalid.
         problem: why there is no mapping: "malformed JSON: ..." or "should be a JSON object, not ...".
-        raw: the bytes, with their end.
-        end: how many bytes the file has up to here.
+        raw: bytes of the line, with its newline.
+        end: offset of the end of the line in the file, in bytes.
 
     """
 
@@ -90,12 +90,12 @@ class JSONLine(NamedTuple):
 
     @property
     def is_ended(self) -> bool:
-        """Whether it ends with a newline; the last one of a process that was killed while writing may not."""
+        """Whether the line ends with a newline. The last line may not if the process was killed while writing."""
         return self.raw.endswith(b"\n")
 
 
 def read_jsonl(lines: Iterable[bytes]) -> Iterator[JSONLine]:
-    """Read lines of bytes, such as an open file has, one by one; none is left out but the blank ones."""
+    """Parse lines of bytes, such as those of an open file, one by one. Only blank lines are skipped."""
     end = 0
     for number, raw in enumerate(lines, start=1):
         end += len(raw)
@@ -118,7 +118,7 @@ def read_jsonl(lines: Iterable[bytes]) -> Iterator[JSONLine]:
 
 
 def read_rows(path: Path) -> list[dict[str, Any]]:
-    """Return the mappings of a JSONL file of ours; what a kill has torn is left out, and a missing file has none."""
+    """Return the valid rows of a JSONL file written by rlaif. Skips incomplete lines; a missing file has no rows."""
     try:
         with path.open("rb") as file:
             return [line.row for line in read_jsonl(file) if line.row is not None]
@@ -128,12 +128,13 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
 
 def cut_back(path: Path, step: int) -> None:
     """
-    Keep the lines of a `metrics.jsonl` whose `step` is not above this one, byte for byte.
+    Remove the lines of a `metrics.jsonl` whose `step` is above the given one. Other lines stay the same to the byte.
 
-    What is no line of JSON goes, as the last one of a process that was killed while writing; a missing file is fine.
+    Invalid lines are removed too, such as the last line of a process that was killed while writing. A missing file is
+    not an error.
 
     Raises:
-        RlaifError: the file cannot be read or written; it is as it was.
+        RlaifError: the file cannot be read or written; it is unchanged.
 
     """
     try:
@@ -149,13 +150,13 @@ def cut_back(path: Path, step: int) -> None:
 
 
 def _step_of(line: JSONLine) -> float:
-    """Return the step of a line, or infinity where there is none."""
+    """Return the step of a line, or infinity if it has none."""
     step = None if line.row is None else line.row.get("step")
     return step if isinstance(step, int | float) else math.inf
 
 
 def write_file(path: Path, parts: Iterable[Any]) -> dict[str, Any]:
-    """Write buffers and see them to the disk; return size and checksum, taken from memory while writing."""
+    """Write buffers and fsync the file. Return its size and its checksum, which is computed while writing."""
     digest = hashlib.sha256()
     with path.open("wb") as file:
         for part in parts:
@@ -167,7 +168,7 @@ def write_file(path: Path, parts: Iterable[Any]) -> dict[str, Any]:
 
 
 def sync(folder: Path) -> None:
-    """See the names in a folder to the disk."""
+    """Call fsync on a folder, so that the names of its files are on the disk."""
     number = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(number)
@@ -176,18 +177,18 @@ def sync(folder: Path) -> None:
 
 
 def what_to_do(error: OSError) -> str:
-    """Say how to mend it, to end a message with."""
+    """Return what to do about an error, as the end of a message."""
     if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         return "free space"
     if error.errno in (errno.EACCES, errno.EPERM, errno.EROFS):
         return "make it readable and writable"
     if error.errno in (errno.ENOTDIR, errno.EEXIST):
         return "move away the file that has the name of a folder"
-    return "mend that"
+    return "fix that"
 
 
 def make_folder(folder: Path, option: str) -> None:
-    """Make a folder, or raise `InputError`, which names the option, where nothing could be written after hours."""
+    """Create a folder. Raises `InputError` with the name of the option if it cannot be created or written."""
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
@@ -197,26 +198,26 @@ def make_folder(folder: Path, option: str) -> None:
 
 
 def is_taken(folder: Path) -> bool:
-    """Whether a folder holds anything; what a killed process had only begun to write does not count."""
+    """Whether a folder holds any file. Incomplete files of a killed process do not count."""
     return any(not (path.name.startswith(".") and path.name.endswith(".writing")) for path in folder.iterdir())
 
 
-def finite(told: Any) -> Any:
-    """Replace by None, at any depth, what is no finite number."""
-    if isinstance(told, Mapping):
-        return {str(key): finite(value) for key, value in told.items()}
-    if isinstance(told, list | tuple):
-        return [finite(value) for value in told]
-    return None if isinstance(told, float) and not math.isfinite(told) else told
+def finite(value: Any) -> Any:
+    """Return a value with all numbers that are not finite replaced by None, at any depth."""
+    if isinstance(value, Mapping):
+        return {str(key): finite(inner) for key, inner in value.items()}
+    if isinstance(value, list | tuple):
+        return [finite(inner) for inner in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def to_json(told: Mapping[str, Any]) -> str:
-    """Return numbers as a file of JSON: what is not finite is null, lone surrogates are escaped."""
-    return _escape(json.dumps(finite(told), indent=1, ensure_ascii=False, allow_nan=False)) + "\n"
+def to_json(mapping: Mapping[str, Any]) -> str:
+    """Return the text of a JSON file. Numbers that are not finite become null, and lone surrogates are escaped."""
+    return _escape(json.dumps(finite(mapping), indent=1, ensure_ascii=False, allow_nan=False)) + "\n"
 
 
 def to_json_line(row: Mapping[str, Any]) -> str:
-    """Return a row as a line of JSON, without its end: UTF-8 text as it is, lone surrogates escaped."""
+    """Return a row as a line of JSON without the newline, in UTF-8 with lone surrogates escaped."""
     return _escape(json.dumps(row, ensure_ascii=False, allow_nan=False))
 
 

@@ -1,4 +1,4 @@
-"""Where rlaif keeps what outlives a command: `RLAIF_HOME`, by default the user's cache folder."""
+"""The folder for data that outlives a command: `RLAIF_HOME`, by default in the user's cache folder."""
 
 from __future__ import annotations
 
@@ -12,11 +12,11 @@ from rlaif.core.errors import InputError
 from rlaif.core.schema import reason_of
 
 _PATIENCE = 60.0
-"""Seconds to wait for another process that writes."""
+"""Seconds to wait for another process that is writing."""
 
 
 def home() -> Path:
-    """Return the folder, made if need be, or raise `InputError` that names it."""
+    """Return the folder, and create it if necessary. Raises `InputError` if that fails."""
     named = os.environ.get("RLAIF_HOME")
     cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     if sys.platform == "darwin":
@@ -35,7 +35,7 @@ def connect(path: Path | str) -> sqlite3.Connection:
     """
     Open a SQLite file that several processes and threads share.
 
-    Write-ahead logging: readers never wait for a writer, and what is committed survives a killed process.
+    It uses write-ahead logging: readers never wait for a writer, and commits survive a killed process.
     """
     connection = sqlite3.connect(path, timeout=_PATIENCE, isolation_level=None, check_same_thread=False)
     deadline = time.monotonic() + _PATIENCE
@@ -44,7 +44,7 @@ def connect(path: Path | str) -> sqlite3.Connection:
             connection.execute("PRAGMA journal_mode=WAL")
             break
         except sqlite3.OperationalError as error:
-            # SQLite does not wait for others that open a new file in the same moment: the timeout acts later.
+            # The timeout does not cover processes that open a new file at the same moment, so retry here.
             if error.sqlite_errorcode & 0xFF != sqlite3.SQLITE_BUSY or time.monotonic() > deadline:
                 raise
             time.sleep(0.01)

@@ -1,4 +1,4 @@
-"""What the model hub says when it says no, in one line with what to do."""
+"""Turns errors of the Hugging Face hub into one line that says what to do."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from rlaif.core.schema import reason_of
 
 def explain_hub_error(error: Exception, source: str, where: str, kind: str = "model") -> InputError:
     """
-    Make an `InputError` of what `from_pretrained` or `load_dataset` raised for a hub id or a folder.
+    Return an `InputError` for an exception that `from_pretrained` or `load_dataset` raised.
 
     Args:
-        error: as caught; transformers wraps the hub's own error as its cause.
-        source: hub id or folder.
-        where: card or file and key, the first words of the message.
+        error: the exception; transformers has the hub's own error as its cause.
+        source: hub id or folder that was loaded.
+        where: card or file and key, with which the message begins.
         kind: `model` or `dataset`.
 
     """
@@ -28,7 +28,7 @@ def explain_hub_error(error: Exception, source: str, where: str, kind: str = "mo
         return InputError(f"{where}: the {kind} in {source} cannot be loaded: {reason_of(error)}")
     url = f"{constants.ENDPOINT}/{'datasets/' if kind == 'dataset' else ''}{source}"
     for cause in _causes(error):
-        # `datasets` drops the hub's error and keeps its words only.
+        # `datasets` keeps only the text of the hub's error.
         words = str(cause) if type(cause).__name__ == "DatasetNotFoundError" else ""
         if isinstance(cause, hub.GatedRepoError) or "gated" in words:
             return InputError(
@@ -37,10 +37,10 @@ def explain_hub_error(error: Exception, source: str, where: str, kind: str = "mo
         if isinstance(cause, hub.RepositoryNotFoundError) or "doesn't exist on the Hub" in words:
             return InputError(
                 f"{where}: the hub has no {kind} {source}, or it is private: "
-                "mend the name, or log in (`hf auth login` or HF_TOKEN)"
+                "correct the name, or log in (`hf auth login` or HF_TOKEN)"
             )
         if isinstance(cause, hub.RevisionNotFoundError):
-            return InputError(f"{where}: {source} has no such revision on the hub; mend `revision`")
+            return InputError(f"{where}: {source} has no such revision on the hub; correct `revision`")
         if isinstance(cause, hub.HFValidationError):
             return InputError(f"{where}: {source!r} is neither a folder that exists nor a hub id (owner/name)")
     if any(_is_offline(cause) for cause in _causes(error)):
@@ -50,14 +50,14 @@ def explain_hub_error(error: Exception, source: str, where: str, kind: str = "mo
 
 def refuse_unreachable(what: str) -> None:
     """
-    Raise `InputError` where something has to be downloaded and the hub gives no sign of life.
+    Raise `InputError` if something has to be downloaded and the hub cannot be reached.
 
-    Its client has no setting for this: it would knock at a dead connection for 25 s before it says so.
+    The hub's client has no setting for this, and would retry a dead connection for 25 s.
     """
     from huggingface_hub import constants, get_session
 
     if constants.HF_HUB_OFFLINE:
-        return  # the client says so itself, at once
+        return  # the client reports this itself, at once
     try:
         get_session().head(constants.ENDPOINT, timeout=constants.HF_HUB_ETAG_TIMEOUT)
     except Exception as error:
@@ -72,7 +72,7 @@ def _unreachable(what: str) -> InputError:
 
 
 def is_cached(model: str, revision: str | None) -> bool:
-    """Whether a hub model was downloaded before, its weights to the last shard, without asking the hub."""
+    """Whether a hub model is in the local cache with all shards of its weights. Makes no request to the hub."""
     from huggingface_hub import try_to_load_from_cache
 
     def is_present(name: str) -> str | None:

@@ -1,4 +1,4 @@
-"""By what a run is made: versions and machine, for those who want to make it again."""
+"""Records the versions and the machine of a run, so that it can be reproduced."""
 
 from __future__ import annotations
 
@@ -14,15 +14,15 @@ from rlaif.core.version import __version__
 PACKAGES = (
     "torch", "transformers", "tokenizers", "peft", "trl", "accelerate", "datasets", "numpy", "scipy", "openai", "boto3",
 )  # fmt: skip
-"""Those that numbers may hang on."""
+"""Packages whose version may affect the numbers."""
 
 
 def environment(device: str) -> dict[str, object]:
     """
-    Return what makes a run from here on.
+    Return the time, the machine and the versions of a run that starts now.
 
     Args:
-        device: that it computes on.
+        device: device that the run computes on.
 
     """
     return {
@@ -35,7 +35,7 @@ def environment(device: str) -> dict[str, object]:
 
 
 def write(path: Path, device: str) -> None:
-    """Add a line to a file: one each time that a run is begun or gone on with."""
+    """Append a line to a file. It has one line for each time that the run was started or resumed."""
     with path.open("a", encoding="utf-8") as file:
         file.write(json.dumps(environment(device), ensure_ascii=False) + "\n")
 

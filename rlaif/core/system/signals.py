@@ -1,4 +1,4 @@
-"""Ctrl-C and SIGTERM as a wish that is granted when nothing can be lost; the second one is granted at once."""
+"""Handles Ctrl-C and SIGTERM: the first one stops the work at the next safe point, the second one at once."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from typing import Any, Self
 
 class Interruption:
     """
-    Inside this, the first signal sets a flag; work asks for it where it can stop.
+    A context in which the first signal sets a flag, and work calls `poll` where it can stop.
 
-    A signal that the process was started to ignore, as a background job of a script ignores SIGINT, stays ignored.
+    A signal that the process ignores from its start stays ignored, such as SIGINT in a background job of a script.
     """
 
     def __init__(self) -> None:
@@ -21,7 +21,7 @@ class Interruption:
 
     def __enter__(self) -> Self:
         self.wished = False
-        if threading.current_thread() is threading.main_thread():  # Python lets no other set handlers
+        if threading.current_thread() is threading.main_thread():  # only the main thread may set handlers
             self._before = {
                 number: signal.signal(number, self._wish)
                 for number in (signal.SIGINT, signal.SIGTERM)
@@ -36,7 +36,7 @@ class Interruption:
             signal.signal(number, handler)
 
     def poll(self) -> None:
-        """Raise `KeyboardInterrupt` if somebody wishes so."""
+        """Raise `KeyboardInterrupt` if a signal has come."""
         if self.wished:
             raise KeyboardInterrupt
 

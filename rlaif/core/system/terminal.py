@@ -1,4 +1,4 @@
-"""What is printed for people: tables, progress, one-line errors. Text that a model wrote is made harmless first."""
+"""Prints tables, progress and errors of one line. Text written by a model is escaped first."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ if TYPE_CHECKING:
 
 def harmless(text: str, width: int | None = None) -> str:
     """
-    Return text on one line that cannot steer a terminal: control and bidirectional characters are shown as escapes.
+    Return text on one line that is safe to print: control and bidirectional characters become escapes.
 
     Args:
-        text: what a model, a file or a server wrote.
-        width: cut to so many characters, the last one an ellipsis.
+        text: text written by a model, a file or a server.
+        width: largest number of characters; longer text is cut and ends with an ellipsis. None for no limit.
 
     """
     text = text.strip()
-    head = text if width is None else text[: 4 * width]  # 1 MB of text need not be looked at for a cell
+    head = text if width is None else text[: 4 * width]  # do not process 1 MB of text for one cell
     flat = " ".join(head.split())
     shown = "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in flat)
     if width is None or (len(shown) <= width and len(head) == len(text)):
@@ -33,27 +33,27 @@ def harmless(text: str, width: int | None = None) -> str:
 
 
 FORMULA = ("=", "+", "-", "@", "\t", "\r", "\n")
-"""How a text begins that a spreadsheet would compute (OWASP, "CSV injection")."""
+"""First characters of a text that a spreadsheet would treat as a formula (OWASP, "CSV injection")."""
 
 
 def cell(value: Any) -> Any:
-    """Return what stands in a cell of a CSV: a text that a spreadsheet would compute has a quote in front."""
+    """Return the value of a CSV cell. A text that a spreadsheet would treat as a formula gets a quote in front."""
     return f"'{value}" if isinstance(value, str) and value.startswith(FORMULA) else value
 
 
 def complain(message: str) -> None:
-    """Print an error as the one line that a user gets; `RLAIF_DEBUG=1` adds the traceback of the one being handled."""
+    """Print an error message on one line. `RLAIF_DEBUG=1` adds the traceback of the current exception."""
     if os.environ.get("RLAIF_DEBUG") and sys.exc_info()[0] is not None:
         import traceback
 
         traceback.print_exc()
-    if len(message) > 2000:  # what to do stands at the end
+    if len(message) > 2000:  # keep the end, which says what to do
         message = f"{message[:1000]} … {message[-1000:]}"
     print(f"rlaif: {harmless(message)}", file=sys.stderr)  # noqa: T201
 
 
 def is_stdout(path: Path) -> bool:
-    """Whether a file is where our output goes: a shell makes it, empty, before the command begins."""
+    """Whether a file is our standard output, which a shell creates before the command starts."""
     try:
         return os.path.samestat(path.stat(), os.fstat(sys.stdout.fileno()))
     except (OSError, ValueError):
@@ -61,21 +61,21 @@ def is_stdout(path: Path) -> bool:
 
 
 def number(value: float | None, digits: int = 3) -> str:
-    """Show a number, or a dash where there is none."""
+    """Format a number; None becomes a dash."""
     return "–" if value is None else f"{value:.{digits}f}"
 
 
 def console(stderr: bool = False) -> Console:
-    """Return a console that takes no text for markup."""
+    """Return a rich console that does not interpret markup."""
     from rich.console import Console
 
     stream = sys.stderr if stderr else sys.stdout
-    width = None if stream.isatty() else 1000  # in a pipe a line is a row
+    width = None if stream.isatty() else 1000  # in a pipe, each row is one line
     return Console(stderr=stderr, width=width, markup=False, highlight=False, emoji=False)
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, stderr: bool = False) -> None:
-    """Print a table, without the columns of numbers that say nothing: no toxicity where no judge measures harm."""
+    """Print a table. Empty columns of numbers are left out, such as toxicity if no judge measures harm."""
     from rich.table import Table
     from rich.text import Text
 
@@ -96,13 +96,13 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]], *, stderr
     for row in rows:
         table.add_row(*(Text(row[i]) for i in shown))
     target = console(stderr)
-    with target.capture() as captured:  # written by us: rich ends the process where a pipe is closed
+    with target.capture() as captured:  # print it ourselves, because rich exits if the pipe is closed
         target.print(table)
     print(captured.get(), end="", file=sys.stderr if stderr else sys.stdout)
 
 
 class ProgressBar:
-    """A bar on a terminal, a plain line every ten seconds elsewhere; nothing for work that is short."""
+    """A progress bar on a terminal, and a line every ten seconds otherwise. Short work shows nothing."""
 
     def __init__(self, what: str, total: int | None) -> None:
         self._what, self._total, self._done, self._skipped = what, total, 0, 0
@@ -119,12 +119,12 @@ class ProgressBar:
             self._bar.stop()
 
     def skip(self, count: int) -> None:
-        """Say that `count` were done before: they took no time now."""
+        """Add items that were done before; they do not count for the speed."""
         self._done += count
         self._skipped += count
 
     def advance(self, count: int) -> None:
-        """Say that `count` more are done."""
+        """Add items that are done, and update the display."""
         self._done += count
         now = time.monotonic()
         if sys.stderr.isatty():
@@ -155,7 +155,7 @@ class ProgressBar:
 
 
 def duration(seconds: float) -> str:
-    """Show a time in its two largest units."""
+    """Format a time in its two largest units."""
     minutes, rest = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
     return f"{hours} h {minutes:02} min" if hours else f"{minutes} min {rest:02} s" if minutes else f"{rest} s"

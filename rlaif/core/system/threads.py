@@ -1,4 +1,4 @@
-"""Work side by side, in threads that a stopped command does not wait for."""
+"""Runs work in threads that a stopped command does not wait for."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ NAME = "rlaif-judge"
 
 def map_in_threads(work: Callable[[T], R], items: Sequence[T], workers: int | None = None) -> list[R]:
     """
-    Work on all items in threads, and return the results in order.
+    Apply a function to all items in threads, and return the results in order.
 
-    After a failure nothing further is begun. Interrupted, it does not wait for what is begun: that may be minutes
-    of a large model.
+    After a failure no further item is started. If interrupted, it does not wait for items in progress, which may take
+    minutes with a large model.
     """
     if not items:
         return []
@@ -26,7 +26,7 @@ def map_in_threads(work: Callable[[T], R], items: Sequence[T], workers: int | No
     failed = threading.Event()
 
     def take(item: T) -> R | None:
-        if failed.is_set():  # the pool may hand out more before its queue is emptied
+        if failed.is_set():  # the pool may start more items before its queue is emptied
             return None
         try:
             return work(item)
@@ -38,7 +38,7 @@ def map_in_threads(work: Callable[[T], R], items: Sequence[T], workers: int | No
         futures = [pool.submit(take, item) for item in items]
         done, _ = wait(futures, return_when=FIRST_EXCEPTION)
         for future in done:
-            future.result()  # raises what stopped the work, also where an earlier item still hangs
+            future.result()  # raises the error, even if an earlier item has not finished
         return [cast(R, future.result()) for future in futures]
     finally:
         failed.set()
@@ -46,5 +46,5 @@ def map_in_threads(work: Callable[[T], R], items: Sequence[T], workers: int | No
 
 
 def is_busy() -> bool:
-    """Whether a judge's thread still runs: the interpreter would wait for it at its end."""
+    """Whether a judge's thread is still running; the interpreter would wait for it at exit."""
     return any(thread.name.startswith(NAME) for thread in threading.enumerate())
