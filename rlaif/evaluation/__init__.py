@@ -1,1 +1,1 @@
-"""Before and after: what a model said, what judges say of it, and what that shows."""
+"""Measures models before and after: samples completions, has judges score them, and computes the changes."""

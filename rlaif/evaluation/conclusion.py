@@ -1,4 +1,4 @@
-"""A measurement in words and as a table: true to the numbers of evaluation.json, and to nothing else."""
+"""Describes evaluation.json in words and as tables."""
 
 from __future__ import annotations
 
@@ -11,23 +11,23 @@ from rlaif.core.records.samples import SampleRow
 from rlaif.core.system.terminal import harmless, number, print_table
 
 
-def answer(told: EvaluationRecord) -> str:
-    """Say in one line whether it is better, by whom, how sure that is, and what it took."""
-    held_out = {name: judge for name, judge in told.judges.items() if judge.role == "held_out"}
-    verdicts = "; ".join(_verdict(name, judge) for name, judge in (held_out or told.judges).items())
+def answer(record: EvaluationRecord) -> str:
+    """Return the conclusion in one line: the change by each judge with its interval, and the side effects."""
+    held_out = {name: judge for name, judge in record.judges.items() if judge.role == "held_out"}
+    verdicts = "; ".join(_verdict(name, judge) for name, judge in (held_out or record.judges).items())
     if not held_out:
-        verdicts = f"no evidence: no judge was held out. By what it was trained on: {verdicts}"
-    return "; ".join(filter(None, (verdicts, _price(told.changes))))
+        verdicts = f"no evidence: no judge was held out. By the training judge: {verdicts}"
+    return "; ".join(filter(None, (verdicts, _side_effects(record.changes))))
 
 
 def _verdict(name: str, judge: JudgeFigures) -> str:
-    """Say what changed by one judge: "less toxic by 0.29 (0.26 to 0.32) by toxicity_general, held out"."""
+    """Describe the change by one judge: "less toxic by 0.29 (0.26 to 0.32) by toxicity_general, held out"."""
     change = judge.change
     by = f"by {name}" + (", held out" if judge.role == "held_out" else "")
     if change.score_mean is None:
-        return f"nothing known {by}: {change.note}"
+        return f"no result {by}: {change.note}"
     if change.p_value is None:
-        return f"how sure a change of {change.score_mean:+.3f} is {by} cannot be told: {change.note}"
+        return f"a change of {change.score_mean:+.3f} {by} could not be tested: {change.note}"
     if not change.significant:
         same = f", and within the margin of {judge.margin:g}" if judge.within_margin else ""
         return f"no significant change {by} (p = {change.p_value:.2g}){same}"
@@ -41,15 +41,15 @@ def _verdict(name: str, judge: JudgeFigures) -> str:
     return f"{'better' if up else 'worse'} by {size} {by} ({judge.measures})"
 
 
-def _price(changes: Changes) -> str:
+def _side_effects(changes: Changes) -> str:
     """
-    Say what became of fluency, diversity and length: "fluency within the margin; distinct-2 down 4 %".
+    Describe the changes of fluency, diversity and length: "fluency within the margin; distinct-2 down 4 %".
 
-    Of each there are two names: of what is within its margin, and of what went up or down. Where tokens are no common
-    measure, the length is that in words.
+    Each has two names, one if it is within its margin and one if it went up or down. The length is in words if tokens
+    cannot be compared.
     """
     in_tokens = changes.length_tokens is not ABSENT
-    said = [
+    sentences = [
         _describe_change("fluency", "perplexity", changes.reference_perplexity),
         _describe_change(
             "fluency by the independent model", "perplexity by the independent model", changes.independent_perplexity
@@ -57,11 +57,11 @@ def _price(changes: Changes) -> str:
         _describe_change("distinct-2", "distinct-2", changes.distinct_2),
         _describe_change("length", "length", changes.length_tokens if in_tokens else changes.length_words),
     ]
-    return "; ".join(filter(None, said))
+    return "; ".join(filter(None, sentences))
 
 
 def _describe_change(same: str, name: str, change: RatioFigures | Absent) -> str:
-    """Say how one figure changed; "the margin" only where the whole interval is within it."""
+    """Describe the change of one figure. It is "within the margin" only if its whole interval is."""
     if change is ABSENT or change.ratio is None:
         return ""
     if change.within_margin:
@@ -75,19 +75,19 @@ def _describe_change(same: str, name: str, change: RatioFigures | Absent) -> str
     return f"{name} {'up' if change.ratio > 1 else 'down'} {size}{doubt}"
 
 
-def print_figures(told: EvaluationRecord) -> None:
-    """Print what each judge said before and after, both numbers where it measures harm, then the rest."""
+def print_figures(record: EvaluationRecord) -> None:
+    """Print the scores of each judge before and after, with toxicity for judges of harm, then the other figures."""
     print_table(
         ("judge", "role", "score ↑", "toxicity ↓", "change of score", "p", "n"),
-        [_judge_row(name, judge) for name, judge in told.judges.items()],
+        [_judge_row(name, judge) for name, judge in record.judges.items()],
         stderr=True,
     )
     print_table(
         ("measures", "before", "after", "times before"),
-        [(name, *map(number, sides), _times(change)) for name, change, *sides in _figures(told)],
+        [(name, *map(number, sides), _times(change)) for name, change, *sides in _figures(record)],
         stderr=True,
     )
-    worst = [(name, its) for name, judge in told.judges.items() if (its := judge.worst_of_k) is not ABSENT]
+    worst = [(name, its) for name, judge in record.judges.items() if (its := judge.worst_of_k) is not ABSENT]
     if worst:
         print_table(
             ("judge", "k", "expected maximum toxicity ↓", "one of k is toxic ↓"),
@@ -100,33 +100,33 @@ def print_figures(told: EvaluationRecord) -> None:
         )  # fmt: skip
 
 
-def _figures(told: EvaluationRecord) -> Iterator[tuple[str, RatioFigures | Absent, float | None, float | None]]:
-    """Yield name, change, before and after of the figures beside the judges'."""
-    before, after, changes = told.fluency.before, told.fluency.after, told.changes
+def _figures(record: EvaluationRecord) -> Iterator[tuple[str, RatioFigures | Absent, float | None, float | None]]:
+    """Yield the name, change, value before and value after of the figures that are not a judge's."""
+    before, after, changes = record.fluency.before, record.fluency.after, record.changes
     yield ("reference perplexity", changes.reference_perplexity, before.reference_perplexity,
            after.reference_perplexity)  # fmt: skip
-    then, now = before.independent_perplexity, after.independent_perplexity
-    if then is not ABSENT and now is not ABSENT:
-        yield "independent perplexity", changes.independent_perplexity, then, now
-    varied = told.diversity
-    yield "distinct-1", changes.distinct_1, varied.before.distinct_1, varied.after.distinct_1
-    yield "distinct-2", changes.distinct_2, varied.before.distinct_2, varied.after.distinct_2
-    yield "distinct-3", changes.distinct_3, varied.before.distinct_3, varied.after.distinct_3
+    independent = before.independent_perplexity, after.independent_perplexity
+    if independent[0] is not ABSENT and independent[1] is not ABSENT:
+        yield "independent perplexity", changes.independent_perplexity, independent[0], independent[1]
+    diversity = record.diversity
+    yield "distinct-1", changes.distinct_1, diversity.before.distinct_1, diversity.after.distinct_1
+    yield "distinct-2", changes.distinct_2, diversity.before.distinct_2, diversity.after.distinct_2
+    yield "distinct-3", changes.distinct_3, diversity.before.distinct_3, diversity.after.distinct_3
     others: tuple[tuple[str, RatioFigures | Absent, BeforeAfter], ...] = (
-        ("tokens a completion", changes.length_tokens, told.length_tokens),
-        ("words a completion", changes.length_words, told.length_words),
-        ("repeated 4-grams", ABSENT, told.repetition),
-        ("empty", ABSENT, told.empty_rate),
-        ("cut", ABSENT, told.cut_rate),
+        ("tokens per completion", changes.length_tokens, record.length_tokens),
+        ("words per completion", changes.length_words, record.length_words),
+        ("repeated 4-grams", ABSENT, record.repetition),
+        ("empty", ABSENT, record.empty_rate),
+        ("cut", ABSENT, record.cut_rate),
     )
     for name, change, its in others:
         yield name, change, its.before, its.after
-    kl = told.kl_nats_per_sequence
-    yield "nats of KL a completion", ABSENT, None if kl is None else 0.0, kl
+    kl = record.kl_nats_per_sequence
+    yield "KL, nats per completion", ABSENT, None if kl is None else 0.0, kl
 
 
 def _times(change: RatioFigures | Absent) -> str:
-    """Write a ratio with its interval."""
+    """Format a ratio with its interval."""
     if change is ABSENT or change.ratio is None:
         return ""
     ends = change.ci95
@@ -151,7 +151,7 @@ def _judge_row(name: str, judge: JudgeFigures) -> tuple[str, ...]:
 
 
 def pairs_of_samples(rows: Sequence[SampleRow], count: int, width: int = 300) -> list[str]:
-    """Return lines that show some prompts with both completions, spread evenly over all."""
+    """Return lines that show `count` evenly spaced prompts with both completions, cut to `width` characters."""
     step = max(1, len(rows) // count)
     lines = []
     for row in rows[::step][:count]:

@@ -1,4 +1,4 @@
-"""A judge for the library `evaluate` of Hugging Face, in the place of its toxicity measurement."""
+"""Makes a judge usable in the library `evaluate` of Hugging Face, like its toxicity measurement."""
 
 from __future__ import annotations
 
@@ -30,37 +30,40 @@ class {kind}(rlaif.evaluation.hf_module.JudgeMeasurement):
 
 def measurement(card: CardRef) -> str:
     """
-    Write a judge as a measurement of the library `evaluate`, and return its path: nothing is downloaded.
+    Write a judge as a measurement for the library `evaluate`, and return its path. Nothing is downloaded.
 
     `evaluate.load(rlaif.measurement("toxicity"), module_type="measurement").compute(predictions=["You fool."])`
 
     Arguments and keys are those of the stock toxicity measurement: `aggregation` is `all` (key `toxicity`, a list),
     `maximum` (`max_toxicity`) or `ratio` (`toxicity_ratio`, the share of texts whose toxicity is at least `threshold`).
-    Toxicity is 1 - score. A text on which the judge abstains, as on a blank one, is None in the list and has no part
-    in the others, which are None where nothing is left; of an empty list the list is empty.
+    Toxicity is 1 - score. A text on which the judge abstains is None in the list, and is left out of maximum and ratio,
+    which are None if no text is left.
 
     Args:
-        card: a card's name or path, or a card as a mapping; of a judge that measures harm.
+        card: name or path of a card, or a card as a mapping. The judge has to measure harm.
+
+    Returns:
+        The path of the measurement, a folder.
 
     Raises:
-        InputError: the card is wrong, or measures something else.
+        InputError: the card is invalid, or its judge does not measure harm.
 
     """
     if not isinstance(card, str | Path | Mapping):
         raise InputError(f"measurement takes a card by name, path or as a mapping, not {short_repr(card)}")
     found = find_card(card)
     _, keys = read_card(found)
-    # An LLM judge's question may say what it measures; a classifier need not be there yet.
+    # The question of an LLM judge may say what it measures. A classifier need not be downloaded for this.
     measures = getattr(keys, "measures", "") or load_judge(card).measures
     if measures not in HARMS:
         raise InputError(
-            f"judge {found.name} measures {measures}, and the measurement is of toxicity: take a judge of "
+            f"judge {found.name} measures {measures}, but the measurement is of toxicity; use a judge of "
             f"{', '.join(sorted(HARMS))}"
         )
-    kept = make_paths_absolute(found.keys, Path()) if found.path is None else str(found.path)
+    absolute = make_paths_absolute(found.keys, Path()) if found.path is None else str(found.path)
     name = re.sub(r"\W", "_", found.name)
     kind = "Judge" + "".join(part.capitalize() for part in name.split("_"))
-    script = SCRIPT.format(name=name, kind=kind, card=kept)
+    script = SCRIPT.format(name=name, kind=kind, card=absolute)
     folder = home() / "measurements" / blake2b(script.encode(), digest_size=8).hexdigest() / name
     try:
         folder.mkdir(parents=True, exist_ok=True)
@@ -74,34 +77,37 @@ def toxicity(
     texts: Sequence[str], judge: Judge, aggregation: str, toxic_label: str | None, threshold: float
 ) -> dict[str, Any]:
     """
-    Return what the stock toxicity measurement returns, by a judge.
+    Return the toxicity of texts in the format of the stock toxicity measurement.
 
     Args:
-        texts: what is judged.
-        judge: of harm.
+        texts: texts to judge.
+        judge: a judge that measures harm.
         aggregation: `all`, `maximum` or `ratio`.
-        toxic_label: the label that is bad, where the judge is a classifier; None: the one of its card.
-        threshold: of `ratio`.
+        toxic_label: bad label of a classifier, which has to be that of its card; None to use the card's.
+        threshold: toxicity from which a text counts for `ratio`.
+
+    Returns:
+        A mapping with the key `toxicity`, `max_toxicity` or `toxicity_ratio`.
 
     Raises:
-        InputError: there is no such aggregation, or the card names other labels as bad.
+        InputError: the aggregation is not known, or the card has other bad labels.
 
     """
     if aggregation not in ("all", "maximum", "ratio"):
         raise InputError(f"aggregation: {short_repr(aggregation)} should be all, maximum or ratio")
     refuse_other_label(judge, toxic_label)
-    said = [judgement.score for judgement in score(list(texts), judge)]
-    scores = [None if one is None else 1 - one for one in said]
-    known = [one for one in scores if one is not None]
+    scores = [judgement.score for judgement in score(list(texts), judge)]
+    toxicities = [None if score is None else 1 - score for score in scores]
+    known = [toxicity for toxicity in toxicities if toxicity is not None]
     if aggregation == "maximum":
         return {"max_toxicity": max(known, default=None)}
     if aggregation == "ratio":
-        return {"toxicity_ratio": fmean(one >= threshold for one in known) if known else None}
-    return {"toxicity": scores}
+        return {"toxicity_ratio": fmean(toxicity >= threshold for toxicity in known) if known else None}
+    return {"toxicity": toxicities}
 
 
 def refuse_other_label(judge: Judge, label: str | None) -> None:
-    """Raise `InputError` where a classifier's card calls other labels bad than the one that is wanted."""
+    """Raise `InputError` if the card of a classifier has other bad labels than the given one."""
     bad = getattr(getattr(judge, "card", None), "bad", None)
     named = [bad] if isinstance(bad, str) else list(bad or ())
     if label is not None and named and label not in named:

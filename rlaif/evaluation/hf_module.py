@@ -1,4 +1,4 @@
-"""The class that the library `evaluate` loads for a judge: imported by the script that `rlaif.measurement` writes."""
+"""The class that the library `evaluate` loads for a judge. The script written by `rlaif.measurement` imports it."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from rlaif.evaluation.hf import toxicity
 from rlaif.judges.registry import load_judge
 from rlaif.judges.scoring import call_judge
 
-_ABOUT = """\
+_INPUTS = """\
 Args:
-    predictions: texts.
-    aggregation: all (a toxicity for each text), maximum, or ratio (of texts that are at least `threshold` toxic).
-    toxic_label: the label that is bad, where the judge is a classifier; by default the one of its card.
-    threshold: of ratio, 0.5 by default.
+    predictions: texts to judge.
+    aggregation: all (one toxicity per text), maximum, or ratio (share of texts with at least `threshold` toxicity).
+    toxic_label: bad label of a classifier; by default the one of its card.
+    threshold: toxicity from which a text counts for ratio, 0.5 by default.
 """
 
 
 class JudgeMeasurement(evaluate.Measurement):  # type: ignore[misc]
-    """A judge as a measurement; what it is derived from names the card."""
+    """A judge as a measurement. Subclasses name the card."""
 
     card: ClassVar[Any]
 
@@ -29,17 +29,17 @@ class JudgeMeasurement(evaluate.Measurement):  # type: ignore[misc]
         return evaluate.MeasurementInfo(
             description="Toxicity, 1 - score, by a judge of rlaif.",
             citation="",
-            inputs_description=_ABOUT,
+            inputs_description=_INPUTS,
             features=datasets.Features({"predictions": datasets.Value("string")}),
         )
 
     def _download_and_prepare(self, dl_manager: Any) -> None:
-        # As with the stock measurement, a configuration names another model: here another card.
+        # As with the stock measurement, a configuration names another model; here it is another card.
         self._judge = load_judge(self.card if self.config_name == "default" else self.config_name)
         call_judge(self._judge, [])
 
     def compute(self, *, predictions: Any = None, **keys: Any) -> Any:
-        """Return the result; of no text as of some."""
+        """Return the result, also for an empty list of texts."""
         if predictions is not None and not len(predictions):
             return self._compute([], **{key: value for key, value in keys.items() if key != "references"})
         return super().compute(predictions=predictions, **keys)

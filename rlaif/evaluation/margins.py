@@ -1,4 +1,4 @@
-"""Within which change two sides count as the same: stated with each claim, for no test shows that nothing changed."""
+"""Equivalence margins: how much a figure may change for two sides to count as equal."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ class Margins:
     The 90 % interval of a change has to lie inside (two one-sided tests at 5 %: see `rlaif.stats.changes.equivalent`).
 
     Args:
-        score: of a judge's mean score, in its unit: half of what the smallest detoxification worth a report gains.
-        perplexity: m stands for 1 / (1 + m) to 1 + m times that of before.
-        distinct: of distinct-1, -2 and -3, in the same way.
-        length: of the mean length, in the same way.
+        score: margin of a judge's mean score, in its unit; half of the smallest detoxification worth reporting.
+        perplexity: margin of the perplexity; m means 1 / (1 + m) to 1 + m times the value before.
+        distinct: margin of distinct-1, -2 and -3, as a ratio in the same way.
+        length: margin of the mean length, as a ratio in the same way.
 
     """
 
@@ -31,7 +31,7 @@ class Margins:
 
 
 def margins_of(texts: Sequence[str]) -> Margins:
-    """Read `--margin NAME=NUMBER`, or raise `InputError`; what is not named has its default."""
+    """Parse the values of `--margin NAME=NUMBER`. Raises `InputError` if one is invalid."""
     known = [field.name for field in fields(Margins)]
     margins = Margins()
     for text in texts:
@@ -52,10 +52,12 @@ def margins_of(texts: Sequence[str]) -> Margins:
 
 
 def check_margins(margins: Mapping[str, float]) -> Margins:
-    """Check margins that came from Python."""
+    """Check margins given in Python. Raises `InputError` if a name or a value is invalid."""
     wrong = {name: value for name, value in margins.items() if name not in asdict(Margins()) or not _is_positive(value)}
     if wrong:
-        raise InputError(f"margins: {short_repr(wrong)}: should be of {', '.join(asdict(Margins()))}, each above 0")
+        raise InputError(
+            f"margins: {short_repr(wrong)}: should have the keys {', '.join(asdict(Margins()))}, each above 0"
+        )
     return Margins(**margins)
 
 

@@ -1,4 +1,4 @@
-"""Answers and what judges say of them, as rows: judges that are asked over a network read while answers are made."""
+"""Generates completions and has judges score them. Remote judges are asked while completions are generated."""
 
 from __future__ import annotations
 
@@ -17,21 +17,21 @@ from rlaif.policy.generation.protocol import Sampling
 from rlaif.policy.model import Policy
 
 LOWER = ("measuring", "training.batch_size, generation.max_new_tokens or training.micro_batch_tokens")
-"""What is being done, and what to lower where memory runs out."""
+"""What the code does, and which keys to lower if memory runs out; arguments of `memory`."""
 
 
 @dataclass(frozen=True)
 class MeasureOptions:
     """
-    How to measure: the same for all that is to be compared.
+    Options of a measurement, the same for both sides of a comparison.
 
     Args:
         sampling: how to decode.
-        seed: of the sampling.
-        batch_size: answers that are made at once.
-        micro_batch_tokens: tokens of a scoring pass.
+        seed: sampling seed.
+        batch_size: number of completions generated at once.
+        micro_batch_tokens: largest number of tokens of a scoring pass.
         patience: seconds to wait for a judge that is down.
-        poll: called while working; what it raises ends the measurement.
+        poll: called repeatedly during the work; an exception that it raises stops the measurement.
 
     """
 
@@ -53,7 +53,18 @@ def measure(
     as_reference: bool = False,
 ) -> list[SampleSide]:
     """
-    Answer each prompt once, have all judges read it, and return a side for each prompt, on every process.
+    Generate one completion per prompt, and have all judges score it.
+
+    Args:
+        policy: the model.
+        prompts: the prompts.
+        judges: judges that score the completions.
+        how: sampling, batch sizes and patience.
+        processes: processes that share the prompts.
+        as_reference: use the policy as it was before training.
+
+    Returns:
+        One side per prompt, in the order of prompts, on every process.
 
     Raises:
         RlaifError: a judge stayed down, the budget is spent, or memory ran out.
@@ -76,8 +87,8 @@ def measure(
             answered |= {mine[row]: answer for row, answer in zip(rows, batch, strict=True)}
         by_row = pending.judgements_by_row(patience=how.patience, poll=how.poll)
         sides = {row: _side(answered[row], judgements) for row, judgements in by_row.items()}
-    everybodys = dict(processes.gather_objects(list(sides.items())))
-    return [everybodys[i] for i in range(len(prompts))]
+    gathered = dict(processes.gather_objects(list(sides.items())))
+    return [gathered[i] for i in range(len(prompts))]
 
 
 def _side(answer: ScoredCompletion, judgements: Mapping[str, Judgement]) -> SampleSide:

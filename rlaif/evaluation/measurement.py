@@ -1,4 +1,4 @@
-"""The old path of the class that scripts of `rlaif.measurement` import, kept until 0.3.0."""
+"""Old path of the class that scripts written by `rlaif.measurement` import, kept until 0.3.0."""
 
 from rlaif.evaluation.hf_module import JudgeMeasurement
 

@@ -1,4 +1,4 @@
-"""Which judge was learned from, which chose the checkpoint, and which only measures: the rule of the held-out judge."""
+"""The roles of judges in a run: training or held out, and whether they chose the checkpoint."""
 
 from __future__ import annotations
 
@@ -13,12 +13,13 @@ from rlaif.judges.cards.card import refuse_equal_names
 @dataclass(frozen=True)
 class Role:
     """
-    A judge's part in a run.
+    The role of a judge in a run.
 
     Args:
-        judge: who.
-        kind: `training` where it is learned from, or shares model and question with one that is; else `held_out`.
-        used_for_selection: whether it chose which model is kept.
+        judge: the judge.
+        kind: `training` if the policy is trained against it, or it shares model and question with such a judge; else
+            `held_out`.
+        used_for_selection: whether the judge chose the model that is kept.
 
     """
 
@@ -39,16 +40,21 @@ class Role:
 
 def roles_of(training: Sequence[Judge], guards: Sequence[Judge], evaluating: Sequence[Judge]) -> list[Role]:
     """
-    Return all judges of a run, each once, with what they are to it.
+    Return the roles of all judges of a run, each judge once.
 
-    Model and question make a judge, not its name: a card that is the training judge under another name, a panel that
-    the training judge sits in, and a member of a panel that is learned from are not held out.
+    A judge is identified by its model and question, not by its name. Not held out are therefore: the training judge
+    under another name, a panel with the training judge as a member, and a member of the training panel.
+
+    Args:
+        training: judges that the policy is trained against.
+        guards: judges of the guard.
+        evaluating: judges of the evaluation.
 
     Raises:
         InputError: two different judges have one name.
 
     """
-    first: dict[Hashable, Judge] = {}  # the one that is learned from has its model in memory: no second one
+    first: dict[Hashable, Judge] = {}  # prefer the training judge, whose model is in memory already
     for judge in (*training, *guards, *evaluating):
         first.setdefault((judge.identity, judge.name), judge)
     judges = list(first.values())
@@ -66,13 +72,13 @@ def roles_of(training: Sequence[Judge], guards: Sequence[Judge], evaluating: Seq
 
 
 def ingredients(judge: Judge) -> frozenset[Hashable]:
-    """Return the identities of a judge and of all judges that it is made of."""
+    """Return the identities of a judge and, for a panel, of all its members."""
     members: Sequence[Judge] = getattr(judge, "judges", ())
     return frozenset({judge.identity}).union(*(ingredients(member) for member in members))
 
 
 def doubtful(roles: Sequence[Role], training: Sequence[Judge]) -> list[str]:
-    """Say of which judges one may have thought that they were held out."""
+    """Return warnings about judges that are not held out although they have another name than the training judge."""
     own = {judge.name for judge in training}
     return [
         f"{role.name} is not held out: it shares model and question with {' and '.join(j.name for j in training)}, "

@@ -1,4 +1,4 @@
-"""What a policy answers to fixed prompts with fixed seeds, so that two models differ in nothing but their weights."""
+"""Samples completions for fixed prompts with fixed seeds, so that two models differ only in their weights."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ from rlaif.policy.tokens import TokenBatch, micro_batches
 @dataclass(frozen=True, slots=True)
 class ScoredCompletion:
     """
-    A completion and what models say of it.
+    A completion with its log-probabilities.
 
     Args:
-        completion: the text, without special tokens.
-        tokens: how many were sampled, EOS included.
-        ended: whether it ended by an EOS; the others were cut.
-        kl: log-probability minus the reference's, summed, in nats, at the temperature of sampling: the k1 estimate
-            of the KL of a sequence (Schulman 2020).
-        reference_logprob: by the reference, summed, in nats, at temperature 1.
+        completion: text of the completion, without special tokens.
+        tokens: number of sampled tokens, EOS included.
+        ended: whether it ended with EOS; otherwise it was cut at the maximum length.
+        kl: log-probability minus that of the reference, summed over tokens, in nats, at the sampling temperature. It is
+            the k1 estimate of the KL of a sequence (Schulman 2020).
+        reference_logprob: log-probability under the reference, summed over tokens, in nats, at temperature 1.
 
     """
 
@@ -51,17 +51,17 @@ def answers(
     poll: Callable[[], None] = lambda: None,
 ) -> Iterator[tuple[list[int], list[ScoredCompletion]]]:
     """
-    Yield batches of answers with the places of their prompts; prompts of similar length come together.
+    Yield batches of completions with the indices of their prompts. Prompts of similar length are batched together.
 
     Args:
         policy: the model.
-        prompts: one answer each; a prompt may come several times.
+        prompts: the prompts, one completion each; a prompt may be repeated.
         sampling: how to decode.
-        seed: each batch has one of its own that follows from it: equal weights give equal answers.
-        batch_size: answers that are made at once.
-        micro_batch_tokens: tokens of a scoring pass.
-        as_reference: let the policy be what it was before training.
-        poll: called after each token; what it raises ends this.
+        seed: seed from which that of each batch is derived; equal weights give equal completions.
+        batch_size: number of completions generated at once.
+        micro_batch_tokens: largest number of tokens of a scoring pass.
+        as_reference: use the policy as it was before training.
+        poll: called after each token; an exception that it raises stops the sampling.
 
     """
     made = sample_batches(
@@ -81,7 +81,7 @@ def sample_batches(
     as_reference: bool = False,
     poll: Callable[[], None] = lambda: None,
 ) -> Iterator[tuple[list[int], TokenBatch]]:
-    """Yield batches of completions with the places of their prompts; the arguments are those of `answers`."""
+    """Yield batches of sampled tokens with the indices of their prompts; the arguments are those of `answers`."""
 
     def watch(_: Tensor) -> bool:
         poll()
@@ -100,10 +100,10 @@ def sample_batches(
 def _read(
     policy: Policy, tokens: TokenBatch, sampling: Sampling, micro_batch_tokens: int, as_reference: bool
 ) -> list[ScoredCompletion]:
-    """Score completions in pieces that fit into memory."""
+    """Score completions in micro-batches that fit into memory."""
     read: dict[int, ScoredCompletion] = {}
-    for piece in micro_batches(tokens.lengths, micro_batch_tokens):
-        rows = tokens.rows(piece)
+    for micro_batch in micro_batches(tokens.lengths, micro_batch_tokens):
+        rows = tokens.rows(micro_batch)
         with policy.use_reference():
             reference_B = sums(policy, rows, 1.0)
             base_B = reference_B if sampling.temperature == 1 else sums(policy, rows, sampling.temperature)
@@ -111,8 +111,8 @@ def _read(
         lengths_B = rows.mask_BR.sum(1)
         last_B = rows.response_BR.gather(1, lengths_B[:, None] - 1).squeeze(1)
         numbers = zip(
-            piece, lengths_B.tolist(), policy.is_end(last_B).tolist(), (own_B - base_B).tolist(), reference_B.tolist(),
-            strict=True,
+            micro_batch, lengths_B.tolist(), policy.is_end(last_B).tolist(), (own_B - base_B).tolist(),
+            reference_B.tolist(), strict=True,
         )  # fmt: skip
         for place, count, ended, kl, logprob in numbers:
             ids = tokens.response_BR[place][tokens.mask_BR[place]]

@@ -1,4 +1,4 @@
-"""What a change cost the model: fluency, variety, length, repetition, completions that are empty or cut, KL."""
+"""Side effects of training: fluency, diversity, length, repetition, empty or cut completions, and KL."""
 
 from __future__ import annotations
 
@@ -27,15 +27,15 @@ from rlaif.stats.jackknife import jackknife_ratio
 from rlaif.stats.text import distinct, distinct_words, perplexity, repetition, word_count, words_of
 
 Scorer = Literal["reference", "independent"]
-"""A model whose perplexity is told: the one before, or one that has nothing to do with either."""
+"""The model that measures perplexity: the one before, or a third one."""
 
 MANY, FEWER_GROUPS, GROUPS = 1000, 20, 40
-"""Pairs from which the jackknife of distinct-n leaves out fewer and larger groups: each takes a pass over all texts."""
+"""The jackknife of distinct-n uses `GROUPS`, or `FEWER_GROUPS` for more than `MANY` pairs, to save time."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class SideEffects:
-    """The figures beside the judges', with the meaning of the keys of evaluation.json of the same names."""
+    """The figures that are not a judge's. Their meaning is that of the same keys of evaluation.json."""
 
     fluency: Fluency
     diversity: Diversity
@@ -52,15 +52,15 @@ class SideEffects:
 
 def measure_side_effects(rows: Sequence[SampleRow], margins: Margins) -> SideEffects:
     """
-    Return the figures beside the judges', of each side, and `changes`: ratios with their intervals.
+    Return the figures of each side that are not a judge's, and their changes as ratios with intervals.
 
-    A pair of which a side is missing (an endpoint gave no completion) has no part in them; `missing` counts those.
+    Pairs with a missing side (an endpoint gave no completion) are left out; `missing` counts them.
     """
-    there = [
+    complete = [
         row for row in rows
         if row.before.missing is ABSENT and row.after is not None and row.after.missing is ABSENT
     ]  # fmt: skip
-    before, after = sides_of(there)
+    before, after = sides_of(complete)
     words = min((word_count(completions(side)) for side in (before, after)), default=0)
 
     def both(figure: Callable[[Sequence[SampleSide]], float | None]) -> BeforeAfter:
@@ -76,18 +76,18 @@ def measure_side_effects(rows: Sequence[SampleRow], margins: Margins) -> SideEff
         empty_rate=both(lambda side: _mean([not text.strip() for text in completions(side)])),
         repetition=both(lambda side: repetition(completions(side))),
         kl_nats_per_sequence=_mean([answer.kl for answer in after]),
-        changes=measure_changes(there, margins),
+        changes=measure_changes(complete, margins),
         missing=_count_missing(rows),
     )
 
 
 def sides_of(rows: Sequence[SampleRow]) -> tuple[list[SampleSide], list[SampleSide]]:
-    """Return the completions before and those after, of rows that have both."""
+    """Return the sides before and the sides after, of rows that have both."""
     return [row.before for row in rows], [row.after for row in rows if row.after is not None]
 
 
 def _count_missing(rows: Sequence[SampleRow]) -> Missing | Absent:
-    """Count the completions that are missing; absent where all are there."""
+    """Count the missing completions by reason; `ABSENT` if there are none."""
     before, after = (
         dict(Counter(answer.missing for answer in side if answer.missing is not ABSENT)) for side in sides_of(rows)
     )
@@ -102,7 +102,7 @@ def _diversity(side: Sequence[SampleSide], words: int) -> DiversitySide:
 
 
 def measure_changes(rows: Sequence[SampleRow], margins: Margins) -> Changes:
-    """Return by which factor figures changed, each with interval, p-value and whether it is within its margin."""
+    """Return the changes of figures as ratios, with interval, p-value, and whether they are within their margin."""
     before, after = sides_of(rows)
     prompts = [row.prompt for row in rows]
     texts = completions(before), completions(after)
@@ -155,26 +155,26 @@ def _distinct_of(n: int) -> Callable[[Sequence[list[str]], Sequence[list[str]]],
     return measure
 
 
-# --- of one side --------------------------------------------------------------------------------------------------
+# --- figures of one side ------------------------------------------------------------------------------------------
 
 
 def completions(side: Sequence[SampleSide]) -> list[str]:
-    """Return the texts."""
+    """Return the texts of the completions."""
     return [answer.completion for answer in side]
 
 
 def length(side: Sequence[SampleSide]) -> float | None:
-    """Return the mean length in tokens, EOS included; None where it is not known of all."""
+    """Return the mean length in tokens, EOS included; None if it is not known for all completions."""
     return _mean([answer.tokens for answer in side])
 
 
 def fluency(side: Sequence[SampleSide], scorer: Scorer = "reference") -> float | None:
     """
-    Return the perplexity of all completions under a model: see `quality.perplexity`.
+    Return the perplexity of all completions under a model; see `rlaif.stats.text.perplexity`.
 
     Args:
-        side: completions; those that were not scored are left out.
-        scorer: `reference`, or `independent` where there is one.
+        side: the completions; those that were not scored are left out.
+        scorer: `reference` or `independent`.
 
     """
     nats, tokens = _nats(side, scorer)
@@ -183,7 +183,7 @@ def fluency(side: Sequence[SampleSide], scorer: Scorer = "reference") -> float |
 
 
 def _fluency(before: Sequence[SampleSide], after: Sequence[SampleSide]) -> Fluency:
-    """Return perplexities of both sides, over the pairs of which both completions were scored."""
+    """Return the perplexities of both sides, over the pairs with scores for both completions."""
 
     def sides(scorer: Scorer) -> tuple[float | None, float | None]:
         pairs = [(b, a) for b, a in zip(before, after, strict=True)
@@ -201,19 +201,19 @@ def _fluency(before: Sequence[SampleSide], after: Sequence[SampleSide]) -> Fluen
 
 
 def _logprob(answer: SampleSide, scorer: Scorer) -> float | None:
-    """Return the log-probability of a completion under a model, in nats; None where it is not known."""
+    """Return the log-probability of a completion under a model, in nats; None if it is not known."""
     found = answer.reference_logprob if scorer == "reference" else answer.independent_logprob
     return None if found is ABSENT else found
 
 
 def _nats(side: Sequence[SampleSide], scorer: Scorer) -> tuple[list[float | None], list[int | None]]:
-    """Return negative log-probability and tokens of each completion under a model, None where it is not known."""
+    """Return the negative log-probability in nats and the tokens of each completion, None where it is not known."""
     nats: list[float | None] = []
     counts: list[int | None] = []
     for answer in side:
         logprob = _logprob(answer, scorer)
         own = answer.reference_tokens if scorer == "reference" else answer.independent_tokens
-        # Tokens of the model that scores, where they are not those that were sampled.
+        # If the scoring model has other tokens than those that were sampled, its own count.
         tokens = answer.tokens if own is ABSENT or not own else own
         nats.append(None if logprob is None else -logprob)
         counts.append(None if logprob is None else tokens)
@@ -229,6 +229,6 @@ def _not(flag: bool | None) -> bool | None:
 
 
 def _mean(values: Sequence[float | bool | None]) -> float | None:
-    """Return the mean; None where there is none, or one is not known."""
+    """Return the mean, or None if a value is not known or there are none."""
     known = [value for value in values if value is not None]
     return fmean(known) if known and len(known) == len(values) else None

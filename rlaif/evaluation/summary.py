@@ -1,7 +1,7 @@
 """
-The numbers of a measurement, from its rows: what evaluation.json says, and nothing that the rows do not show.
+Computes the figures of evaluation.json from the rows of samples.jsonl.
 
-A row is a line of samples.jsonl: a prompt with what was answered `before` and `after`.
+A row is a prompt with its completions `before` and `after`.
 """
 
 from __future__ import annotations
@@ -35,12 +35,12 @@ from rlaif.stats.worst_of_k import TOXIC
 
 def figures(rows: Sequence[SampleRow], roles: Sequence[Role], margins: Margins | None = None) -> EvaluationRecord:
     """
-    Return the numbers of evaluation.json, without the answer in words and without how it was made.
+    Return the figures of evaluation.json, without the conclusion in words and without the settings.
 
     Args:
-        rows: with both sides.
-        roles: the judges whose judgements stand in the rows.
-        margins: of equivalence; None: the defaults.
+        rows: rows of samples.jsonl, with both sides.
+        roles: roles of the judges whose judgements are in the rows.
+        margins: equivalence margins; None for the defaults.
 
     """
     margins = margins or Margins()
@@ -68,7 +68,7 @@ def figures(rows: Sequence[SampleRow], roles: Sequence[Role], margins: Margins |
 
 
 def judge_summary(rows: Sequence[SampleRow], role: Role, margins: Margins) -> JudgeFigures:
-    """Return what a judge said before and after, on the pairs of which it judged both."""
+    """Return the figures of a judge, over the pairs with scores of both sides."""
     scores = _scores_of(rows, role.name)
     pairs = [(i, b, a) for i, (b, a) in enumerate(zip(*scores, strict=True)) if b is not None and a is not None]
     sides = [
@@ -98,7 +98,7 @@ def judge_summary(rows: Sequence[SampleRow], role: Role, margins: Margins) -> Ju
 
 
 def _scores_of(rows: Sequence[SampleRow], judge: str) -> tuple[Scores, Scores]:
-    """Return what a judge said of each row, before and after."""
+    """Return a judge's scores of each row before and after, None where it abstained."""
     before, after = ([answer.judgements[judge].score for answer in side] for side in sides_of(rows))
     return before, after
 
@@ -132,18 +132,18 @@ def _score_change(change: Change, note: str, before: JudgeSide, after: JudgeSide
 
 
 def percentage(before: float | None, after: float | None) -> float | None:
-    """Return by how many per cent a number changed; None where one is missing or the first is 0."""
+    """Return the change of a number in per cent; None if one is missing or the first is 0."""
     return None if not before or after is None else 100 * (after / before - 1)
 
 
 def _count_abstentions(side: Sequence[SampleSide], judge: str) -> dict[Status, int]:
     """Count a judge's abstentions by status."""
-    said = (answer.judgements[judge] for answer in side)
-    return dict(Counter(judgement.status for judgement in said if judgement.score is None))
+    judgements = (answer.judgements[judge] for answer in side)
+    return dict(Counter(judgement.status for judgement in judgements if judgement.score is None))
 
 
 def _why(side: JudgeSide) -> str:
-    """Write a judge's abstentions on a side: "3 filtered"."""
+    """Format a judge's abstentions on one side: "3 (filtered)"."""
     return " and ".join(f"{count} ({status})" for status, count in side.abstained.items()) or "none"
 
 
@@ -151,7 +151,7 @@ def _why(side: JudgeSide) -> str:
 
 
 def seed_summary(rows: Sequence[SampleRow], roles: Sequence[Role]) -> SeedFigures | Absent:
-    """Return each judge's change of the mean by seed, as mean and spread; absent where there was one seed."""
+    """Return the mean and spread over seeds of each judge's change; `ABSENT` if there is only one seed."""
     seeds = list(dict.fromkeys(row.seed for row in rows))
     if len(seeds) < 2:
         return ABSENT
@@ -168,10 +168,10 @@ def _difference(rows: Sequence[SampleRow], judge: str) -> float | None:
     return fmean(both) if both else None
 
 
-# --- of one side --------------------------------------------------------------------------------------------------
+# --- figures of one side ------------------------------------------------------------------------------------------
 
 
 def mean_score(side: Sequence[SampleSide], judge: str) -> float | None:
-    """Return a judge's mean score of those that it judged."""
+    """Return a judge's mean score of the completions that it scored; None if there are none."""
     scores = [s for answer in side if (s := answer.judgements[judge].score) is not None]
     return fmean(scores) if scores else None

@@ -1,4 +1,4 @@
-"""Several completions of a prompt, and toxic prompts apart from harmless ones: the figures of RealToxicityPrompts."""
+"""The figures of RealToxicityPrompts: the worst of several completions, and toxic and harmless prompts separately."""
 
 from __future__ import annotations
 
@@ -27,13 +27,13 @@ from rlaif.stats.worst_of_k import TOXIC, maxima, worst_of_k
 
 def worst(rows: Sequence[SampleRow], judge: str) -> WorstOfKFigures | None:
     """
-    Return expected maximum toxicity and the probability that one of k completions is toxic, and how they changed.
+    Return the expected maximum toxicity, the probability that one of k completions is toxic, and their changes.
 
-    Where prompts have unequal numbers of completions, each counts with its first k, the smallest number. The
-    completions of another seed are another k: a prompt counts once for each seed, so that k is what was asked for.
+    k is the smallest number of completions of a prompt, and only the first k of each prompt count. The completions of
+    each seed count as a prompt of their own, so that k does not grow with the number of seeds.
 
     Returns:
-        None where k is 1: then the worst is the only one, and mean and rate say the same.
+        The figures, or None if k is 1, because then they equal mean and rate.
 
     """
     sets: dict[tuple[str, int | Absent], list[SampleRow]] = {}
@@ -76,7 +76,7 @@ def _bounds(bounds: Bounds | None) -> ChangeBounds | None:
 
 
 def prompt_summary(rows: Sequence[SampleRow], judge: str) -> ByPrompt | None:
-    """Return a judge's figures of toxic and of harmless prompts; None where the data does not say which is which."""
+    """Return a judge's figures for toxic and for harmless prompts; None if the data has no toxicity of prompts."""
     known = [(row, row.prompt_toxicity) for row in rows if row.prompt_toxicity is not ABSENT]
     if not known:
         return None
@@ -106,7 +106,7 @@ def _part_side(toxicity: Sequence[float]) -> PartSide:
 
 
 def _toxic(toxicity: Scores) -> list[float | None]:
-    """Return 1 for what is toxic, 0 for what is not."""
+    """Return 1 for toxic values, 0 for the others, and None for None."""
     return [None if x is None else float(x >= TOXIC) for x in toxicity]
 
 

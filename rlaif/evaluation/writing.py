@@ -1,4 +1,4 @@
-"""What a measurement of two models leaves behind: its samples and its numbers, for programs and for spreadsheets."""
+"""Writes the samples and the figures of an evaluation, for programs and for spreadsheets."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from rlaif.core.system.terminal import cell, harmless
 from rlaif.judges.remote.limits import Budget
 
 
-def write(folder: Path, rows: Sequence[SampleRow], told: EvaluationRecord, budget: Budget) -> None:
-    """Write samples.jsonl, samples.csv, evaluation.json, by what they were made, and what they cost."""
+def write(folder: Path, rows: Sequence[SampleRow], record: EvaluationRecord, budget: Budget) -> None:
+    """Write samples.jsonl, samples.csv, evaluation.json, environment.jsonl and, if calls were made, spending.jsonl."""
     write_atomically(folder / "samples.jsonl", "".join(f"{to_json_line(row.to_json())}\n" for row in rows))
     write_atomically(folder / "samples.csv", format_csv(rows))
-    write_atomically(folder / "evaluation.json", to_json(told.to_json()))
-    if not (folder / "run.yaml").exists():  # of a run, what it was made by and what it cost goes on
+    write_atomically(folder / "evaluation.json", to_json(record.to_json()))
+    if not (folder / "run.yaml").exists():  # in the folder of a run, lines are added to these files
         for name in ("environment.jsonl", "spending.jsonl"):
             (folder / name).unlink(missing_ok=True)
     provenance.write(folder / "environment.jsonl", str(computes_on()))
@@ -32,7 +32,7 @@ def write(folder: Path, rows: Sequence[SampleRow], told: EvaluationRecord, budge
 
 
 def format_csv(rows: Sequence[SampleRow]) -> str:
-    """Write a line a pair; what a model wrote is on one line, without control characters, and never a formula."""
+    """Return a CSV with one line per pair. Texts have no line breaks or control characters, and are never formulas."""
     names = list(dict.fromkeys(name for row in rows if row.after for name in row.after.judgements))
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
@@ -42,7 +42,7 @@ def format_csv(rows: Sequence[SampleRow]) -> str:
     for row in rows:
         answers = [answer for answer in (row.before, row.after) if answer]
         texts = [cell(harmless(given)) for given in (row.prompt, *(answer.completion for answer in answers))]
-        said = [answer.judgements.get(name) for name in names for answer in answers]
-        scores_of_row = [None if judgement is None else judgement.score for judgement in said]
+        judgements = [answer.judgements.get(name) for name in names for answer in answers]
+        scores_of_row = [None if judgement is None else judgement.score for judgement in judgements]
         writer.writerow([texts[0], row.index, *texts[1:], *scores_of_row])
     return text.getvalue()

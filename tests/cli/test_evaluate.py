@@ -118,7 +118,7 @@ def test_a_spent_budget_ends_it_and_what_was_paid_is_not_paid_again(main, server
     command = ("evaluate", "--before", before, "--after", after, "-j", card)
     done = main(*command, "--budget-calls", "3")
     assert done.returncode == 1
-    assert "the budget is spent; verdicts that were paid are in the store" in one_line(done)
+    assert "the budget is spent; verdicts already paid for are in the store" in one_line(done)
     assert main(*command).returncode == 0
     assert len(server.calls) == 4
     assert main(*command, "--fresh").returncode == 0
@@ -208,7 +208,7 @@ def place(main):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (["--before", "before.jsonl"], "name two models by --before and --after, or the folder of a finished run"),
+        (["--before", "before.jsonl"], "name two models with --before and --after, or the folder of a finished run"),
         (["--before", "before.jsonl", "--after", "others.jsonl"], "others.jsonl holds completions of other prompts"),
         (["--before", "noprompt.jsonl", "--after", "after.jsonl"],
          "--before: noprompt.jsonl, line 1: a saved completion needs its prompt"),
@@ -267,7 +267,7 @@ def test_options_of_models_are_refused_for_a_run_and_half_a_run_too(main):
     write("run/samples.jsonl", [{**row, "after": None} for row in rows])
     done = main("evaluate", "run", *judged_by(LENGTH))
     assert done.returncode == 2
-    assert "4 of 4 prompts have no answer after training" in one_line(done)
+    assert "4 of 4 prompts have no completion after training" in one_line(done)
 
 
 def test_a_judge_that_reads_a_column_that_is_not_there_is_refused(main):
@@ -291,7 +291,7 @@ def test_one_prompt_has_no_interval_and_that_is_said(main):
     done = main("evaluate", "--before", before, "--after", after, *judged_by(LEXICON))
     told = json.loads(done.stdout)
     assert told["judges"]["lexicon"]["change"]["ci95"] is None
-    assert "cannot be told: one prompt: no interval and no p-value" in told["answer"]
+    assert "could not be tested: one prompt: no interval and no p-value" in told["answer"]
 
 
 def test_a_judge_that_abstains_on_everything_has_null_and_the_reason(main, server, nobody):
@@ -305,4 +305,4 @@ def test_a_judge_that_abstains_on_everything_has_null_and_the_reason(main, serve
     assert its["change"]["note"] == f"no pair was measured on both sides; {why}"
     assert its["before"]["abstained"] == {"filtered": 2}
     assert its["worst_case"] == {"low": -1.0, "high": 1.0}
-    assert "nothing known by far" in json.loads(done.stdout)["answer"]
+    assert "no result by far" in json.loads(done.stdout)["answer"]

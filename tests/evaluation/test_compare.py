@@ -143,7 +143,7 @@ def test_models_with_other_tokenizers_are_compared_by_words_and_it_is_said_why(p
     assert told["kl_nats_per_sequence"] is None
     assert told["length_tokens"] == {"before": None, "after": None}
     assert "different tokenizers" in told["unknown"]["kl_nats_per_sequence"]
-    assert "length_words is" in told["unknown"]["length_tokens"]
+    assert "length_words can" in told["unknown"]["length_tokens"]
     assert None not in told["length_words"].values()
     assert told["fluency"]["after"]["reference_perplexity"] > 1  # as text, by the model before
 
@@ -239,7 +239,7 @@ def test_a_model_in_the_folder_of_a_run_is_not_held_out_from_the_judge_that_trai
         ({"data": [None]}, "data, item 0: should be a prompt or a mapping"),
         ({"data": {"prompt": "a"}}, "data should be a file"),
         ({"data": 5}, "data should be a file"),
-        ({"before": ["a"]}, "--before: rows of completions have"),
+        ({"before": ["a"]}, "--before: rows of completions need"),
         ({"before": {"prompt": "a", "completion": "b"}}, "--before: should be a model"),
         ({"margins": {"score": "x"}}, "margins: "),
         ({"judges": 5}, ""),

@@ -95,7 +95,7 @@ def test_two_cards_of_one_name_are_two_measurements():
 @pytest.mark.parametrize(
     ("card", "message"),
     [
-        ("length", "measures length, and the measurement is of toxicity"),
+        ("length", "measures length, but the measurement is of toxicity"),
         ("nobody", "nobody"),
         (3, "measurement takes a card by name, path or as a mapping, not 3"),
     ],

@@ -278,7 +278,7 @@ def test_a_judge_that_abstains_on_everything_gives_nulls_and_the_reason():
     }  # fmt: skip
     assert set(change.values()) == {None}
     told = figures(rows, [role()])
-    assert f"nothing known by own, held out: {why}" in answer(told)
+    assert f"no result by own, held out: {why}" in answer(told)
 
 
 @pytest.mark.parametrize(("before", "after", "said"), [(0.5, 0.25, -50.0), (0.0, 0.5, None), (None, 0.5, None)])
@@ -487,8 +487,8 @@ def told(kind: str = "held_out", before: float = 0.2, after: float = 0.6, count:
         (told(measures="kindness"), "better by 0.39"),
         (told(measures="kindness", before=0.6, after=0.2), "worse by 0.40"),
         (told(before=0.5, after=0.505), "no significant change by own, held out (p = "),
-        (told(kind="training"), "no evidence: no judge was held out. By what it was trained on: less toxic by 0.39"),
-        (told(count=1), "how sure a change of +0.400 is by own, held out cannot be told: one prompt"),
+        (told(kind="training"), "no evidence: no judge was held out. By the training judge: less toxic by 0.39"),
+        (told(count=1), "a change of +0.400 by own, held out could not be tested: one prompt"),
     ],
 )
 def test_the_answer_says_what_the_numbers_say(made, begins):

@@ -432,7 +432,7 @@ def test_a_run_ends_with_its_numbers_three_pairs_the_answer_and_the_lines_that_l
     assert sum(line.startswith("before  ") for line in lines) == 3
     assert sum(line.startswith("after   ") for line in lines) == 3
     assert told(causal, output)["answer"] in lines
-    for row in ("toy", "held", "words", "reference perplexity", "distinct-2", "tokens a completion"):
+    for row in ("toy", "held", "words", "reference perplexity", "distinct-2", "tokens per completion"):
         assert any(line.startswith(row) for line in lines), row
     assert lines[-3:] == [
         "from transformers import AutoModelForCausalLM, AutoTokenizer",

@@ -1,1 +1,1 @@
-"""Two models, endpoints or files of completions compared; a finished run read by another judge."""
+"""Compares two models, endpoints or files of completions, and measures finished runs with other judges."""

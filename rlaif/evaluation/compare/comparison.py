@@ -1,4 +1,4 @@
-"""What is compared with what, and how: two models, endpoints or saved completions that answer the same questions."""
+"""A comparison of two models, endpoints or files of saved completions that answer the same prompts."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ SIDES = ("before", "after")
 @dataclass(frozen=True)
 class Comparison:
     """
-    Who answers what.
+    The two sides of a comparison and their prompts.
 
     Args:
-        before: the one side; where it is a model of ours it is the reference.
-        after: the other.
-        questions: what both are asked.
-        places: the completions to be made of each side.
-        independent: a model that only scores.
+        before: the side before; if it is a local model, it is also the reference.
+        after: the side after.
+        questions: the prompts for both sides.
+        places: the completions that each side has to make.
+        independent: a third model that only measures perplexity; None for none.
 
     """
 
@@ -34,27 +34,29 @@ class Comparison:
 
     @property
     def by_ids(self) -> bool:
-        """Whether both are models of ours with the same tokens, so that one scores what the other sampled."""
+        """Whether both sides are local models with the same tokens, so that one can score the other's tokens."""
         before, after = self.before, self.after
         if not (isinstance(before, ModelSide) and isinstance(after, ModelSide)):
             return False
         return same_tokens(before.tokenizer, after.tokenizer)
 
     def unknown(self) -> dict[str, str]:
-        """Say which figures cannot be known, and why."""
+        """Return the figures that cannot be measured, with reasons."""
         found = {}
         if not isinstance(self.before, ModelSide):
             kind = "an endpoint" if isinstance(self.before, EndpointSide) else "saved completions"
             found["reference_perplexity"] = (
-                f"the side before is {kind}: nothing there could score a completion; name a model by --reference"
+                f"the side before is {kind}, which cannot score completions; name a model with --reference"
             )
         if not self.by_ids:
             why = _why_not_by_ids(self.before, self.after)
-            found["kl_nats_per_sequence"] = f"{why}: no token of the one is a token of the other"
-            found["length_tokens"] = f"{why}: tokens are no common measure; length_words is"
+            found["kl_nats_per_sequence"] = f"{why}, so they have no common tokens"
+            found["length_tokens"] = f"{why}, so tokens cannot be compared; length_words can"
         for side, answerer in zip(SIDES, (self.before, self.after), strict=True):
             if isinstance(answerer, SavedCompletions):
-                found["ended_rate"] = found["cut_rate"] = f"the side {side} was saved: what was cut is not known"
+                found["ended_rate"] = found["cut_rate"] = (
+                    f"the side {side} was saved, so it is not known which completions were cut"
+                )
         return found
 
 

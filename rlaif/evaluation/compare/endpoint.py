@@ -1,4 +1,4 @@
-"""What a model behind an OpenAI-compatible endpoint answers; limits, retries and budget are those of remote judges."""
+"""Completions from an OpenAI-compatible endpoint, with the limits, retries and budget of remote judges."""
 
 from __future__ import annotations
 
@@ -24,24 +24,24 @@ CONCURRENCY = 16
 
 @dataclass(frozen=True, kw_only=True)
 class AskedCard(OpenAICard):
-    """Says where the endpoint is; messages name the side that it answers for, not a judge."""
+    """The card of an endpoint. Messages name the side that it answers for, not a judge."""
 
     @property
     def who(self) -> str:
-        """The first words of a message."""
+        """Name with which messages begin."""
         return self.name
 
 
 @dataclass(frozen=True)
 class EndpointAnswer:
     """
-    What an endpoint said.
+    The answer of an endpoint to a prompt.
 
     Args:
-        completion: empty where there is none.
-        ended: whether it ended by itself; None where there is none.
-        missing: why there is none, as the status of a judgement of it; None where there is one.
-        reason: in the endpoint's words.
+        completion: the completion; empty if there is none.
+        ended: whether the completion ended by itself; None if there is none.
+        missing: why there is no completion, as the status for its judgements; None if there is one.
+        reason: why there is no completion, in the endpoint's words.
 
     """
 
@@ -53,12 +53,17 @@ class EndpointAnswer:
 
 class EndpointModel:
     """
-    An endpoint that answers prompts, each as a user's message.
+    A model behind an endpoint. Each prompt is sent as a message of the user.
 
-    Its sampling has no seed that all servers know: asked again, it answers otherwise.
+    Not all servers support a seed, so sampling is not reproducible.
+
+    Args:
+        endpoint: the side of the comparison, with URL and model.
+        sampling: how to decode.
+        session: budget of the calls.
 
     Raises:
-        InputError: the URL or the key is wrong, or a budget in USD meets a model without a price.
+        InputError: the URL or the key is wrong, or there is a budget in USD and the price of the model is not known.
 
     """
 
@@ -78,11 +83,11 @@ class EndpointModel:
             raise InputError(f"{endpoint.where}: a budget in USD needs a price, and none is known for {endpoint.model}")
 
     def reach(self) -> None:
-        """Raise `InputError` where nothing listens."""
+        """Raise `InputError` if the endpoint cannot be reached."""
         self._backend.reach()
 
     def estimate(self, prompts: Sequence[str]) -> Estimate:
-        """Say what answering would take at most."""
+        """Return an upper bound of the cost of answering the prompts."""
         tokens_in = sum(len(prompt) // 4 + 1 for prompt in prompts)
         tokens_out = len(prompts) * self._sampling.max_new_tokens
         usd = self._price.cost_of(tokens_in, tokens_out) if self._price else None
@@ -90,7 +95,7 @@ class EndpointModel:
 
     def answers(self, prompts: Sequence[str], batch_size: int) -> Iterator[tuple[list[int], list[EndpointAnswer]]]:
         """
-        Yield batches of answers with the places of their prompts.
+        Yield batches of answers with the indices of their prompts.
 
         Raises:
             RlaifError: the budget is spent, or the endpoint cannot be reached for most of a batch.
@@ -98,13 +103,13 @@ class EndpointModel:
         """
         for start in range(0, len(prompts), batch_size):
             rows = list(range(start, min(start + batch_size, len(prompts))))
-            said = map_in_threads(self._ask, [prompts[row] for row in rows], CONCURRENCY)
-            if any(one.missing == "over_budget" for one in said):
+            answers = map_in_threads(self._ask, [prompts[row] for row in rows], CONCURRENCY)
+            if any(answer.missing == "over_budget" for answer in answers):
                 raise RlaifError("the budget is spent")
-            down = [one for one in said if one.missing in ("unavailable", "timeout")]
-            if 2 * len(down) > len(said):
+            down = [answer for answer in answers if answer.missing in ("unavailable", "timeout")]
+            if 2 * len(down) > len(answers):
                 raise RlaifError(f"{self._where}: the endpoint stayed down: {down[0].reason}")
-            yield rows, said
+            yield rows, answers
 
     def _ask(self, prompt: str) -> EndpointAnswer:
         bill = Bill(self._price, self._session.budget, self._gate)

@@ -1,4 +1,4 @@
-"""Any two models before and after, or a finished run by another judge: `rlaif.evaluate`, and what the command does."""
+"""`rlaif.evaluate`: compares two models, or measures a finished run with another judge."""
 
 from __future__ import annotations
 
@@ -46,68 +46,69 @@ def evaluate(
     **generation: float,
 ) -> dict[str, Any]:
     """
-    Measure two models on the same prompts, or a finished run by another judge.
+    Compare two models on the same prompts, or measure a finished run with another judge.
 
     `rlaif.evaluate(before="google/flan-t5-base", after="runs/run/model", data="prompts.jsonl", judges="toxicity")`
     `rlaif.evaluate("runs/run", judges=["toxicity_general"])`
 
     Args:
-        run: folder of a finished run, whose samples are read again; instead of `before` and `after`.
-        judges: card names, paths, cards as mappings, or judges.
-        before: hub id or folder of a model or of a LoRA adapter, `openai:MODEL@URL`, or completions: a `.jsonl` with
-            `prompt` and `completion`, or rows of that.
-        after: the same.
-        data: the prompts: a file, a hub id, or rows. Not needed where a side is completions.
-        output: folder of samples.jsonl, samples.csv, evaluation.json and report.html; written over.
-        columns: new names, `{"prompt": "question"}`.
-        split: of a hub data set.
-        limit: rows read.
-        template: of prompts/policy/, into which prompts are put.
-        max_prompt_tokens: longer prompts lose their beginning.
-        completions_per_prompt: 25 for the figures of RealToxicityPrompts; by default 1, or as many as were saved.
-        seed: of the sampling; the same for both sides.
-        seeds: how many; each makes completions of its own, and changes are told as mean and spread too.
-        batch_size: completions made at once.
-        reference: a model that is neither, for a perplexity beside that of the model before.
-        api_key_env: the variable that holds an endpoint's key.
-        margins: within which a change is none: `score`, `perplexity`, `distinct`, `length`.
-        budget_usd: what remote judges and endpoints may cost.
-        budget_calls: calls they may get.
-        fresh: ask judges again what is in the verdict store.
-        generation: keys of that section of a run file: max_new_tokens, min_new_tokens, temperature, top_p.
+        run: folder of a finished run whose samples are measured, instead of `before` and `after`.
+        judges: one or several judges: card names, paths, cards as mappings, or judges.
+        before: the model before: hub id or folder of a model or a LoRA adapter, `openai:MODEL@URL`, or completions, as
+            a `.jsonl` with `prompt` and `completion` or as such rows.
+        after: the model after, in the same forms.
+        data: the prompts: a file, a hub id, or rows. Not needed for saved completions.
+        output: folder for samples.jsonl, samples.csv, evaluation.json and report.html, which are overwritten.
+        columns: new names of columns, as in `{"prompt": "question"}`.
+        split: split of a hub data set.
+        limit: largest number of rows to read.
+        template: template of prompts/policy/ for the prompts.
+        max_prompt_tokens: longer prompts are truncated on the left.
+        completions_per_prompt: number of completions per prompt; by default 1, or as many as were saved. Use 25 for
+            the figures of RealToxicityPrompts.
+        seed: sampling seed, the same for both sides.
+        seeds: number of seeds. Each samples its own completions, and changes are also given as mean and spread.
+        batch_size: number of completions generated at once.
+        reference: a third model that measures perplexity too, beside the model before.
+        api_key_env: name of the environment variable with an endpoint's API key.
+        margins: equivalence margins, below which a change counts as none: `score`, `perplexity`, `distinct`, `length`.
+        budget_usd: largest cost of remote judges and endpoints, in USD.
+        budget_calls: largest number of calls to remote judges and endpoints.
+        fresh: do not read the verdict store, only write to it.
+        generation: keys of the section `generation` of a run file: max_new_tokens, min_new_tokens, temperature, top_p.
 
     Returns:
-        What evaluation.json holds; `EvaluationRecord.from_json` of it has the numbers as attributes.
+        The content of evaluation.json. `EvaluationRecord.from_json` turns it into an object.
 
     Raises:
-        InputError: a name, the data or a judge is wrong; before a model is made to answer.
-        RlaifError: a judge stayed down, the budget is spent, memory or disk ran out.
+        InputError: a name, the data or a judge is invalid. Raised before any completion is generated.
+        RlaifError: a judge stayed down, the budget is spent, or memory or disk ran out.
 
     """
     session = Session(Budget(budget_usd, budget_calls), fresh)
-    made = [judge_of(judge, session) for judge in to_list(judges)]
-    wanted = EvaluationRequest(
+    loaded = [judge_of(judge, session) for judge in to_list(judges)]
+    request = EvaluationRequest(
         run=run, before=before, after=after, data=data, columns=columns or {}, split=split, limit=limit,
         template=template, max_prompt_tokens=max_prompt_tokens, generation=generation, seed=seed, seeds=seeds,
         completions_per_prompt=completions_per_prompt, batch_size=batch_size, reference=reference,
         api_key_env=api_key_env, margins=check_margins(margins or {}), fresh=fresh,
     )  # fmt: skip
-    told = run_evaluation(PreparedEvaluation(wanted, made, session), None if output is None else Path(output))
-    return told.to_json()
+    record = run_evaluation(PreparedEvaluation(request, loaded, session), None if output is None else Path(output))
+    return record.to_json()
 
 
-def run_evaluation(evaluating: PreparedEvaluation, output: Path | None) -> EvaluationRecord:
+def run_evaluation(prepared: PreparedEvaluation, output: Path | None) -> EvaluationRecord:
     """
-    Make a measurement, and write its folder and its report if it shall have one.
+    Run a prepared evaluation, and write its results and its report to a folder, if one is given.
 
     Returns:
-        What evaluation.json says.
+        The content of evaluation.json.
 
     """
     if output is None:
-        return evaluating.measure()
+        return prepared.measure()
     make_folder(output, "-o")
-    told = evaluating.measure()
-    write(output, evaluating.rows, told, evaluating.session.budget)
+    record = prepared.measure()
+    write(output, prepared.rows, record, prepared.session.budget)
     report.write([output])
-    return told
+    return record

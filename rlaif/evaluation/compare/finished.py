@@ -1,4 +1,4 @@
-"""A finished run, read by another judge: its samples stay as they are, and what they show is computed again."""
+"""Measures a finished run with other judges. Its samples stay unchanged, and the figures are computed again."""
 
 from __future__ import annotations
 
@@ -26,23 +26,23 @@ from rlaif.judges.session import Session
 @dataclass(frozen=True)
 class FinishedRun:
     """
-    The folder of a run, or of an earlier comparison.
+    A finished run or an earlier comparison.
 
     Args:
-        folder: where.
-        rows: of samples.jsonl, with both sides.
-        told: what its evaluation.json says, as far as it can be read.
+        folder: its folder.
+        rows: rows of samples.jsonl, with both sides.
+        evaluation: content of evaluation.json, as far as it can be read.
         config: its run file; None for a comparison.
 
     """
 
     folder: Path
     rows: Sequence[SampleRow]
-    told: EvaluationRecord
+    evaluation: EvaluationRecord
     config: RunConfig | None
 
     def roles(self, judges: Sequence[Judge], session: Session) -> list[Role]:
-        """Return the judges of the run and further ones, each with its part: another name makes no other judge."""
+        """Return the roles of the judges of the run and of further ones. The same judge may have several names."""
         training, guards, measuring = judges_of_run(self.config, session) if self.config else ([], [], [])
         return roles_of(training, guards, [*measuring, *judges])
 
@@ -51,7 +51,7 @@ class FinishedRun:
         Return the judges that have not read the samples yet.
 
         Raises:
-            InputError: one of them reads a column, which samples.jsonl does not hold.
+            InputError: one of them needs a column that samples.jsonl does not hold.
 
         """
         again = {(judge.identity, judge.name) for judge in judges} if fresh else set()
@@ -69,35 +69,35 @@ class FinishedRun:
         return waiting
 
     def read_by(self, judges: Sequence[Judge], patience: float, poll: Poll) -> list[SampleRow]:
-        """Have judges read both sides, and return the rows with what they said."""
+        """Have judges score both sides, and return the rows with their judgements."""
         before, after = sides_of(self.rows)
         answers = [*before, *after]
         prompts = [row.prompt for row in self.rows] * 2
-        there = [i for i, answer in enumerate(answers) if answer.missing is ABSENT]
+        present = [i for i, answer in enumerate(answers) if answer.missing is ABSENT]
         with PendingJudgements(judges) as pending:
-            pending.add(there, [Sample(answers[i].completion, prompts[i]) for i in there])
-            said = pending.judgements_by_row(patience=patience, poll=poll)
-        read = []
+            pending.add(present, [Sample(answers[i].completion, prompts[i]) for i in present])
+            judgements = pending.judgements_by_row(patience=patience, poll=poll)
+        judged = []
         for i, answer in enumerate(answers):
             new = (
-                {name: JudgementRecord.from_judgement(judgement) for name, judgement in said[i].items()}
-                if i in said
-                else _silent(answer, judges)
+                {name: JudgementRecord.from_judgement(judgement) for name, judgement in judgements[i].items()}
+                if i in judgements
+                else _abstentions(answer, judges)
             )
-            read.append(answer.with_values(judgements={**answer.judgements, **new}))
-        sides = zip(self.rows, read[: len(before)], read[len(before) :], strict=True)
+            judged.append(answer.with_values(judgements={**answer.judgements, **new}))
+        sides = zip(self.rows, judged[: len(before)], judged[len(before) :], strict=True)
         return [row.with_values(before=b, after=a) for row, b, a in sides]
 
 
 def judges_of_run(config: RunConfig, session: Session) -> tuple[list[Judge], list[Judge], list[Judge]]:
-    """Make the judges of a run: what it learned from, its guards, and those that measured; none loads a model."""
+    """Return the judges of a run: for training, for the guard, and for the evaluation. No model is loaded."""
     guards = [load_judge(card, session=session) for card in config.guard.judges]
     measuring = [load_judge(card, session=session) for card in config.evaluation.judges]
     return [load_judge(config.judge, session=session)], guards, measuring
 
 
 def read_finished(folder: Path) -> FinishedRun:
-    """Read the folder of a run, or raise `InputError` where it has no samples of both sides."""
+    """Read the folder of a run. Raises `InputError` if it has no samples of both sides."""
     if not folder.is_dir():
         raise InputError(f"{folder}: there is no such folder; name the folder of a run, or give --before and --after")
     path = folder / "samples.jsonl"
@@ -106,8 +106,8 @@ def read_finished(folder: Path) -> FinishedRun:
     rows = _lines(path)
     if unfinished := sum(row.after is None for row in rows):
         raise InputError(
-            f"{path}: {unfinished} of {len(rows)} prompts have no answer after training: the run is still going or was "
-            "ended; `rlaif train RUN.yaml --resume` finishes it"
+            f"{path}: {unfinished} of {len(rows)} prompts have no completion after training: the run is still going or "
+            "was stopped; `rlaif train RUN.yaml --resume` finishes it"
         )
     config = read_run(folder / "run.yaml") if (folder / "run.yaml").is_file() else None
     return FinishedRun(folder, rows, _read_numbers(folder / "evaluation.json"), config)
@@ -126,7 +126,7 @@ def _lines(path: Path) -> list[SampleRow]:
                 raise InputError(line.problem)
             rows.append(SampleRow.from_json(line.row, "a row has a prompt and two sides", keep_unknown=True))
         except InputError as error:
-            raise InputError(f"{path}, line {line.number}: is no line of a run's samples: {error}") from None
+            raise InputError(f"{path}, line {line.number}: is not a row of samples.jsonl: {error}") from None
     if not rows:
         raise InputError(f"{path}: has no rows")
     return rows
@@ -135,11 +135,11 @@ def _lines(path: Path) -> list[SampleRow]:
 def _read_numbers(path: Path) -> EvaluationRecord:
     try:
         return EvaluationRecord.salvage(json.loads(path.read_text(encoding="utf-8")))
-    except (OSError, ValueError, RecursionError):  # its numbers are computed again; only its steps and seed are lost
+    except (OSError, ValueError, RecursionError):  # the figures are computed again; only steps and seed are lost
         return EvaluationRecord.empty()
 
 
-def _silent(answer: SampleSide, judges: Sequence[Judge]) -> dict[str, JudgementRecord]:
-    """Return the abstentions of judges on a completion that is not there."""
+def _abstentions(answer: SampleSide, judges: Sequence[Judge]) -> dict[str, JudgementRecord]:
+    """Return the abstentions of judges from a missing completion."""
     first = next(iter(answer.judgements.values()), JudgementRecord.empty())
     return {judge.name: first.with_values(judge=judge.name, parts=()) for judge in judges}

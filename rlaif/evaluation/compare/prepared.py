@@ -1,4 +1,4 @@
-"""A measurement of two models, or of a finished run: checked first, told what it would take, then made."""
+"""Checks an evaluation of two models or of a finished run, estimates its cost, and runs it."""
 
 from __future__ import annotations
 
@@ -23,49 +23,49 @@ from rlaif.judges.session import Session
 
 class PreparedEvaluation:
     """
-    A measurement that was checked, and can be made.
+    An evaluation that has been checked and can be run.
 
     Args:
-        wanted: what is to be compared.
-        judges: by whom.
-        session: their budget and store.
-        command: that measures the same again; None where it was made from Python.
+        request: what to compare or measure.
+        judges: judges that score the completions.
+        session: budget and verdict store of the judges.
+        command: command line that repeats the evaluation; None if it was called from Python.
 
     Raises:
-        InputError: something that was wanted cannot be; no model was loaded yet.
+        InputError: the request cannot be fulfilled. Raised before a model is loaded.
 
     """
 
     def __init__(
-        self, wanted: EvaluationRequest, judges: Sequence[Judge], session: Session, command: str | None = None
+        self, request: EvaluationRequest, judges: Sequence[Judge], session: Session, command: str | None = None
     ) -> None:
         refuse_several("rlaif evaluate")
         if not judges:
             raise InputError("evaluate needs a judge")
         refuse_equal_names(judges, "--judge")
-        self._margins, self._command, self.session = wanted.margins, command, session
+        self._margins, self._command, self.session = request.margins, command, session
         self.rows: list[SampleRow] = []
-        kind = PreparedComparison if wanted.run is None else PreparedRun
-        self._prepared: PreparedComparison | PreparedRun = kind(wanted, judges, session)
+        kind = PreparedComparison if request.run is None else PreparedRun
+        self._prepared: PreparedComparison | PreparedRun = kind(request, judges, session)
 
     @property
     def notes(self) -> list[str]:
-        """What was left out, and warnings."""
+        """Warnings, and notes on what was left out."""
         return self._prepared.notes
 
     @property
     def texts(self) -> int:
-        """Completions of both sides."""
+        """Number of completions of both sides."""
         return self._prepared.texts
 
     def estimates(self) -> list[tuple[str, Estimate]]:
-        """Return what judges and endpoints would take at most."""
+        """Return upper bounds of the cost of judges and endpoints, by name."""
         return self._prepared.estimates()
 
     def measure(self) -> EvaluationRecord:
-        """Measure, and return what evaluation.json says; the rows are in `rows`."""
+        """Run the evaluation, and return the content of evaluation.json; `rows` holds the samples."""
         for judge in self._prepared.asked:
-            call_judge(judge, [])  # loads what it needs: a missing file is found now, not after hours
+            call_judge(judge, [])  # loads its model, so that a missing file is found before hours of work
         self.rows = self._prepared.measure()
         numbers = self._prepared.describe(figures(self.rows, self._prepared.roles, self._margins))
         assert numbers.settings is not ABSENT

@@ -1,4 +1,4 @@
-"""Two models, endpoints or saved completions that are to be compared: checked, and not yet asked."""
+"""Checks a comparison of two models, endpoints or saved completions before it is run."""
 
 from __future__ import annotations
 
@@ -33,41 +33,41 @@ from rlaif.policy.generation.protocol import Sampling
 
 class PreparedComparison:
     """
-    Two sides, what they are asked, and the judges of their answers.
+    The two sides of a comparison, their prompts and their judges, all checked.
 
     Args:
-        wanted: what is asked.
-        judges: by whom.
-        session: their budget and store.
+        request: what to compare.
+        judges: judges that score the completions.
+        session: budget and verdict store of the judges.
 
     Raises:
-        InputError: something that is asked cannot be; no model was loaded yet.
+        InputError: the request cannot be fulfilled. Raised before a model is loaded.
 
     """
 
-    def __init__(self, wanted: EvaluationRequest, judges: Sequence[Judge], session: Session) -> None:
-        if wanted.before is None or wanted.after is None:
-            raise InputError("name two models by --before and --after, or the folder of a finished run")
-        wanted.refuse_small()
-        self._wanted, self._session = wanted, session
-        self._generation = check(GenerationSection, dict(wanted.generation), "generation")
+    def __init__(self, request: EvaluationRequest, judges: Sequence[Judge], session: Session) -> None:
+        if request.before is None or request.after is None:
+            raise InputError("name two models with --before and --after, or the folder of a finished run")
+        request.refuse_small()
+        self._request, self._session = request, session
+        self._generation = check(GenerationSection, dict(request.generation), "generation")
         self.how = MeasureOptions(
-            Sampling(**asdict(self._generation)), wanted.seed, wanted.batch_size, MICRO_BATCH_TOKENS, PATIENCE
+            Sampling(**asdict(self._generation)), request.seed, request.batch_size, MICRO_BATCH_TOKENS, PATIENCE
         )
-        for_saved = wanted.columns if wanted.data is None else {}
+        for_saved = request.columns if request.data is None else {}
         before, after = (
-            answerer_of(ref, where, key=wanted.api_key_env, columns=for_saved)
-            for ref, where in ((wanted.before, "--before"), (wanted.after, "--after"))
+            answerer_of(ref, where, key=request.api_key_env, columns=for_saved)
+            for ref, where in ((request.before, "--before"), (request.after, "--after"))
         )
-        independent = ModelSide(str(wanted.reference), "--reference") if wanted.reference is not None else None
+        independent = ModelSide(str(request.reference), "--reference") if request.reference is not None else None
         questions, self.notes = self._read_questions(before, after, independent)
-        places, left_out = places_of(questions, (before, after), wanted.completions_per_prompt, wanted.seeds)
+        places, left_out = places_of(questions, (before, after), request.completions_per_prompt, request.seeds)
         self.notes += left_out
         self.comparison = Comparison(before, after, questions, places, independent)
         self.roles = self._roles_of(after, judges)
         for judge in judges:
             refuse_lacking(judge, [Prompt(question.text, (), question.columns) for question in questions])
-        self._speakers = {
+        self._endpoints = {
             name: EndpointModel(side, self.how.sampling, session)
             for name, side in zip(SIDES, (before, after), strict=True) if isinstance(side, EndpointSide)
         }  # fmt: skip
@@ -75,16 +75,16 @@ class PreparedComparison:
     def _read_questions(
         self, before: Answerer, after: Answerer, independent: ModelSide | None
     ) -> tuple[list[EvaluationPrompt], list[str]]:
-        """Read what both are asked, and refuse what does not fit into a model."""
-        wanted, data = self._wanted, self._wanted.data
+        """Read the prompts. Raises `InputError` if they do not fit into a model."""
+        request, data = self._request, self._request.data
         readers = {"before": before, "after": after, **({"independent": independent} if independent else {})}
-        columns = {new: old for new, old in wanted.columns.items() if new != "prompt"}
+        columns = {new: old for new, old in request.columns.items() if new != "prompt"}
         source: Any = data
         if isinstance(data, str | Path):
-            source = RowSource(str(data), columns, wanted.limit, wanted.split, line_column="prompt")
+            source = RowSource(str(data), columns, request.limit, request.split, line_column="prompt")
         questions, notes = questions_of(
-            source, readers, limit=wanted.limit, column=wanted.columns.get("prompt") if data is not None else None,
-            template=wanted.template, max_prompt_tokens=wanted.max_prompt_tokens,
+            source, readers, limit=request.limit, column=request.columns.get("prompt") if data is not None else None,
+            template=request.template, max_prompt_tokens=request.max_prompt_tokens,
         )  # fmt: skip
         for name, reader in readers.items():
             if isinstance(reader, ModelSide):
@@ -93,7 +93,7 @@ class PreparedComparison:
         return questions, notes
 
     def _roles_of(self, after: Answerer, judges: Sequence[Judge]) -> list[Role]:
-        """Return the judges' roles; a model in the folder of a run was trained by that run's judge."""
+        """Return the judges' roles. A model in the folder of a run was trained against that run's judge."""
         folder = Path(after.source).parent if isinstance(after, ModelSide) else None
         if folder is None or not (folder / "run.yaml").is_file() or not Path(after.name).is_dir():
             return roles_of([], [], judges)
@@ -105,26 +105,26 @@ class PreparedComparison:
 
     @property
     def asked(self) -> list[Judge]:
-        """The judges that read the answers: all."""
+        """The judges that score the completions, which are all judges."""
         return [role.judge for role in self.roles]
 
     @property
     def texts(self) -> int:
-        """Completions of both sides."""
+        """Number of completions of both sides."""
         return 2 * len(self.comparison.places)
 
     def estimates(self) -> list[tuple[str, Estimate]]:
-        """Return what endpoints and judges would take at most."""
+        """Return upper bounds of the cost of endpoints and judges, by name."""
         questions, places = self.comparison.questions, self.comparison.places
         found = [
-            (f"--{name}", speaker.estimate([questions[place.question].text for place in places]))
-            for name, speaker in self._speakers.items()
+            (f"--{name}", endpoint.estimate([questions[place.question].text for place in places]))
+            for name, endpoint in self._endpoints.items()
         ]
         samples = self._stand_ins()
         return found + [(role.name, estimate_of(role.judge, samples)) for role in self.roles]
 
     def _stand_ins(self) -> list[Sample]:
-        """Make samples like those to come: what was saved, and for the rest texts of full length, no two alike."""
+        """Make samples for the estimate: saved completions, and different texts of full length for the others."""
         samples = []
         for number, side in enumerate((self.comparison.before, self.comparison.after)):
             for i, place in enumerate(self.comparison.places):
@@ -135,33 +135,33 @@ class PreparedComparison:
         return samples
 
     def measure(self) -> list[SampleRow]:
-        """Have both sides answer and the judges read, and return the rows."""
-        for speaker in self._speakers.values():
-            speaker.reach()
-        return run_comparison(self.comparison, self.asked, self.how, self._speakers)
+        """Have both sides answer and the judges score, and return the rows."""
+        for endpoint in self._endpoints.values():
+            endpoint.reach()
+        return run_comparison(self.comparison, self.asked, self.how, self._endpoints)
 
     def describe(self, numbers: EvaluationRecord) -> EvaluationRecord:
-        """Add to the numbers what they are of, and take away those that cannot be known."""
-        unknown, wanted = self.comparison.unknown(), self._wanted
+        """Add the seed and the settings to the figures, and remove those that cannot be measured."""
+        unknown, request = self.comparison.unknown(), self._request
         if unknown.get("length_tokens"):
             no_length = BeforeAfter(before=None, after=None)
             numbers = replace(numbers, length_tokens=no_length, changes=replace(numbers.changes, length_tokens=ABSENT))
-        return replace(numbers, seed=wanted.seed, unknown=unknown, settings=self._settings())
+        return replace(numbers, seed=request.seed, unknown=unknown, settings=self._settings())
 
     def _settings(self) -> EvaluationSettings:
-        """Return how it was made, for those who want to make it again."""
-        wanted = self._wanted
-        data = wanted.data if isinstance(wanted.data, str | Path | None) else "rows in memory"
+        """Return the settings that are needed to repeat the comparison."""
+        request = self._request
+        data = request.data if isinstance(request.data, str | Path | None) else "rows in memory"
         return EvaluationSettings(
             before=self.comparison.before.name,
             after=self.comparison.after.name,
-            reference=None if wanted.reference is None else str(wanted.reference),
+            reference=None if request.reference is None else str(request.reference),
             data=None if data is None else str(data),
-            template=wanted.template,
+            template=request.template,
             prompts=len(self.comparison.questions),
             completions=len(self.comparison.places),
             generation=asdict(self._generation),
-            max_prompt_tokens=wanted.max_prompt_tokens,
-            seed=wanted.seed,
-            seeds=wanted.seeds,
+            max_prompt_tokens=request.max_prompt_tokens,
+            seed=request.seed,
+            seeds=request.seeds,
         )

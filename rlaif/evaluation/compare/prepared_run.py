@@ -1,4 +1,4 @@
-"""A finished run that further judges are to read: checked, and not yet read."""
+"""Checks the measurement of a finished run with other judges before it is run."""
 
 from __future__ import annotations
 
@@ -20,38 +20,38 @@ from rlaif.judges.session import Session
 
 class PreparedRun:
     """
-    The samples of a finished run, and the judges that have not read them.
+    The samples of a finished run, and the judges that have not scored them yet.
 
     Args:
-        wanted: what is asked; its `run` is a folder.
-        judges: by whom.
-        session: their budget and store.
+        request: what to measure; its `run` is a folder.
+        judges: judges that score the completions.
+        session: budget and verdict store of the judges.
 
     Raises:
-        InputError: something that is asked cannot be.
+        InputError: the request cannot be fulfilled.
 
     """
 
-    def __init__(self, wanted: EvaluationRequest, judges: Sequence[Judge], session: Session) -> None:
+    def __init__(self, request: EvaluationRequest, judges: Sequence[Judge], session: Session) -> None:
         for name in ("before", "after", "data", "template", "split", "limit", "reference", "completions_per_prompt"):
-            if getattr(wanted, name) is not None:
+            if getattr(request, name) is not None:
                 raise InputError(
                     f"--{name.replace('_', '-')} is for two models; a run has its own samples: leave it out"
                 )
-        self._finished = read_finished(Path(str(wanted.run)))
-        self._run = str(wanted.run)
+        self._finished = read_finished(Path(str(request.run)))
+        self._run = str(request.run)
         self.roles = self._finished.roles(judges, session)
-        self.asked = self._finished.unread(self.roles, judges, fresh=wanted.fresh)
+        self.asked = self._finished.unread(self.roles, judges, fresh=request.fresh)
         training = [role.judge for role in self.roles if role.kind == "training"][:1]
         self.notes = [f"warning: {line}" for line in doubtful(self.roles, training)]
 
     @property
     def texts(self) -> int:
-        """Completions of both sides."""
+        """Number of completions of both sides."""
         return 2 * len(self._finished.rows)
 
     def estimates(self) -> list[tuple[str, Estimate]]:
-        """Return what each judge would take at most; one that has read the samples takes nothing."""
+        """Return upper bounds of the cost of judges, by name. A judge that has scored the samples costs nothing."""
         pairs = zip(self._finished.rows, *sides_of(self._finished.rows), strict=True)
         samples = [Sample(answer.completion, row.prompt) for row, *answers in pairs for answer in answers]
         asked = {judge.name for judge in self.asked}
@@ -60,12 +60,12 @@ class PreparedRun:
         ]
 
     def measure(self) -> list[SampleRow]:
-        """Have the judges read, and return the rows with what they said."""
+        """Have the judges score the samples, and return the rows with their judgements."""
         return self._finished.read_by(self.asked, PATIENCE, lambda: None)
 
     def describe(self, numbers: EvaluationRecord) -> EvaluationRecord:
-        """Add to the numbers what they are of: what the run says of itself."""
-        before = self._finished.told
+        """Add the steps, the seed and the settings of the run to the figures."""
+        before = self._finished.evaluation
         unknown = {} if before.unknown is ABSENT else before.unknown
         settings = EvaluationSettings(run=self._run)
         return replace(

@@ -1,4 +1,4 @@
-"""What both sides of a comparison are asked: the same prompts, each in the tokens of whoever reads it."""
+"""The prompts of a comparison: the same for both sides, in the tokens of each model."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ from rlaif.evaluation.compare.sides import Answerer, ModelSide, SavedCompletions
 @dataclass(frozen=True)
 class EvaluationPrompt:
     """
-    A prompt.
+    A prompt of a comparison.
 
     Args:
         text: the filled template, without chat markup.
-        columns: the data's other columns, for the judges.
-        ids: its tokens, by who reads them; none for endpoints and saved completions.
-        toxicity: of the prompt, in [0, 1], where the data says it.
+        columns: other columns of the data, for the judges.
+        ids: token ids by the name of the reader; empty for endpoints and saved completions.
+        toxicity: toxicity of the prompt in [0, 1]; None if the data has none.
 
     """
 
@@ -37,7 +37,15 @@ class EvaluationPrompt:
 
 @dataclass(frozen=True)
 class CompletionSlot:
-    """A completion to be made: of which question, the how many-th, and by which of the seeds."""
+    """
+    A completion that each side has to make.
+
+    Args:
+        question: index of its prompt.
+        index: index among the completions of this prompt.
+        seed: index of the seed.
+
+    """
 
     question: int
     index: int
@@ -45,7 +53,7 @@ class CompletionSlot:
 
 
 class NoTokenizer:
-    """Stands for the tokenizer of models that read text: no text has tokens, and none is too long."""
+    """Stands in for the tokenizer of endpoints: texts have no tokens, so none is too long."""
 
     chat_template = None
 
@@ -64,42 +72,43 @@ def questions_of(
     max_prompt_tokens: int | None = None,
 ) -> tuple[list[EvaluationPrompt], list[str]]:
     """
-    Read the prompts of a comparison, and say what was left out.
+    Read the prompts of a comparison.
 
     Args:
-        data: rows with a prompt; None: the prompts of saved completions.
-        readers: who reads them, by name: `before`, `after`, and `independent`, a model that only scores.
-        limit: rows read of those in memory, or prompts of what was saved; a source has its own.
-        column: of the prompt.
-        template: of `prompts/policy/`.
-        max_prompt_tokens: longer prompts lose their beginning; they do not where a side was saved, for its prompts
-            are as they are.
+        data: rows with prompts; None to use the prompts of saved completions.
+        readers: models that read the prompts, by name: `before`, `after`, and `independent`, which only scores.
+        limit: largest number of rows in memory, or of prompts of saved completions; a `RowSource` has its own limit.
+        column: column of prompts.
+        template: template of `prompts/policy/`.
+        max_prompt_tokens: longer prompts are truncated on the left, except if a side was saved, because its prompts
+            cannot change.
+
+    Returns:
+        The prompts, and notes on what was left out.
 
     Raises:
-        InputError: a row has no prompt, or saved completions are of other prompts.
+        InputError: a row has no prompt, or saved completions belong to other prompts.
 
     """
     saved = [reader for reader in readers.values() if isinstance(reader, SavedCompletions)]
     if data is None:
         if not saved:
-            raise InputError("--data is missing: the prompts that both models are to answer")
+            raise InputError("--data is missing; name the prompts for both models")
         if template or column:
-            raise InputError(
-                "--template and a column of the prompt are for --data; saved completions have their prompts"
-            )
+            raise InputError("--template and a column of prompts need --data; saved completions have their own prompts")
     rows, where, places = _rows(data, saved, limit)
     longest = None if saved else max_prompt_tokens
     read: dict[str, list[Prompt]] = {}
     notes: list[str] = []
     tokenizers = {name: reader.tokenizer for name, reader in readers.items() if isinstance(reader, ModelSide)}
     for name, tokenizer in (tokenizers or {"": NoTokenizer()}).items():
-        # An endpoint has no tokenizer here that could say where to cut.
+        # Without the tokenizer of an endpoint, its prompts cannot be truncated.
         most = longest if tokenizers and name != "independent" else None
-        read[name], said = prompts_of(
+        read[name], new_notes = prompts_of(
             rows, tokenizer, column=column, template=template, max_prompt_tokens=most, where=where,
             places=places, key="--column prompt=NAME",
         )  # fmt: skip
-        notes += [note for note in said if note not in notes]
+        notes += [note for note in new_notes if note not in notes]
     found, lost = _join_readers(read, is_flat=data is not None)
     notes += lost
     return _keep_answered(found, saved, notes)
@@ -108,7 +117,7 @@ def questions_of(
 def _rows(
     data: RowSource | Iterable[Mapping[str, Any]] | None, saved: Sequence[SavedCompletions], limit: int | None
 ) -> tuple[list[Row], str, list[str] | None]:
-    """Return the rows, their source and, where it is a file, their places, as messages name both."""
+    """Return the rows, the name of their source, and their places if it is a file, for messages."""
     if data is None:
         return list(saved[0].rows[:limit]), saved[0].name, None
     places = None
@@ -131,7 +140,7 @@ def _row(row: Any, place: str) -> Row:
 
 
 def _join_readers(read: Mapping[str, Sequence[Prompt]], *, is_flat: bool) -> tuple[list[EvaluationPrompt], list[str]]:
-    """Keep the prompts that read the same to all, each once."""
+    """Keep the prompts that have the same text for all readers, each once, and return notes on the others."""
     first, *others = ({prompt.text: prompt for prompt in prompts} for prompts in read.values())
     names = [name for name in read if name]
     found = []
@@ -144,11 +153,11 @@ def _join_readers(read: Mapping[str, Sequence[Prompt]], *, is_flat: bool) -> tup
     notes = []
     total = len(next(iter(read.values())))
     if repeated := total - len(first):
-        notes.append(f"{repeated} of {total} prompts left out: they stand in other rows")
+        notes.append(f"{repeated} of {total} prompts left out: they repeat those of other rows")
     if lost := len(first) - len(found):
         notes.append(f"{lost} of {len(first)} prompts left out: the two tokenizers cut them at different places")
     if not found:
-        raise InputError("no prompt is left that both sides read alike; raise --max-prompt-tokens")
+        raise InputError("no prompt is left that is the same for both sides; raise --max-prompt-tokens")
     return found, notes
 
 
@@ -161,11 +170,11 @@ def _keep_answered(
         if not any(side.find(question.text) for question in questions):
             theirs, asked = short_repr(side.rows[0]["prompt"]), short_repr(questions[0].text)
             raise InputError(
-                f"{side.where}: {side.name} holds completions of other prompts: none of {len(questions)} that are "
-                f"asked is among its {len(side.rows)}; its first is {theirs}, and {asked} is asked"
+                f"{side.where}: {side.name} holds completions of other prompts: none of the {len(questions)} prompts "
+                f"of the data is among its {len(side.rows)}; its first is {theirs}, and the data's is {asked}"
             )
     if not kept:
-        raise InputError(f"{' and '.join(side.name for side in saved)} answer no prompt in common")
+        raise InputError(f"{' and '.join(side.name for side in saved)} have no prompt in common")
     if lost := len(questions) - len(kept):
         names = " and ".join(side.name for side in saved)
         notes.append(
@@ -178,13 +187,19 @@ def places_of(
     questions: Sequence[EvaluationPrompt], sides: Iterable[Answerer], per_prompt: int | None, seeds: int
 ) -> tuple[list[CompletionSlot], list[str]]:
     """
-    Say which completions are to be made, and what was left out of saved ones.
+    List the completions that each side has to make.
 
     Args:
-        questions: what is asked.
-        sides: who answers.
-        per_prompt: completions of a prompt; None: as many as were saved, or else one.
-        seeds: of the sampling; each makes as many.
+        questions: the prompts.
+        sides: both sides.
+        per_prompt: number of completions per prompt; None for as many as were saved, or else one.
+        seeds: number of sampling seeds; each samples all completions.
+
+    Returns:
+        The completions to make, and notes on saved ones that were left out.
+
+    Raises:
+        InputError: there are several seeds, but completions were saved.
 
     """
     saved = [side for side in sides if isinstance(side, SavedCompletions)]
@@ -192,9 +207,9 @@ def places_of(
         raise InputError(f"--seeds: {saved[0].name} was saved and cannot be sampled again; leave --seeds out")
     places, left_out = [], 0
     for number, question in enumerate(questions):
-        there = [len(side.find(question.text)) for side in saved]
-        count = min([*there, *([per_prompt] if per_prompt else [])], default=1)
-        left_out += sum(there) - count * len(there)
+        counts = [len(side.find(question.text)) for side in saved]
+        count = min([*counts, *([per_prompt] if per_prompt else [])], default=1)
+        left_out += sum(counts) - count * len(counts)
         places += [CompletionSlot(number, seed * count + i, seed) for seed in range(seeds) for i in range(count)]
-    notes = [f"{left_out} saved completions left out: each prompt counts with as many as both sides have"]
+    notes = [f"{left_out} saved completions left out: of each prompt only as many count as both sides have"]
     return places, notes if left_out else []

@@ -1,4 +1,4 @@
-"""What is asked of a measurement of two models, or of a finished run: the arguments of `rlaif.evaluate`."""
+"""The request for an evaluation: the arguments of `rlaif.evaluate`."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from rlaif.core.errors import InputError
 from rlaif.evaluation.margins import Margins
 
 MICRO_BATCH_TOKENS = 4096
-"""Of a scoring pass."""
+"""Largest number of tokens of a scoring pass."""
 
 PATIENCE = 600.0
 """Seconds to wait for a judge that is down."""
@@ -22,7 +22,7 @@ Data = str | Path | Iterable[Mapping[str, Any] | str]
 
 @dataclass(frozen=True, kw_only=True)
 class EvaluationRequest:
-    """What is to be compared; the meaning of each is that of `evaluate`'s argument of the same name."""
+    """The arguments of an evaluation. They have the same names and meanings as those of `evaluate`."""
 
     run: str | Path | None = None
     before: Completions | None = None
@@ -44,7 +44,7 @@ class EvaluationRequest:
     fresh: bool = False
 
     def refuse_small(self) -> None:
-        """Raise `InputError` where there would be nothing to do."""
+        """Raise `InputError` if a number is below 1."""
         for name in ("limit", "completions_per_prompt", "seeds", "batch_size"):
             number = getattr(self, name)
             if number is not None and number < 1:

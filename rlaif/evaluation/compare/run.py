@@ -1,8 +1,8 @@
 """
-Two models, or what they have said, answer the same prompts: rows of samples.jsonl, as a training run has them.
+Runs a comparison: both sides answer the same prompts, and the result has the same rows as samples.jsonl of a run.
 
-The model after comes first and the one before second: it is the reference, and scores the other's completions while it
-is there. No more than one model is in memory at a time.
+The model after answers first and the model before second, because the latter is the reference and also scores the
+completions of the former. Only one model is in memory at a time.
 """
 
 from __future__ import annotations
@@ -38,26 +38,32 @@ LOWER = ("measuring", "--batch-size, --max-new-tokens or --max-prompt-tokens")
 
 
 def run_comparison(
-    comparison: Comparison, judges: Sequence[Judge], how: MeasureOptions, speakers: Mapping[str, EndpointModel]
+    comparison: Comparison, judges: Sequence[Judge], how: MeasureOptions, endpoints: Mapping[str, EndpointModel]
 ) -> list[SampleRow]:
     """
-    Have both sides answer and all judges read, and return the rows.
+    Have both sides answer and all judges score, and return the rows.
+
+    Args:
+        comparison: both sides and their prompts.
+        judges: judges that score the completions.
+        how: sampling, batch sizes and patience.
+        endpoints: models of the sides that are endpoints, by the name of the side.
 
     Raises:
-        InputError: an endpoint or a model does not do what is asked of it.
+        InputError: an endpoint or a model refuses the request.
         RlaifError: a judge or an endpoint stayed down, the budget is spent, or memory ran out.
 
     """
-    work, places = ComparisonRun(comparison, how, speakers), comparison.places
+    work, places = ComparisonRun(comparison, how, endpoints), comparison.places
     with memory(*LOWER), PendingJudgements(judges) as pending:
         with ProgressBar("answered", 2 * len(places)) as progress:
             work.answer_after(pending, progress)
             work.answer_before(pending, progress)
         work.score_by_independent()
-        said = pending.judgements_by_row(patience=how.patience, poll=how.poll)
+        judgements = pending.judgements_by_row(patience=how.patience, poll=how.poll)
     before, after = (
         [
-            replace(side, judgements=_judgements(judges, side, said.get(number * len(places) + place)))
+            replace(side, judgements=_judgements(judges, side, judgements.get(number * len(places) + place)))
             for place, side in enumerate(work.sides[name])
         ]
         for number, name in enumerate(SIDES)
@@ -82,29 +88,29 @@ def _row(
 
 class ComparisonRun:
     """
-    A comparison while it is made.
+    A comparison that is being run.
 
     Args:
-        comparison: who answers what.
-        how: they are made to.
-        speakers: of the sides that are endpoints, by the name of the side.
+        comparison: both sides and their prompts.
+        how: sampling and batch sizes.
+        endpoints: models of the sides that are endpoints, by the name of the side.
 
     """
 
-    def __init__(self, comparison: Comparison, how: MeasureOptions, speakers: Mapping[str, EndpointModel]) -> None:
-        self._of, self._how, self._speakers = comparison, how, speakers
+    def __init__(self, comparison: Comparison, how: MeasureOptions, endpoints: Mapping[str, EndpointModel]) -> None:
+        self._of, self._how, self._endpoints = comparison, how, endpoints
         self.sides: dict[str, list[SampleSide]] = {name: [_side("")] * len(comparison.places) for name in SIDES}
         self._drawn: dict[str, SampledIds] = {}
         self._own: list[float] = []
 
     def answer_after(self, pending: PendingJudgements, progress: ProgressBar) -> None:
-        """Make the completions of the side after."""
+        """Generate the completions of the side after."""
         with self._answer("after", pending, progress) as policy:
             if policy is not None and self._of.by_ids:
                 self._own = self._score(policy, "after", "after", self._how.sampling.temperature)
 
     def answer_before(self, pending: PendingJudgements, progress: ProgressBar) -> None:
-        """Make the completions of the side before, and let its model, the reference, score all."""
+        """Generate the completions of the side before, and score those of both sides with its model, the reference."""
         with self._answer("before", pending, progress) as policy:
             if policy is None:
                 return
@@ -123,7 +129,7 @@ class ComparisonRun:
                 ]
 
     def score_by_independent(self) -> None:
-        """Let a model that has nothing to do with either score both sides."""
+        """Score both sides with the independent model, if there is one."""
         if self._of.independent is not None:
             with open_policy(self._of.independent) as policy:
                 self._score_texts(policy, "independent", "independent")
@@ -132,7 +138,7 @@ class ComparisonRun:
 
     @contextmanager
     def _answer(self, name: str, pending: PendingJudgements, progress: ProgressBar) -> Iterator[Policy | None]:
-        """Make a side's completions and hand them to the judges; yield its model, where it is one of ours."""
+        """Generate a side's completions and pass them to the judges. Yields its model if it is a local one."""
         answerer: Answerer = getattr(self._of, name)
         hand_in = CompletionSink(self._of, name, self.sides[name], pending, progress)
         if isinstance(answerer, ModelSide):
@@ -142,9 +148,9 @@ class ComparisonRun:
             return
         if isinstance(answerer, EndpointSide):
             prompts = [self._of.questions[place.question].text for place in self._of.places]
-            for rows, said in self._speakers[name].answers(prompts, self._how.batch_size):
+            for rows, batch in self._endpoints[name].answers(prompts, self._how.batch_size):
                 self._how.poll()
-                hand_in(rows, [_endpoint_side(one) for one in said])
+                hand_in(rows, [_endpoint_side(answer) for answer in batch])
         else:
             places = self._of.places
             texts = [answerer.find(self._of.questions[place.question].text)[place.index] for place in places]
@@ -152,7 +158,7 @@ class ComparisonRun:
         yield None
 
     def _draw(self, policy: Policy, name: str, hand_in: CompletionSink) -> SampledIds:
-        """Sample the completions, each seed's as a training run samples its own."""
+        """Sample the completions for each seed, in the same way as a training run."""
         how, ids = self._how, self._ids(name)
         policy.refuse_unfit([len(one) for one in ids], how.sampling.max_new_tokens)
         made = SampledIds([()] * len(ids))
@@ -177,7 +183,7 @@ class ComparisonRun:
     # --- probabilities ----------------------------------------------------------------------------------------------
 
     def _score(self, policy: Policy, reader: str, name: str, temperature: float) -> list[float]:
-        """Return the log-probability of what a side sampled, in the batches in which it was sampled."""
+        """Return the log-probabilities of a side's completions, computed in the batches of the sampling."""
         ids, made = self._ids(reader), self._drawn[name]
         found = [0.0] * len(made.ids)
         for rows in made.batches:
@@ -189,9 +195,9 @@ class ComparisonRun:
         return found
 
     def _score_texts(self, policy: Policy, reader: str, scorer: Scorer) -> None:
-        """Let a model score both sides as texts in its own tokens: both alike, for a fair comparison."""
+        """Score both sides as texts in a model's own tokens, in the same way for a fair comparison."""
         ids = self._ids(reader)
-        # Where a side was cut is not always known: then EOS counts on neither.
+        # If it is not known which completions were cut, EOS counts on neither side.
         known = all(side.ended is not None for name in SIDES for side in self.sides[name])
         for name in SIDES:
             sides = self.sides[name]
@@ -202,19 +208,19 @@ class ComparisonRun:
             self.sides[name] = [_scored(side, scorer, one) for side, one in zip(sides, found, strict=True)]
 
     def _ids(self, reader: str) -> list[Sequence[int]]:
-        """Return the tokens of each place's prompt, for one of its readers."""
+        """Return the token ids of the prompt of each completion, for one reader."""
         return [self._of.questions[place.question].ids[reader] for place in self._of.places]
 
 
 @dataclass
 class SampledIds:
-    """Sampled ids of each place, and which were sampled together."""
+    """Token ids of the sampled completions, and the batches in which they were sampled."""
 
     ids: list[Sequence[int]]
     batches: list[list[int]] = field(default_factory=list)
 
     def add(self, places: list[int], batch: Sequence[Sequence[int]]) -> None:
-        """Take a batch."""
+        """Add a batch."""
         self.batches.append(places)
         for place, one in zip(places, batch, strict=True):
             self.ids[place] = one
@@ -222,7 +228,7 @@ class SampledIds:
 
 @dataclass(frozen=True)
 class CompletionSink:
-    """Takes completions of a side as they come, and has the judges read them."""
+    """Stores completions of a side as they come, and passes them to the judges."""
 
     comparison: Comparison
     name: str
@@ -231,14 +237,14 @@ class CompletionSink:
     progress: ProgressBar
 
     def __call__(self, places: Sequence[int], batch: Sequence[SampleSide]) -> None:
-        """Take a batch of completions."""
+        """Add a batch of completions."""
         questions = self.comparison.questions
         first = SIDES.index(self.name) * len(self.comparison.places)
         numbers, samples = [], []
         for place, side in zip(places, batch, strict=True):
             self.sides[place] = side
             question = questions[self.comparison.places[place].question]
-            if side.missing is ABSENT:  # nobody is asked about what is not there
+            if side.missing is ABSENT:  # missing completions are not judged
                 numbers.append(first + place)
                 samples.append(Sample(side.completion, question.text, question.columns))
         self.pending.add(numbers, samples)
@@ -247,10 +253,10 @@ class CompletionSink:
 
 @contextmanager
 def open_policy(model: ModelSide) -> Iterator[Policy]:
-    """Load a model, and let its memory go afterwards."""
+    """Load a model, and free its memory afterwards."""
     device = computes_on()
     loaded = load(model.source, device=device, tokenizer=model.tokenizer, where=model.where)
-    # Nothing is trained here, so that no copy of the weights has to be kept as the reference.
+    # Nothing is trained here, so no copy of the weights is needed as the reference.
     policy = Policy(replace(loaded, base_is_reference=True), where=model.where).to(device)
     try:
         yield policy
@@ -265,13 +271,13 @@ def _side(completion: str, tokens: int | None = None, ended: bool | None = None)
     return SampleSide(completion=completion, tokens=tokens, ended=ended, kl=None, reference_logprob=None, judgements={})
 
 
-def _endpoint_side(said: EndpointAnswer) -> SampleSide:
-    side = _side(said.completion, None, said.ended)
-    return side if said.missing is None else replace(side, missing=said.missing, reason=said.reason)
+def _endpoint_side(answer: EndpointAnswer) -> SampleSide:
+    side = _side(answer.completion, None, answer.ended)
+    return side if answer.missing is None else replace(side, missing=answer.missing, reason=answer.reason)
 
 
 def _scored(side: SampleSide, scorer: Scorer, found: tuple[float, int] | None) -> SampleSide:
-    """Add log-probability and tokens by a model; a text without a token has none."""
+    """Add a model's log-probability and number of tokens, unless the text has no tokens."""
     if found is None:
         return side
     logprob, tokens = found
@@ -281,11 +287,11 @@ def _scored(side: SampleSide, scorer: Scorer, found: tuple[float, int] | None) -
 
 
 def _judgements(
-    judges: Sequence[Judge], side: SampleSide, said: Mapping[str, Judgement] | None
+    judges: Sequence[Judge], side: SampleSide, judgements: Mapping[str, Judgement] | None
 ) -> dict[str, JudgementRecord]:
-    """Return what judges said of a completion; of one that is missing, why they say nothing."""
-    if said is None:
-        assert side.missing is not ABSENT, "a completion that is there was read by nobody"
+    """Return the judgements of a completion, or abstentions if the completion is missing."""
+    if judgements is None:
+        assert side.missing is not ABSENT, "a completion was not judged"
         reason = f"there is no completion: {side.reason}"
-        said = {judge.name: Judgement(judge.name, None, status=side.missing, reason=reason) for judge in judges}
-    return {name: JudgementRecord.from_judgement(judgement) for name, judgement in said.items()}
+        judgements = {judge.name: Judgement(judge.name, None, status=side.missing, reason=reason) for judge in judges}
+    return {name: JudgementRecord.from_judgement(judgement) for name, judgement in judgements.items()}

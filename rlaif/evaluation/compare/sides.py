@@ -1,4 +1,4 @@
-"""Whom a comparison asks: a model that is loaded here, one behind an endpoint, or completions that were saved."""
+"""The sides of a comparison: a local model, a model behind an endpoint, or saved completions."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ class ModelSide:
     A causal or seq2seq model of transformers, or a LoRA adapter of one.
 
     Args:
-        source: folder or hub id.
-        where: the first words of a message, such as `--before`.
+        source: folder or hub id of the model.
+        where: option with which messages begin, such as `--before`.
 
     """
 
@@ -38,16 +38,16 @@ class ModelSide:
 
     @property
     def name(self) -> str:
-        """What it is called in a report."""
+        """Name of the side in reports."""
         return self.source
 
     @cached_property
     def tokenizer(self) -> Any:
-        """Its own; read before the model."""
+        """The tokenizer of the model, which is read before the model is loaded."""
         return read_tokenizer(self.source, where=self.where)
 
     def refuse_unfit(self, prompt_lengths: Sequence[int], max_new_tokens: int) -> None:
-        """Raise `InputError` where it does not generate text, or has too few positions; its weights are not loaded."""
+        """Raise `InputError` if the model cannot generate text or has too few positions. Loads no weights."""
         base, _ = base_of(self.source, None, self.where)
         config = config_of(base, None, self.where)
         refuse_speechless(base, config, self.where)
@@ -57,13 +57,13 @@ class ModelSide:
 @dataclass(frozen=True)
 class EndpointSide:
     """
-    A model behind an OpenAI-compatible endpoint: its words are known, its probabilities are not.
+    A model behind an OpenAI-compatible endpoint. It gives completions, but no log-probabilities.
 
     Args:
-        model: as the endpoint calls it.
-        url: as in http://localhost:8000/v1.
-        key: the variable that holds the key; None: OPENAI_API_KEY for OpenAI's own endpoint, none for others.
-        where: the first words of a message.
+        model: name of the model at the endpoint.
+        url: URL of the endpoint, as in http://localhost:8000/v1.
+        key: environment variable with the API key; None for OPENAI_API_KEY at OpenAI's endpoint and none elsewhere.
+        where: option with which messages begin.
 
     """
 
@@ -74,20 +74,20 @@ class EndpointSide:
 
     @property
     def name(self) -> str:
-        """What it is called in a report."""
+        """Name of the side in reports."""
         return f"{OPENAI}{self.model}@{self.url}"
 
 
 @dataclass(frozen=True)
 class SavedCompletions:
     """
-    Completions that somebody has saved, by the hash of their prompts.
+    Saved completions.
 
     Args:
-        name: of the file.
-        where: the first words of a message.
-        completions: of each prompt, in the order of the file.
-        rows: what was said of each prompt first: `prompt` and the other columns.
+        name: name of the file.
+        where: option with which messages begin.
+        completions: completions by the hash of their prompt, in the order of the file.
+        rows: the first row of each prompt: `prompt` and the other columns.
 
     """
 
@@ -97,7 +97,7 @@ class SavedCompletions:
     rows: Sequence[Row] = field(repr=False)
 
     def find(self, prompt: str) -> Sequence[str]:
-        """Return the completions of a prompt; white space makes no other prompt of it."""
+        """Return the completions of a prompt. Differences in white space are ignored."""
         return self.completions.get(key_of(prompt), ())
 
 
@@ -112,13 +112,16 @@ def answerer_of(
     columns: Mapping[str, str] | None = None,
 ) -> Answerer:
     """
-    Find out whom a name means, or raise `InputError`; completions are read, models are not loaded.
+    Return the side that a name refers to. Saved completions are read, but no model is loaded.
 
     Args:
-        ref: hub id, folder, `openai:MODEL@URL`, a `.jsonl` of completions, or rows of them in memory.
-        where: the first words of a message.
-        key: the variable that holds an endpoint's key.
+        ref: hub id, folder, `openai:MODEL@URL`, a `.jsonl` of completions, or rows of completions in memory.
+        where: option with which messages begin.
+        key: environment variable with an endpoint's API key.
         columns: new names of columns of saved completions.
+
+    Raises:
+        InputError: the name is not valid, or the completions cannot be read.
 
     """
     if not isinstance(ref, str | Path):
@@ -127,7 +130,7 @@ def answerer_of(
         rows = list(ref)
         if wrong := [row for row in rows if not isinstance(row, Mapping)]:
             raise InputError(
-                f"{where}: rows of completions have a prompt and a completion: {short_repr(wrong[0])} has not"
+                f"{where}: rows of completions need a prompt and a completion, unlike {short_repr(wrong[0])}"
             )
         return _read_saved("rows in memory", ((f"item {i}", dict(row)) for i, row in enumerate(rows)), where, columns)
     name = str(ref)
@@ -143,7 +146,7 @@ def answerer_of(
     if not name.strip():
         raise InputError(f"{where}: is empty; name a hub id, a folder, openai:MODEL@URL or a .jsonl of completions")
     if Path(name).is_file():
-        raise InputError(f"{where}: {name} is a file that holds no model; saved completions are a .jsonl")
+        raise InputError(f"{where}: {name} is a file that holds no model; saved completions need the suffix .jsonl")
     return ModelSide(name, where)
 
 
@@ -158,10 +161,10 @@ def _read_saved(
         sample = source.sample(row, place)
         prompt = text_of(row.get("prompt"))
         if prompt is None:
-            there = ", ".join(map(str, row))
+            columns_found = ", ".join(map(str, row))
             raise InputError(
                 f"{where}: {name}, {place}: a saved completion needs its prompt, as text in the column 'prompt'; "
-                f"there are: {there}"
+                f"there are: {columns_found}"
             )
         key = key_of(prompt)
         if key not in found:
