@@ -1,9 +1,9 @@
 """
-The one place where judges are asked: while samples still come, in threads, again where they are down.
+Asks judges: during generation, in threads, with retries while a judge is down.
 
-A judge that is called over a network begins with a sample as soon as it is added, so that its latency hides behind
-the generation. A judge that runs here, on the cores that generate, gets all samples as one batch at the end, where it
-can sort them by length, or compare them with each other. A panel with a member of each kind is asked member by member.
+A remote judge starts with a sample as soon as it is added, so its latency overlaps with the generation. A local judge,
+which uses the cores that generate, gets all samples as one batch at the end, where it can sort them by length or
+compare them. In a panel with members of both kinds, each member is asked in its own way.
 """
 
 from __future__ import annotations
@@ -22,19 +22,19 @@ from rlaif.judges.panel import Panel
 from rlaif.judges.scoring import call_judge, chunks
 
 Poll = Callable[[], None]
-"""Called while waiting; raises what ends the wait."""
+"""Called while waiting; an exception that it raises ends the wait."""
 
 Ask = Callable[[Judge, Sequence[Sample]], list[Judgement]]
 
 CALLS_AT_ONCE = 8
-"""Batches that wait for a judge at a time; how many requests it makes of them is the judge's own limit."""
+"""Largest number of batches that wait for one judge; the judge itself limits its concurrent requests."""
 
 _DOWN: tuple[Status, ...] = ("unavailable", "timeout")
 _FREE = Usage(attempts=0)
 
 
 class HasStatus(Protocol):
-    """A judgement, or the reward that was made of one."""
+    """A judgement, or a reward from one."""
 
     @property
     def status(self) -> Status: ...  # noqa: D102
@@ -43,23 +43,23 @@ class HasStatus(Protocol):
 
 
 def is_down(verdicts: Sequence[HasStatus]) -> bool:
-    """Whether a judge is down, and not just slow on a few: most of a batch cannot reach it."""
+    """Whether a judge is down: most samples of a batch could not reach it."""
     return 2 * sum(verdict.status in _DOWN for verdict in verdicts) > len(verdicts)
 
 
 def refuse_unasked(judge: str, verdicts: Sequence[HasStatus], patience: float) -> None:
-    """Raise `RlaifError` where a judge was down or the budget spent: that says nothing of the model."""
+    """Raise `RlaifError` if a judge was down or the budget is spent, because such abstentions are no measurement."""
     if any(verdict.status == "over_budget" for verdict in verdicts):
         raise RlaifError("the budget is spent")
     if is_down(verdicts):
-        why = next((f": {verdict.reason}" for verdict in verdicts if verdict.status in _DOWN), "")
-        raise RlaifError(f"judge {judge} stayed down for {patience:g} s{why}")
+        reason = next((f": {verdict.reason}" for verdict in verdicts if verdict.status in _DOWN), "")
+        raise RlaifError(f"judge {judge} stayed down for {patience:g} s{reason}")
 
 
 def ask_side_by_side(
     judges: Sequence[Judge], samples: Sequence[Sample], ask: Ask = call_judge
 ) -> list[list[Judgement]]:
-    """Return what each judge says of the samples; each has a thread and gets all of them as one batch."""
+    """Return each judge's judgements of the samples. Each judge runs in a thread and gets all samples as one batch."""
     with PendingJudgements(judges, local_in_threads=True, ask=ask) as pending:
         rows = range(len(samples))
         pending.add(rows, samples)
@@ -69,23 +69,23 @@ def ask_side_by_side(
 def ask_in_chunks(
     samples: Iterable[Sample], judges: Sequence[Judge]
 ) -> Iterator[tuple[list[Sample], list[list[Judgement]]]]:
-    """Yield chunks of samples with each judge's judgements of them; the judges work side by side."""
+    """Yield chunks of samples with each judge's judgements. The judges run concurrently."""
     for chunk in chunks(samples):
         yield chunk, ask_side_by_side(judges, chunk)
 
 
 class PendingJudgements:
     """
-    What judges say of samples that are still coming.
+    Judgements of samples that are still being generated.
 
     Args:
-        judges: each is asked about every sample.
-        calls_at_once: calls of one remote judge that wait for an answer at a time.
-        one_by_one: samples end in any order. A remote judge is asked about each alone, and about equal ones once; a
-            judge that runs here gets them in the order of their rows. Otherwise a call is made of what is added
-            together, and a judge that runs here gets the samples in the order in which they were added.
-        local_in_threads: judges that run here are asked like remote ones, panels as a whole: the samples are all there.
-        ask: calls a judge.
+        judges: the judges; each is asked about every sample.
+        calls_at_once: largest number of concurrent calls of one remote judge.
+        one_by_one: samples are added one by one, in any order. A remote judge gets each sample in a call of its own,
+            and equal samples once; a local judge gets them in the order of their rows. Otherwise samples that are added
+            together are one call, and a local judge gets them in the order in which they were added.
+        local_in_threads: ask local judges like remote ones, and panels as a whole, because all samples are there.
+        ask: function that calls a judge.
 
     """
 
@@ -118,7 +118,7 @@ class PendingJudgements:
         self.cancel()
 
     def add(self, rows: Sequence[int], samples: Sequence[Sample]) -> None:
-        """Hand in samples; `rows` are their places in the result. Remote judges begin at once."""
+        """Add samples with their rows in the result. Remote judges start at once."""
         if rows:
             self._batches.append(rows)
             for calls in self._calls_of.values():
@@ -128,14 +128,16 @@ class PendingJudgements:
         self, judge: Judge, rows: Sequence[int], *, patience: float = 0.0, poll: Poll = lambda: None
     ) -> list[Judgement]:
         """
-        Wait for what a judge says of some of the samples, all being there, and return it in the order of `rows`.
+        Wait for a judge's judgements of some samples. All samples must have been added before.
 
         Args:
-            judge: one of those that are asked.
-            rows: where most of these cannot reach a remote judge, it is down.
-            patience: seconds in which a judge that is down is asked again, ever more rarely, before its abstentions
-                stand.
-            poll: called while waiting; what it raises ends the wait.
+            judge: one of the judges.
+            rows: rows of the samples. A remote judge is down if most of these could not reach it.
+            patience: seconds to retry a judge that is down, with growing pauses, before its abstentions are accepted.
+            poll: called while waiting; an exception that it raises ends the wait.
+
+        Returns:
+            The judgements, in the order of `rows`.
 
         """
         calls = self._calls_of[judge.name]
@@ -144,13 +146,17 @@ class PendingJudgements:
         while judge.remote and is_down(judgements) and (left := deadline - time.monotonic()) > 0:
             _rest(min(pause, left), poll)
             pause = min(2 * pause, 30.0)
-            calls.ask_again([row for row, said in zip(rows, judgements, strict=True) if said.status in _DOWN])
+            calls.ask_again([row for row, one in zip(rows, judgements, strict=True) if one.status in _DOWN])
             judgements = calls.judgements(rows, poll)
         return judgements
 
     def judgements_by_row(self, *, patience: float, poll: Poll) -> dict[int, dict[str, Judgement]]:
         """
-        Return what each judge says, by row and by the judge's name, all samples being there.
+        Return all judgements by row and name of the judge. All samples must have been added before.
+
+        Args:
+            patience: seconds to retry a judge that is down.
+            poll: called while waiting; an exception that it raises ends the wait.
 
         Raises:
             RlaifError: a remote judge stayed down for one of the batches that were added, or the budget is spent.
@@ -167,13 +173,13 @@ class PendingJudgements:
         return found
 
     def cancel(self) -> None:
-        """Ask no further; calls that are being made end by themselves."""
+        """Make no further calls. Calls in progress end by themselves."""
         for calls in self._calls_of.values():
             calls.cancel()
 
 
 class _Calls(Protocol):
-    """Where the judgements of one judge come from."""
+    """The calls of one judge."""
 
     def add(self, rows: Sequence[int], samples: Sequence[Sample]) -> None: ...
 
@@ -186,13 +192,14 @@ class _Calls(Protocol):
 
 class _ThreadedCalls:
     """
-    A judge that begins with samples as soon as they are added.
+    Calls of a judge in threads, which start as soon as samples are added.
 
     Args:
         ask: calls the judge.
-        calls_at_once: threads at most.
-        one_by_one: make a call of each sample, and one of equal ones; otherwise of what is added together.
-        futures: of all judges; this one's are added. A failure of any ends the wait for all.
+        calls_at_once: largest number of threads.
+        one_by_one: make one call per sample, and a single one for equal samples; otherwise one call for all samples
+            that are added together.
+        futures: futures of all judges, to which this judge's are added. A failure of any ends the wait for all.
 
     """
 
@@ -206,9 +213,9 @@ class _ThreadedCalls:
         self._ask, self._one_by_one, self._futures = ask, one_by_one, futures
         self._pool = ThreadPoolExecutor(calls_at_once, thread_name_prefix=THREAD)
         self._samples: dict[int, Sample] = {}
-        self._stands_for: dict[int, int] = {}  # a row, and the row of the equal sample that is asked about for it
+        self._stands_for: dict[int, int] = {}  # row of a sample -> row of the equal sample that is judged in its place
         self._first_row: dict[tuple[str, str, str], int] = {}
-        self._calls: dict[int, tuple[Future[list[Judgement]], int]] = {}  # a row's call, and the row's place in it
+        self._calls: dict[int, tuple[Future[list[Judgement]], int]] = {}  # row -> its call, and its index in the call
 
     def add(self, rows: Sequence[int], samples: Sequence[Sample]) -> None:
         self._samples |= zip(rows, samples, strict=True)
@@ -217,7 +224,7 @@ class _ThreadedCalls:
         self._call([row for row in rows if self._stands_for[row] == row])
 
     def judgements(self, rows: Sequence[int], poll: Poll) -> list[Judgement]:
-        """Wait, and return the judgements; of equal samples that share a call, the first carries its cost."""
+        """Wait, and return the judgements. If equal samples share a call, the first one has its cost."""
         calls = [self._calls[self._stands_for[row]] for row in rows]
         _wait_for_all({future for future, _ in calls}, self._futures, poll)
         judgements, paid = [], set[int]()
@@ -228,7 +235,7 @@ class _ThreadedCalls:
         return judgements
 
     def ask_again(self, rows: Sequence[int]) -> None:
-        """Ask again about those of the rows that could not reach the judge; other rows' answers stay."""
+        """Repeat the calls of rows that could not reach the judge; other judgements stay."""
         asked = dict.fromkeys(self._stands_for[row] for row in rows)
         calls = {row: self._calls[row] for row in asked}
         self._call([row for row, (future, place) in calls.items() if future.result()[place].status in _DOWN])
@@ -245,11 +252,11 @@ class _ThreadedCalls:
 
 class _BatchCall:
     """
-    A judge that runs here: it gets all samples as one batch when its first judgement is wanted.
+    The call of a local judge, with all samples as one batch. It is made when the first judgement is requested.
 
     Args:
         ask: calls the judge.
-        sort: give it the samples in the order of their rows, and not in the order in which they were added.
+        sort: pass the samples in the order of their rows instead of the order in which they were added.
 
     """
 
@@ -270,7 +277,7 @@ class _BatchCall:
         return [self._judgements[row] for row in rows]
 
     def ask_again(self, rows: Sequence[int]) -> None:
-        """Give it the whole batch again: its judgements of a part could be others."""
+        """Repeat the whole batch, because judgements of a part of it could differ."""
         if self._judgements and any(self._judgements[row].status in _DOWN for row in rows):
             self._judgements = None
 
@@ -279,7 +286,7 @@ class _BatchCall:
 
 
 class _PanelCalls:
-    """A panel with a remote member: each member is asked in its own way."""
+    """The calls of a panel with a remote member. Each member is asked in its own way."""
 
     def __init__(self, panel: Panel, members: Sequence[_Calls]) -> None:
         self._panel, self._members = panel, members
@@ -302,7 +309,7 @@ class _PanelCalls:
 
 
 def _wait_for_all(wanted: set[Future[list[Judgement]]], futures: Sequence[Future[list[Judgement]]], poll: Poll) -> None:
-    """Wait for the futures that are wanted, or raise what stopped any, also where another one still hangs."""
+    """Wait for the `wanted` futures. Raises the error of any future at once, even if others have not finished."""
     waiting = wanted
     while waiting:
         _, waiting = wait(waiting, timeout=0.2, return_when="FIRST_EXCEPTION")
@@ -313,7 +320,7 @@ def _wait_for_all(wanted: set[Future[list[Judgement]]], futures: Sequence[Future
 
 
 def _identity(sample: Sample) -> tuple[str, str, str]:
-    """Return what makes two samples the same one for a judge."""
+    """Return a key that is equal for samples that are the same to a judge."""
     return sample.prompt, sample.completion, repr(sample.columns)
 
 

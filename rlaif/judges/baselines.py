@@ -1,4 +1,4 @@
-"""Judges that need nothing: what a real judge has to beat, and what a first try can run on."""
+"""Baseline judges without a model: a real judge has to beat them, and they are handy for first tries."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ if TYPE_CHECKING:
     from rlaif.judges.cards.card import Load
 
 Verdict = tuple[float, float]
-"""score and raw"""
+"""Score and raw number."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class ConstantCard(Card):
-    """`adapter: constant`: the same score for all, the judge that knows nothing."""
+    """`adapter: constant`: gives all texts the same score."""
 
     value: Annotated[float, Ge(0), Le(1)] = 0.5
 
 
 @dataclass(frozen=True, kw_only=True)
 class RandomCard(Card):
-    """`adapter: random`: a hash of the text and a seed, so that equal texts get equal scores."""
+    """`adapter: random`: a random score from a hash of the text and a seed; equal texts get equal scores."""
 
     seed: int = 0
 
@@ -42,7 +42,7 @@ class RandomCard(Card):
 @dataclass(frozen=True, kw_only=True)
 class LengthCard(Card):
     """
-    `adapter: length`: longer is better, or a band outside of which the score falls.
+    `adapter: length`: longer is better, or inside a band is best.
 
     Without a band the score is n / (n + midpoint). With `at_least` or `at_most` it is 1 inside the band, and
     n / at_least below it or at_most / n above.
@@ -60,19 +60,19 @@ class LengthCard(Card):
 
 @dataclass(frozen=True, kw_only=True)
 class LexiconCard(Card):
-    """`adapter: lexicon`: counts bad words; `words` is a list or `file` a text file with one a line."""
+    """`adapter: lexicon`: counts bad words. `words` is a list of them, or `file` a text file with one word per line."""
 
     words: list[str] | None = None
     file: LocalPath | None = None
 
 
 def make_constant(card: ConstantCard, *, load: Load) -> Judge:
-    """Make the judge that gives `value` to all."""
+    """Make a judge that gives `value` to all texts."""
     return Baseline(card, lambda sample: (card.value, card.value))
 
 
 def make_random(card: RandomCard, *, load: Load) -> Judge:
-    """Make the judge that draws uniformly from [0, 1)."""
+    """Make a judge with scores that are uniform in [0, 1)."""
 
     def draw(sample: Sample) -> Verdict:
         text = f"{card.seed}\0{len(sample.prompt)}\0{sample.prompt}{sample.completion}"
@@ -83,7 +83,7 @@ def make_random(card: RandomCard, *, load: Load) -> Judge:
 
 
 def make_length(card: LengthCard, *, load: Load) -> Judge:
-    """Make the judge of length; `raw` is the count."""
+    """Make a judge of length; `raw` is the number of words or characters."""
 
     def measure(sample: Sample) -> Verdict:
         n = len(sample.completion.split() if card.unit == "words" else sample.completion)
@@ -97,9 +97,9 @@ def make_length(card: LengthCard, *, load: Load) -> Judge:
 
 
 def make_lexicon(card: LexiconCard, *, load: Load) -> Judge:
-    """Make the judge that scores 1 / (1 + bad words); `raw` is their count. Whole words, whatever their case."""
+    """Make a judge with the score 1 / (1 + n) for n bad words; `raw` is n. It matches whole words, ignoring case."""
     if (card.words is None) == (card.file is None):
-        raise InputError(f"judge {card.name}: name either `words` (a list) or `file` (one word a line)")
+        raise InputError(f"judge {card.name}: name either `words` (a list) or `file` (one word per line)")
     listed = card.words if card.words is not None else _lines_of(card)
     words = sorted({word.strip().lower() for word in listed if word.strip()}, key=lambda word: (-len(word), word))
     if not words:
@@ -114,7 +114,7 @@ def make_lexicon(card: LexiconCard, *, load: Load) -> Judge:
 
 
 class Baseline:
-    """A `Judge` of a function of one sample; all but the lexicon judge a blank completion too."""
+    """A judge that applies a function to each sample. All baselines except the lexicon also judge blank completions."""
 
     has_logit = False
     remote = False
@@ -135,7 +135,7 @@ class Baseline:
         self._judges_blank = judges_blank
 
     def __call__(self, samples: Sequence[Sample]) -> list[Judgement]:
-        """Judge each sample for itself."""
+        """Judge each sample independently."""
         return [self._judge(sample) for sample in samples]
 
     def _judge(self, sample: Sample) -> Judgement:

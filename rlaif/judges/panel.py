@@ -1,4 +1,4 @@
-"""Judges made of judges: the aggregator. It combines scores, keeps no state, and knows no adapter."""
+"""Panels: judges that combine the scores of other judges. A panel has no state and works with any adapter."""
 
 from __future__ import annotations
 
@@ -25,9 +25,9 @@ class PanelCard(Card):
     """
     The keys of `adapter: panel`.
 
-    `judges` lists cards, or `{judge: CARD, weight: 1, veto_below: 0.5}`. Mean and median are weighted; `min` and
-    `product` take each member whole, whatever its weight, so that `combine` alone may be swapped. `quorum` says how
-    many must answer: `all`, or a number, and then the weight moves to those who did (mean and median only).
+    `judges` lists cards, or `{judge: CARD, weight: 1, veto_below: 0.5}`. Mean and median use the weights; `min` and
+    `product` ignore them. `quorum` is the number of members that must answer, or `all`. With a number (mean and median
+    only) the weights of members that abstain are shared among the others.
     """
 
     judges: list[str | dict[str, object]]
@@ -36,13 +36,21 @@ class PanelCard(Card):
     measures: str = ""
 
     def members(self) -> list[str | dict[str, object]]:
-        """Name the judges it is made of."""
+        """Return the cards of the members."""
         return [seat.judge for seat in seats_of(self)]
 
 
 @dataclass(frozen=True, kw_only=True)
 class PanelMember(Checked):
-    """A member's place in a panel."""
+    """
+    A member of a panel.
+
+    Args:
+        judge: name or path of a card, or an inline card.
+        weight: weight in mean and median.
+        veto_below: if the member's score is below this, the panel's score is at most the member's; None for no veto.
+
+    """
 
     judge: str | dict[str, object]
     weight: Annotated[float, Ge(0)] = 1.0
@@ -63,7 +71,7 @@ def make(card: PanelCard, *, load: Load) -> Judge:
 
 
 def seats_of(card: PanelCard) -> list[PanelMember]:
-    """Read the members of a panel, and refuse what cannot act together."""
+    """Read the members of a panel. Raises `InputError` if the card's keys contradict each other."""
     where = f"judge {card.name}"
     seats = []
     for i, member in enumerate(card.judges):
@@ -74,14 +82,14 @@ def seats_of(card: PanelCard) -> list[PanelMember]:
     if not any(seat.weight for seat in seats):
         raise InputError(f"{where}: all weights are 0")
     if card.quorum != "all" and card.combine not in ("mean", "median"):
-        raise InputError(f"{where}: quorum: {card.quorum} fits combine: mean or median; {card.combine} needs all")
+        raise InputError(f"{where}: quorum: {card.quorum} works with combine: mean or median; {card.combine} needs all")
     if card.quorum != "all" and card.quorum > len(seats):
         raise InputError(f"{where}: quorum: {card.quorum} of {len(seats)} members can never answer")
     return seats
 
 
 class Panel:
-    """A `Judge` that asks its members side by side and combines their scores."""
+    """A judge that asks its members concurrently and combines their scores."""
 
     has_logit = False
 
@@ -99,16 +107,16 @@ class Panel:
         self._needed = len(seats) if card.quorum == "all" else card.quorum
 
     def __call__(self, samples: Sequence[Sample]) -> list[Judgement]:
-        """Ask all members at once, then combine what they said of each sample."""
+        """Ask all members concurrently, and combine their judgements of each sample."""
         columns = map_in_threads(lambda judge: judge(samples), self.judges)
         return [self.combine_judgements(parts) for parts in zip(*columns, strict=True)] if samples else []
 
     def estimate(self, samples: Sequence[Sample]) -> Estimate:
-        """Say what the members would take at most, together."""
+        """Return an upper bound of the cost of all members together."""
         return sum((estimate_of(judge, samples) for judge in self.judges), Estimate())
 
     def combine_judgements(self, parts: Sequence[Judgement]) -> Judgement:
-        """Combine the members' judgements of one sample, in the order of the seats."""
+        """Combine the members' judgements of one sample, given in the order of the members."""
         usage = total([part.usage for part in parts])
         seated = list(zip(self._seats, parts, strict=True))
         answered = [(seat, part.score) for seat, part in seated if part.score is not None]
@@ -132,21 +140,21 @@ class Panel:
 
 
 def combine(how: str, scores: Sequence[float], weights: Sequence[float]) -> float:
-    """Combine scores in [0, 1] into one, the same to the last bit in whatever order they come."""
+    """Combine scores in [0, 1] into one. The result is the same to the bit in any order of the scores."""
     if how == "min":
         return min(scores)
     if how == "product":
         return math.prod(sorted(scores))
-    heaviest = max(weights)  # the sum of huge weights is beyond a float
+    heaviest = max(weights)  # the sum of huge weights may overflow
     shares = [weight / heaviest for weight in weights]
     if how == "median":
         return _median_by_weight(scores, shares)
     mean = math.fsum(share * score for share, score in zip(shares, scores, strict=True)) / math.fsum(shares)
-    return min(max(mean, min(scores)), max(scores))  # rounding must not leave the members' range
+    return min(max(mean, min(scores)), max(scores))  # rounding may leave the range of the scores
 
 
 def _median_by_weight(scores: Sequence[float], weights: Sequence[float]) -> float:
-    """Return the score with half of the weight on either side; between two such scores, their mean."""
+    """Return the weighted median, which is the mean of two scores if half of the weight lies on either side."""
     ordered = sorted((score, weight) for score, weight in zip(scores, weights, strict=True) if weight)
     below = [math.fsum(weight for _, weight in ordered[: i + 1]) for i in range(len(ordered))]
     half = below[-1] / 2

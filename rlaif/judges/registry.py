@@ -1,11 +1,11 @@
 """
-The registry: which adapter makes a judge of which card.
+The registry: finds the adapter of a card and makes the judge.
 
-An adapter is one function, `make(card, *, load) -> Judge`. The annotation of `card` is a dataclass derived from
-`rlaif.Card`: the keys the adapter knows, by which a card is checked before anything is loaded. `load` makes the judges
-inside a panel. Built-in adapters come in through the same door as a stranger's: a name that stands
-for `MODULE:NAME`, in the entry-point group `rlaif.adapters`, or a card's `adapter: MODULE:NAME` itself. A
-stranger's judge may be a plain function of samples: what it leaves out is filled in, and it is held to the contract.
+An adapter is a function `make(card, *, load) -> Judge`. The annotation of `card` is a dataclass derived from
+`rlaif.Card` with the keys of the adapter, and a card is checked against it before anything is loaded. `load` makes the
+members of a panel. `adapter` in a card is the name of a built-in adapter, a name in the entry-point group
+`rlaif.adapters`, or `MODULE:NAME`; all are loaded in the same way. The judge of an external adapter may be a plain
+function of samples: `PluginJudge` adds the missing attributes and checks its results.
 """
 
 from __future__ import annotations
@@ -47,16 +47,16 @@ Make = Callable[..., Judge]
 
 @dataclass(frozen=True)
 class Loader:
-    """Makes a judge of a card, and is given on to make the judges inside it: paths are relative to the outer card."""
+    """Makes a judge from a card. Panels use it to make their members, with paths relative to the panel's card."""
 
     session: Session
-    """The budget and the verdict store that the judges of a command share."""
+    """Budget and verdict store that the judges of a command share."""
     overrides: Overrides
     folder: Path = Path()
     above: tuple[Path, ...] = ()
 
     def __call__(self, ref: CardRef) -> Judge:
-        """Return the judge, its card checked."""
+        """Check a card and return its judge."""
         text, above = _find(ref, self.folder, self.overrides, self.above)
         make, card = read_card(text)
         load = replace(self, folder=text.folder, above=above)
@@ -66,7 +66,7 @@ class Loader:
             judge = make(card, load=load)
         if not callable(judge):
             raise InputError(
-                f"{text.where}: the adapter {text.keys['adapter']!r} made no judge but {short_repr(judge)}"
+                f"{text.where}: the adapter {text.keys['adapter']!r} returned no judge but {short_repr(judge)}"
             )
         return PluginJudge(judge, text)
 
@@ -75,27 +75,29 @@ def load_judge(
     card: CardRef, *, folder: Path = Path(), overrides: Overrides | None = None, session: Session | None = None
 ) -> Judge:
     """
-    Make a judge of a card.
+    Make a judge from a card.
 
-    The card is checked, and a panel's members with it, but weights are loaded at the first call: a wrong key
-    costs nothing, however large the model.
+    The card is checked at once, with the members of a panel. Weights are loaded at the first call.
 
     Args:
-        card: a name (`toxicity`), a path (`./mine.yaml`), or the card itself as a mapping.
-        folder: what paths in `card` are relative to; by default the working directory.
-        overrides: changes of keys, as `--set` gives them.
-        session: the budget of remote judges and the store of their verdicts; by default no cap, and the store of
+        card: name (`toxicity`) or path (`./mine.yaml`) of a card, or a card as a mapping.
+        folder: folder that paths in `card` are relative to; by default the working directory.
+        overrides: overrides of keys, as in `--set`.
+        session: budget of remote judges and store of their verdicts; by default without a limit, and the store in
             `RLAIF_HOME`.
 
+    Returns:
+        The judge.
+
     Raises:
-        InputError: the card is not found, or a key is wrong or missing; the message names card and key.
+        InputError: the card is not found, or a key is wrong or missing. The message names card and key.
 
     """
     return Loader(session or Session(), overrides or Overrides(), folder)(card)
 
 
 def judge_of(judge: CardRef | Judge, session: Session | None = None) -> Judge:
-    """Return the judge itself, or the one that a card makes: what public functions take as `judge`."""
+    """Return a judge unchanged, or make one from a card; for the argument `judge` of public functions."""
     if isinstance(judge, str | Path | Mapping):
         return load_judge(judge, session=session)
     if not callable(judge) or not hasattr(judge, "name"):
@@ -106,22 +108,22 @@ def judge_of(judge: CardRef | Judge, session: Session | None = None) -> Judge:
 
 
 def to_list(judges: CardRef | Judge | Sequence[CardRef | Judge]) -> list[CardRef | Judge]:
-    """Return one or several judges as a list: what public functions take as `judges`."""
+    """Return one or several judges as a list; for the argument `judges` of public functions."""
     is_one = isinstance(judges, str | Path | Mapping) or callable(judges) or not isinstance(judges, Sequence)
     return [judges] if is_one else list(judges)  # type: ignore[list-item, arg-type]
 
 
 def read_card(text: CardText) -> tuple[Make, Any]:
-    """Find a card's adapter and check the card against the keys that it knows."""
+    """Find the adapter of a card, and check the card against its keys."""
     make = find_adapter(str(text.keys["adapter"]), text.folder, text.where)
     keys = keys_of(make, text.where)
     if isinstance(keys, type) and is_dataclass(keys):
         return make, check(keys, text.keys, text.where, folder=text.folder)
-    return make, text.keys  # an adapter that states no keys gets the card as it was written
+    return make, text.keys  # an adapter without declared keys gets the card unchecked
 
 
 def keys_of(make: Make, where: str) -> Any:
-    """Return the type that `make` states for its card, and nothing else: its other types may be for checkers only."""
+    """Return the type of the card of `make`. Other annotations may be for type checkers only."""
     annotation = next(iter(inspect.signature(make).parameters.values())).annotation
     if isinstance(annotation, str):
         try:
@@ -135,13 +137,13 @@ def keys_of(make: Make, where: str) -> Any:
 
 def make_paths_absolute(ref: Any, folder: Path) -> Any:
     """
-    Return a card that means the same wherever it is read: the paths in it are absolute. Names stay names.
+    Return a card with absolute paths, so that it can be read from any folder. Names stay names.
 
-    A card that is wrong stays wrong: the message is that of its judge's making, with the path that was meant.
+    An invalid card is returned as far as possible; making its judge reports the error.
 
     Args:
-        ref: a card of a file.
-        folder: of that file, which paths are relative to.
+        ref: a card that is named or written in a file.
+        folder: folder of that file, which paths are relative to.
 
     """
     if not isinstance(ref, Mapping):
@@ -168,7 +170,7 @@ def make_paths_absolute(ref: Any, folder: Path) -> Any:
 
 
 def find_adapter(name: str, folder: Path, where: str) -> Make:
-    """Return an adapter's `make` by built-in name, entry point, or `MODULE:NAME` (also `./FILE.py:NAME`)."""
+    """Return the `make` of an adapter by built-in name, entry point, or `MODULE:NAME` (also `./FILE.py:NAME`)."""
     if name in BUILT_IN:
         found = load_object(BUILT_IN[name], folder, where)
     elif ":" in name:
@@ -192,7 +194,7 @@ def find_adapter(name: str, folder: Path, where: str) -> Make:
 
 
 def readiness(ref: CardRef, folder: Path = Path()) -> str:
-    """Say what a card, or a member of it, still lacks; nothing if it is ready."""
+    """Return what a card or one of its members still lacks; empty if it is ready."""
     return _lack(ref, folder, ())
 
 
@@ -208,7 +210,7 @@ def _lack(ref: CardRef, folder: Path, above: tuple[Path, ...]) -> str:
 def _find(
     ref: CardRef, folder: Path, overrides: Overrides, above: tuple[Path, ...]
 ) -> tuple[CardText, tuple[Path, ...]]:
-    """Find a card below the cards `above` it; a panel that is a member of itself has no bottom."""
+    """Find a card inside the cards `above`. Raises `InputError` if a panel is a member of itself."""
     text = overrides.apply(find_card(ref, folder))
     if text.path is None:
         return text, above

@@ -1,8 +1,8 @@
 """
-What training learns from: judges and functions, asked while completions still come, their answers as rewards.
+Rewards for training, from judges and reward functions.
 
-A judge that is asked over a network gets each completion as it ends, so that its latency hides behind the
-generation; one that runs here gets the finished batch. An abstention is None and stays None.
+A remote judge gets each completion as soon as it ends, so its latency overlaps with the generation. A local judge gets
+the finished batch. An abstention is None and stays None.
 """
 
 from __future__ import annotations
@@ -24,12 +24,22 @@ from rlaif.judges.registry import judge_of
 from rlaif.judges.scoring import call_judge
 
 MOST_AT_ONCE = 512
-"""Completions that wait for one judge at a time; how many requests it makes of them is the judge's own limit."""
+"""Largest number of completions that wait for one judge; the judge itself limits its concurrent requests."""
 
 
 @dataclass(frozen=True, slots=True)
 class SourceReward:
-    """What one source said of one sample: a reward to learn from, or None, and the score to be shown."""
+    """
+    The reward of one sample by one source.
+
+    Args:
+        reward: the number to learn from, or None if the source abstained.
+        score: the number to report.
+        status: status of the judgement.
+        usage: cost of the judgement.
+        reason: the judge's reason, or details of the status.
+
+    """
 
     reward: float | None
     score: float | None
@@ -39,23 +49,23 @@ class SourceReward:
 
 
 class JudgeSource:
-    """A judge: its logit or its score is the reward."""
+    """A judge as a source of rewards, which are its logits or its scores."""
 
     def __init__(self, judge: Judge, reward: Literal["auto", "logit", "score"]) -> None:
         if reward == "logit" and not judge.has_logit:
-            raise InputError(f"judge {judge.name} has no logit; take reward: score, or auto")
+            raise InputError(f"judge {judge.name} has no logit; use reward: score, or auto")
         self.judge = judge
         self.name, self.measures, self.remote, self.reads = judge.name, judge.measures, judge.remote, judge.reads
         self._use_logit = judge.has_logit and reward != "score"
 
     def reward_of(self, judgement: Judgement) -> SourceReward:
-        """Return what is learned from a judgement."""
+        """Return the reward for a judgement."""
         reward = judgement.logit if self._use_logit and not judgement.abstained else judgement.score
         return SourceReward(reward, judgement.score, judgement.status, judgement.usage, judgement.reason)
 
 
 class FunctionSource:
-    """A function of TRL's contract: what it returns is the reward, and stands for the score too."""
+    """A reward function with TRL's interface as a source; its numbers are reported as scores too."""
 
     measures = "quality"
     remote = False
@@ -74,20 +84,20 @@ class FunctionSource:
 
 
 RewardSource = JudgeSource | FunctionSource
-"""Where rewards come from."""
+"""A source of rewards."""
 
 
 class Rewards:
     """
-    All sources with their weights.
+    All sources of rewards with their weights.
 
     Args:
-        sources: a judge, a card, a function of TRL's contract, or a list of them.
-        weights: one for each; by default 1.
-        reward: what is learned from a judge.
+        sources: a judge, a card, a reward function with TRL's interface, or a list of them.
+        weights: one weight per source; by default 1.
+        reward: whether judges give their logit or their score; "auto" is the logit if the judge has one.
 
     Raises:
-        InputError: a source is none of these, two have one name, or there are not as many weights.
+        InputError: a source is invalid, two have the same name, or the number of weights is wrong.
 
     """
 
@@ -109,21 +119,21 @@ class Rewards:
             raise InputError(f"reward_weights: {len(self.weights)} weights for {len(self.sources)} reward_funcs")
 
     def refuse_lacking(self, prompts: Sequence[Prompt]) -> None:
-        """Raise `InputError` where a source reads a column that a prompt does not have."""
+        """Raise `InputError` if a source reads a column that a prompt does not have."""
         for source in self.sources:
             refuse_lacking(source, prompts)
 
     def load(self) -> None:
-        """Load what the sources need, so that a missing file is found before the first step."""
+        """Load the models of the judges, so that a missing file is found before the first step."""
         for judge in self.judges:
             call_judge(judge, [])
 
     def begin(self, count: int) -> Pending:
-        """Wait for so many completions."""
+        """Return the pending rewards of a batch of `count` completions."""
         return Pending(self, count)
 
     def combine(self, verdicts: Sequence[Sequence[SourceReward]]) -> list[float | None]:
-        """Return the weighted sum of each sample's rewards; where one source abstained there is none."""
+        """Return the weighted sum of each sample's rewards, or None if a source abstained."""
         rows = zip(*verdicts, strict=True)
         return [
             None if any(v.reward is None for v in row)
@@ -133,15 +143,15 @@ class Rewards:
 
 
 def refuse_lacking(judge: RewardSource | Judge, prompts: Sequence[Prompt]) -> None:
-    """Raise `InputError` where a judge reads a column that a prompt does not have."""
+    """Raise `InputError` if a judge reads a column that a prompt does not have."""
     for prompt in prompts:
         for column in sorted(judge.reads - {"prompt"} - prompt.columns.keys()):
-            there = ", ".join(prompt.columns) or "none beside the prompt"
-            raise InputError(f"judge {judge.name} needs the column {column!r} of the data; there are: {there}")
+            columns = ", ".join(prompt.columns) or "none beside the prompt"
+            raise InputError(f"judge {judge.name} needs the column {column!r} of the data; there are: {columns}")
 
 
 class Pending:
-    """The rewards of a batch of completions that is still being written."""
+    """The rewards of a batch of completions that is still being generated."""
 
     def __init__(self, rewards: Rewards, count: int) -> None:
         self._sources = rewards.sources
@@ -152,7 +162,7 @@ class Pending:
         )
 
     def add(self, row: int, sample: Sample, ids: Sequence[int]) -> None:
-        """Say that a completion has ended: remote judges begin at once. Equal samples are asked once."""
+        """Add a completion that has ended. Remote judges start at once, and equal samples are judged once."""
         self._samples[row], self._ids[row] = sample, ids
         self._judgements.add([row], [sample])
 
@@ -166,8 +176,8 @@ class Pending:
         Return the rewards of each source for each sample, in order.
 
         Args:
-            patience: seconds to wait for a judge that is down, asking again, before its abstentions stand.
-            poll: called while waiting; what it raises ends the wait.
+            patience: seconds to retry a judge that is down, before its abstentions are accepted.
+            poll: called while waiting; an exception that it raises ends the wait.
 
         """
         samples = self.samples
@@ -187,13 +197,13 @@ class Pending:
             self.cancel()
 
     def cancel(self) -> None:
-        """Ask no further; what is being asked comes to its end by itself."""
+        """Make no further calls. Calls in progress end by themselves."""
         self._judgements.cancel()
 
 
 def cost(verdicts: Sequence[Sequence[SourceReward]]) -> float | None:
-    """Return the USD of a batch, None where a price is unknown."""
-    prices = [verdict.usage.usd for said in verdicts for verdict in said]
+    """Return the cost of a batch in USD, or None if a price is unknown."""
+    prices = [verdict.usage.usd for of_source in verdicts for verdict in of_source]
     return None if None in prices else sum(price for price in prices if price is not None)
 
 

@@ -1,4 +1,4 @@
-"""Texts in, judgements out: at once from Python, in chunks for files that do not fit into memory."""
+"""Scores texts with judges: `rlaif.score` for lists, and chunks for files that do not fit into memory."""
 
 from __future__ import annotations
 
@@ -16,22 +16,22 @@ from rlaif.judges.plugins import location_of
 from rlaif.judges.registry import judge_of
 
 CHUNK_ROWS, CHUNK_CHARACTERS = 4096, 8_000_000
-"""Enough for length-sorted batches to have hardly any padding, and a bound on memory."""
+"""Limits of a chunk: large enough for length-sorted batches with little padding, small enough for memory."""
 
 
 def score(texts_or_samples: Iterable[Any], judge: CardRef | Judge) -> list[Judgement]:
     """
-    Score texts by one judge: `rlaif.score(["You are kind."], judge="toxicity")[0].score`.
+    Score texts with one judge: `rlaif.score(["You are kind."], judge="toxicity")[0].score`.
 
     Args:
-        texts_or_samples: texts, `Sample`s, or mappings with `completion` and, where the judge reads it, `prompt`.
-        judge: a card's name or path, a card as a mapping, or a judge.
+        texts_or_samples: texts, `Sample`s, or mappings with `completion` and, if the judge reads it, `prompt`.
+        judge: name or path of a card, a card as a mapping, or a judge.
 
     Returns:
-        A judgement for each, in order; `score` is in [0, 1], 1 = best, or None where the judge abstained.
+        One judgement per text, in order; `score` is in [0, 1], 1 = best, or None if the judge abstained.
 
     Raises:
-        InputError: the card is wrong, or an item is no text.
+        InputError: the card is invalid, or an item is not a text.
         JudgeBug: the judge broke its contract.
 
     """
@@ -40,21 +40,28 @@ def score(texts_or_samples: Iterable[Any], judge: CardRef | Judge) -> list[Judge
 
 
 def call_judge(judge: Judge, samples: Sequence[Sample]) -> list[Judgement]:
-    """Ask a judge; what it raises (a bug of its own, memory that is not there) is told with its name."""
+    """
+    Call a judge on a batch of samples.
+
+    Raises:
+        JudgeBug: the judge raised an exception, or returned a wrong number of judgements.
+        RlaifError: any error that the judge reports itself.
+
+    """
     try:
         judgements = judge(samples)
     except RlaifError:
         raise
     except (Exception, SystemExit) as error:
-        what = f"{type(error).__name__}: {reason_of(error)}"
-        raise JudgeBug(f"judge {judge.name} raised at {location_of(error)}: {what}") from error
+        description = f"{type(error).__name__}: {reason_of(error)}"
+        raise JudgeBug(f"judge {judge.name} raised at {location_of(error)}: {description}") from error
     if len(judgements) != len(samples):
         raise JudgeBug(f"judge {judge.name}: returned {len(judgements)} judgements for {len(samples)} samples")
     return judgements
 
 
 def chunks(samples: Iterable[Sample]) -> Iterator[list[Sample]]:
-    """Cut a stream into lists that hold a bounded number of rows and characters."""
+    """Split a stream into lists with a limited number of rows and characters."""
     chunk: list[Sample] = []
     characters = 0
     try:
@@ -64,7 +71,7 @@ def chunks(samples: Iterable[Sample]) -> Iterator[list[Sample]]:
             if len(chunk) == CHUNK_ROWS or characters >= CHUNK_CHARACTERS:
                 yield chunk
                 chunk, characters = [], 0
-    except InputError:  # a stream is checked as it comes: what came before the wrong row counts
+    except InputError:  # a stream is checked as it is read; still yield the rows before the invalid one
         if chunk:
             yield chunk
         raise
@@ -77,6 +84,6 @@ def _length(value: Any) -> int:
 
 
 def row_of(sample: Sample, judgement: Judgement) -> str:
-    """Return the JSON line of one sample and judge: UTF-8 text as it is, lone surrogates escaped."""
-    said = JudgementRecord.from_judgement(judgement).to_json()
-    return to_json_line({"prompt": sample.prompt, "completion": sample.completion, **said})
+    """Return a sample with its judgement as one line of JSON."""
+    record = JudgementRecord.from_judgement(judgement).to_json()
+    return to_json_line({"prompt": sample.prompt, "completion": sample.completion, **record})

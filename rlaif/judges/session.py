@@ -1,4 +1,4 @@
-"""What the judges of one command share: a budget, the verdict store, and whether it is read."""
+"""State that the judges of one command share: the budget and the verdict store."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from rlaif.judges.remote.store import Verdict, VerdictStore
 @dataclass
 class Session:
     """
-    One command, run, or Python process.
+    The session of a command, a run, or a Python process.
 
     Args:
-        budget: what remote judges may spend.
-        fresh: do not read the store; what arrives is written all the same.
+        budget: budget of remote judges.
+        fresh: do not read the verdict store, only write to it.
 
     """
 
@@ -29,11 +29,11 @@ class Session:
 
     @cached_property
     def store(self) -> VerdictStore:
-        """The verdicts that were paid before, by whichever process."""
+        """The store of verdicts that any process has paid for."""
         return VerdictStore(home() / "verdicts.sqlite")
 
     def read_stored(self, keys: Iterable[bytes]) -> dict[bytes, Verdict]:
-        """Return the stored verdicts of these keys."""
+        """Return the stored verdicts of these keys; none if the session is `fresh`."""
         with self._lock:
             store = self.store
         return {} if self.fresh else store.get(keys)

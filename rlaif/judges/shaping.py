@@ -1,4 +1,4 @@
-"""From the rewards that judges gave to the rewards that are learned from: scaled, cut and penalised."""
+"""Shapes rewards before the policy learns from them: scaling, clipping and penalties."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ class RunningMoments:
     count: float = 0.0
     mean: float = 0.0
     squares: float = 0.0
-    """The sum of squared distances from the mean."""
+    """Sum of squared differences from the mean."""
 
     def update(self, x: Tensor, mask: Tensor, reduce: Reduce = no_reduce) -> None:
-        """Add the values of a batch where `mask` is true, of all processes."""
+        """Add the values of a batch where `mask` is true, over all processes."""
         count = float(reduce(mask.sum().double()))
         if not count:
             return
@@ -34,13 +34,13 @@ class RunningMoments:
 
     @property
     def std(self) -> float:
-        """The standard deviation, of the sample; 1 where there are too few values, or all are equal."""
+        """Sample standard deviation; 1 if there are too few values or all are equal."""
         std = float((self.squares / max(1.0, self.count - 1)) ** 0.5)
         return std if std > 1e-8 else 1.0
 
 
 def rewards_to_tensors(rewards: Sequence[float | None], device: torch.device) -> tuple[Tensor, Tensor]:
-    """Return rewards [B], 0 where a judge abstained, and whether there was a judgement [B]."""
+    """Return rewards [B], 0 where a judge abstained, and a mask [B], true where it did not."""
     judged_B = torch.tensor([reward is not None for reward in rewards], device=device)
     return torch.tensor([0.0 if reward is None else reward for reward in rewards], device=device), judged_B
 
@@ -53,7 +53,21 @@ def shape_rewards(
     moments: RunningMoments,
     reduce: Reduce,
 ) -> Tensor:
-    """Scale, cut and penalise rewards, in this order; a cut completion is terminal, but has its price."""
+    """
+    Scale and clip rewards, then subtract the penalty for completions that were cut.
+
+    Args:
+        rewards_B: rewards [B].
+        judged_B: mask [B], true where a judge did not abstain.
+        ended_B: mask [B], true where a completion ended with EOS.
+        config: keys of PPO.
+        moments: running moments of the rewards, which are updated.
+        reduce: sums a tensor over all processes.
+
+    Returns:
+        Shaped rewards [B].
+
+    """
     moments.update(rewards_B, judged_B, reduce)
     if config.use_score_norm:
         rewards_B = rewards_B - moments.mean

@@ -242,7 +242,7 @@ def test_a_function_that_cannot_be_had_is_the_users_input(main, here, source, wo
         ("lambda samples: 1 / 0", ["judge mine raised at", "odd.py:3: ZeroDivisionError"]),
         ("lambda samples: [Judgement('mine', 2.0)] * 2", ["judge mine raised", "the score 2.0 is not in [0, 1]"]),
         ("lambda samples: [Judgement('mine', None)] * 2", ["judge mine raised", "a status other than ok"]),
-        ("None", ["made no judge but None"]),
+        ("None", ["returned no judge but None"]),
     ],
 )  # fmt: skip
 def test_a_bug_of_a_strangers_adapter_is_told_as_the_judges(main, here, judge, words):

@@ -161,7 +161,7 @@ def test_an_adapter_may_be_made_of_the_judges_inside_it(tmp_path: Path) -> None:
         ("def make(): ...", "should be a function make(card, *, load) -> Judge"),
         ("def make(card): ...", "should be a function make(card, *, load) -> Judge"),
         ("make = dict", "should be a function make(card, *, load) -> Judge"),
-        ("def make(card, *, load): return None", "made no judge but None"),
+        ("def make(card, *, load): return None", "returned no judge but None"),
         ("def mak(card, *, load): ...", "has no 'make' (did you mean 'mak'?)"),
         ("def make(card, *, load)", "adapter.py:1: SyntaxError"),
         ("x = 1\nraise SystemExit(0)", "adapter.py:2: SystemExit"),

@@ -122,7 +122,7 @@ def test_the_logit_is_learned_from_where_there_is_one_unless_the_score_is_asked_
 
 
 def test_a_logit_that_there_is_not_is_refused():
-    with pytest.raises(InputError, match="judge fake has no logit; take reward: score, or auto"):
+    with pytest.raises(InputError, match="judge fake has no logit; use reward: score, or auto"):
         Rewards(Fake(), reward="logit")
 
 

@@ -359,7 +359,7 @@ def test_one_prompt_has_a_ratio_of_texts_and_no_interval():
 def test_sides_of_unequal_length_are_refused_and_counted_in_the_order_in_which_they_were_given():
     with pytest.raises(InputError, match="not 1 and 2"):
         jackknife_ratio(sums, [1.0], [1.0, 2.0])
-    with pytest.raises(InputError, match="there are 2 and 2 and 1"):
+    with pytest.raises(InputError, match="not 2 and 2 and 1"):
         jackknife_ratio(sums, [1.0, 1.0], [1.0, 2.0], ["a"])
     with pytest.raises(InputError, match="not 1 and 2"):
         worst_case([1.0], [1.0, 0.5])
