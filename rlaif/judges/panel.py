@@ -42,15 +42,7 @@ class PanelCard(Card):
 
 @dataclass(frozen=True, kw_only=True)
 class PanelMember(Checked):
-    """
-    A member of a panel.
-
-    Args:
-        judge: name or path of a card, or an inline card.
-        weight: weight in mean and median.
-        veto_below: if the member's score is below this, the panel's score is at most the member's; None for no veto.
-
-    """
+    """A member of a panel. If its score is below `veto_below`, the panel's score is at most the member's."""
 
     judge: str | dict[str, object]
     weight: Annotated[float, Ge(0)] = 1.0

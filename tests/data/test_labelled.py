@@ -274,7 +274,11 @@ def test_a_label_that_is_the_text_of_a_threshold_is_that_label():
 @pytest.mark.parametrize(
     ("labels", "meaning", "why"),
     [
-        ([0.9, "toxic"], {"bad": [">=0.5"]}, "x.jsonl, line 2: the label 'toxic' is no number, so it cannot be compared with >=0.5"),
+        (
+            [0.9, "toxic"],
+            {"bad": [">=0.5"]},
+            "x.jsonl, line 2: the label 'toxic' is no number, so it cannot be compared with >=0.5",
+        ),
         ([0.9, 0.1], {"bad": [">=0.5"], "good": [">0.8"]}, "x.jsonl, line 1: the label '0.9' is both --bad and --good"),
         ([0.1, 0.2], {"bad": [">=0.5"]}, "no label is '>=0.5'"),
         ([0.1, 0.9, 0.5], {"bad": [">0.5"], "good": ["<0.5"]}, "the label '0.5' is neither --bad nor --good"),

@@ -634,7 +634,9 @@ def test_comparing_apples_with_pears_is_refused(where, words):
 
 def test_cells_of_csv_are_text_and_the_message_says_so():
     Path("x.csv").write_text("prompt,toxicity\na,0.4\n")
-    assert "save the data as jsonl or parquet, because CSV holds only text" in refusal(kept, "x.csv", where="toxicity > 0.3")
+    assert "save the data as jsonl or parquet, because CSV holds only text" in refusal(
+        kept, "x.csv", where="toxicity > 0.3"
+    )
 
 
 def test_what_pandas_writes_for_null_is_null():
@@ -721,7 +723,10 @@ def test_two_files_of_one_split_are_not_guessed_between():
         ({"dataset": "x.jsonl", "data_dir": "a"}, "data.data_dir: x.jsonl is a file, which has none"),
         ({"dataset": "folder", "revision": "a"}, "data.revision: folder is a folder, which has none"),
         ({"dataset": "folder", "data_dir": "a"}, "data.data_dir: there is no folder folder/a"),
-        ({"dataset": "x.jsonl", "split": "test"}, "data.split: 'test' is no file, and x.jsonl is a file, which has no splits"),
+        (
+            {"dataset": "x.jsonl", "split": "test"},
+            "data.split: 'test' is no file, and x.jsonl is a file, which has no splits",
+        ),
         ({"dataset": "x.jsonl", "test_split": "test"}, "data.test_split: 'test' is no file, and x.jsonl is a file"),
         ({"dataset": "x.yaml"}, "x.yaml: should be one of .jsonl, .csv, .parquet, .txt, .json, .tsv"),
         ({"dataset": ""}, "data.dataset: is empty; name a file, a folder or a hub id"),
