@@ -80,7 +80,7 @@ def run(
         sys.stdout.write(to_json(record.to_json()))
     print_benchmark(record, stderr=not sys.stdout.isatty())
     if output is not None:
-        say(f"{output}: wrote scores.jsonl, bench.json and bench.csv; open in a browser: {write(Path(output))}")
+        say(f"{output}: scores.jsonl, bench.json, bench.csv; to open in a browser: {write(Path(output))}")
     if record.over_budget:
         raise RlaifError(
             f"the budget is spent: {record.over_budget} judgements were not asked for; run again with a larger budget "
