@@ -175,9 +175,6 @@ def test_files_and_functions_stay_readable(capsys: pytest.CaptureFixture[str]) -
 
 LONGEST_CLASS, LONGEST_BODY = 180, 50
 
-TOO_LONG = {"PreparedEvaluation", "Benchmark"}
-"""Classes that are longer today, each to be removed from here when it has been shortened."""
-
 
 def sizes_of(source: str) -> tuple[list[tuple[str, int]], list[tuple[str, int]]]:
     """Return the lines of each class, and those of each function's body without its docstring."""
@@ -199,8 +196,7 @@ def test_what_is_counted_as_a_class_and_as_a_body() -> None:
 def test_classes_and_bodies_of_functions_stay_readable() -> None:
     sizes = {path.relative_to(ROOT).as_posix(): sizes_of(path.read_text()) for path in FILES}
     long = {name: path for path, (classes, _) in sizes.items() for name, lines in classes if lines > LONGEST_CLASS}
-    assert {name: path for name, path in long.items() if name not in TOO_LONG} == {}
-    assert long.keys() >= TOO_LONG, "a class that was shortened: remove it from TOO_LONG"
+    assert long == {}
     assert [(path, name) for path, (_, bodies) in sizes.items() for name, lines in bodies if lines > LONGEST_BODY] == []
 
 

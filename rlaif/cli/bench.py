@@ -65,14 +65,14 @@ def run(
         needed: frozenset[str] = frozenset().union(*(judge.reads for judge in panel))
         sources = sources_of(data, parse_renames(columns), split, limit, needed)
         tables = examine(sources, Meaning(frozenset(bad), frozenset(good), graded or False), groups)
-        for line in filter(None, (table.describe_labels() for table in tables)):
-            say(line)
         benchmark = Benchmark(panel, tables, session, options)
         if not dry_run:
             folder = Path(output) if output is not None else Path(scratch) / "bench"
             with _say_how_to_resume(output):
                 benchmark.ask(folder)
             record = benchmark.write_numbers(folder)
+    for line in filter(None, (table.describe_labels() for table in tables)):
+        say(line)
     if dry_run:
         print_estimates(benchmark.estimates(), benchmark.texts)
         return 0

@@ -57,7 +57,7 @@ def check_run(path: Path, more: Sequence[str], sets: Sequence[str], quick: bool)
     faults.passes(refuse_misfit, config.training.batch_size)
     faults.passes(refuse_unknown_trackers, config.trackers)
     readable = faults.passes(refuse_missing, config.data)
-    prepared = faults.attempt(PreparedRun, config, judges) if readable else None
+    prepared = faults.attempt(RunForecast, config, judges) if readable else None
     if prepared:
         faults.passes(prepared.refuse_algorithm)
     memory = faults.attempt(prepared.memory) if prepared else None
@@ -81,7 +81,7 @@ def check_run(path: Path, more: Sequence[str], sets: Sequence[str], quick: bool)
     return faults.worst
 
 
-class PreparedRun:
+class RunForecast:
     """
     A run whose prompts have been read. The policy is not loaded.
 

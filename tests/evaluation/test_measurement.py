@@ -6,6 +6,7 @@ import json
 import math
 import threading
 from collections.abc import Sequence
+from dataclasses import replace
 from statistics import fmean, stdev
 from typing import Any
 from zlib import crc32
@@ -169,7 +170,8 @@ def test_what_was_measured_before_is_not_measured_again_unless_prompts_or_judges
 @pytest.mark.parametrize("architecture", ["llama", "t5"])
 def test_perplexity_and_kl_are_those_of_a_plain_forward_pass(architecture, policy_folder, tmp_path, monkeypatch):
     trainer = trainer_of(policy_folder(architecture), tmp_path / "run", temperature=0.7, micro_batch_tokens=40)
-    trainer.policy.eos = (2, *range(20, 70))
+    policy = trainer.policy
+    policy.generator = replace(policy.generator, special=replace(policy.special, eos=(2, *range(20, 70))))
     evaluation = evaluation_of(trainer)
     evaluation.measure_before(trainer, never)
     moved(trainer.policy, by=0.05)

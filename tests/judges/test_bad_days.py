@@ -203,7 +203,7 @@ def test_what_does_not_pass_in_the_total_time_abstains(server, adapter):
     assert {name: one.status for name, one in bad.items()} == status
     assert {one.score for one in bad.values()} == {None}
     assert all(one.usage.attempts > 1 for one in bad.values())
-    assert time.monotonic() - start < 4
+    assert time.monotonic() - start < 15  # the deadline of a hang is 0.6 s; the rest is a busy machine
 
 
 @pytest.mark.parametrize("adapter", ADAPTERS)
