@@ -414,7 +414,8 @@ def run_pytest(tests: Sequence[str], *plugins: object) -> str | None:
     import pytest
     from hypothesis import Phase, settings
 
-    settings.register_profile("mutation", derandomize=True, database=None, phases=(Phase.explicit, Phase.generate))
+    phases = (Phase.explicit, Phase.generate)
+    settings.register_profile("mutation", derandomize=True, database=None, deadline=None, phases=phases)
     settings.load_profile("mutation")
     options = ["-p", "no:cacheprovider", "-p", "no:xdist", "--tb=no", "--maxfail=1"]
     try:
