@@ -21,6 +21,7 @@ import ast
 import contextlib
 import dataclasses
 import hashlib
+import importlib
 import importlib.machinery
 import importlib.util
 import json
@@ -517,14 +518,14 @@ class Tests:
         return failed
 
     def try_out(self, mutant: Mutant, run: Callable[[Sequence[str]], str | None]) -> None:
-        """Run the tests that reach a mutant's line in a fork, and write its line of results."""
+        """
+        Run tests in a fork, and write the line of results of a mutant.
+
+        The tests are those that reach its line. A line of the module runs before any test: all tests may notice it.
+        """
         lines = enclosing_lines(self.sources[mutant.file], mutant.line)
         wanted = {(mutant.file, line) for line in lines or ()}
-        tests = [
-            test
-            for test, hit in self.lines.items()
-            if (hit & wanted if lines is not None else any(file == mutant.file for file, _ in hit))
-        ]
+        tests = [test for test, hit in self.lines.items() if lines is None or hit & wanted]
         tests.sort(key=lambda test: self.seconds[test] / (1 + self.kills[test]))
         record = {name: getattr(mutant, name) for name in ("file", "code", "line", "operator", "before", "after")}
         failed = in_fork(lambda: [run(tests)], 20 + 5 * sum(self.seconds[test] for test in tests)) if tests else [None]
@@ -596,7 +597,8 @@ def main() -> None:
     options = parser.parse_args()
     os.chdir(ROOT)
     os.environ.update(HF_HUB_OFFLINE="1", OMP_NUM_THREADS="1")
-    import scipy.stats  # noqa: F401 - loaded once, for all forks
+    for name in ("hypothesis", "scipy.stats", "sklearn.metrics"):  # are loaded once, for all forks
+        importlib.import_module(name)
 
     groups: dict[tuple[str, ...], list[Mutant]] = {}
     for file, tests in TARGETS.items():
