@@ -485,7 +485,8 @@ class Tests:
         self.sources = {mutant.file: (ROOT / mutant.file).read_text() for mutant in mutants}
         self.seconds: dict[str, float] = {}
         self.lines: dict[str, set[tuple[str, int]]] = {}
-        self.kills: Counter[str] = Counter()
+        self.kills: Counter[tuple[bool, str | None]] = Counter()
+        """How many faults a test found first: of those at import, and of those in functions."""
 
     def pytest_runtestloop(self, session: Any) -> bool:
         """Run all tests once to see which lines they run, then those of each mutant whose fault is in a function."""
@@ -526,12 +527,12 @@ class Tests:
         lines = enclosing_lines(self.sources[mutant.file], mutant.line)
         wanted = {(mutant.file, line) for line in lines or ()}
         tests = [test for test, hit in self.lines.items() if lines is None or hit & wanted]
-        tests.sort(key=lambda test: self.seconds[test] / (1 + self.kills[test]))
+        tests.sort(key=lambda test: self.seconds[test] / (1 + self.kills[lines is None, test]))
         record = {name: getattr(mutant, name) for name in ("file", "code", "line", "operator", "before", "after")}
         failed = in_fork(lambda: [run(tests)], 20 + 5 * sum(self.seconds[test] for test in tests)) if tests else [None]
         by = failed[0] if isinstance(failed, list) else failed or "the process died"
         outcome = "survived" if by is None else "timeout" if by == "timeout" else "killed"
-        self.kills[by] += 1
+        self.kills[lines is None, by] += 1
         with RESULTS.open("a") as out:
             out.write(json.dumps({**record, "outcome": outcome, "by": by}) + "\n")
 
