@@ -6,7 +6,8 @@ not have: statements deleted, results that become None, arguments swapped, condi
 String literals, annotations and imports for type checkers stay as they are. Every mutant runs in a fork of a process
 that has loaded torch and scipy, with the tests that reach its line, up to the first that fails.
 
-    python -m performance.mutation             # the mutants that have no line in performance/results/mutation.jsonl
+    python -m performance.mutation             # the mutants without a line in performance/results/mutation.jsonl, or
+                                               # with one from before their function changed
     python -m performance.mutation --again     # and those that survived
     python -m performance.mutation rlaif/stats # of these files only
 
@@ -19,6 +20,8 @@ import argparse
 import ast
 import contextlib
 import dataclasses
+import hashlib
+import importlib
 import importlib.machinery
 import importlib.util
 import json
@@ -50,6 +53,7 @@ TARGETS = {
     "rlaif/judges/panel.py": ["tests/judges/test_panel.py"],
     **{str(path.relative_to(ROOT)): STATISTICS for path in sorted((ROOT / "rlaif" / "stats").glob("[!_]*.py"))},
     "rlaif/judges/llm/verdict.py": ["tests/judges/test_llm.py"],
+    "rlaif/judges/llm/thoughts.py": ["tests/judges/test_llm.py"],
 }
 """The files that are mutated, and the tests of each."""
 
@@ -75,9 +79,22 @@ MEMORY = 12 * 2**30
 
 @dataclasses.dataclass(frozen=True)
 class Mutant:
-    """A file with one fault in it."""
+    """
+    A file with one fault in it.
+
+    Args:
+        file: which.
+        code: a hash of the function around the fault, so that a result is dropped when the function changes.
+        line: of the fault.
+        operator: that made it.
+        before: the lines without the fault.
+        after: and with it.
+        source: the whole file with it.
+
+    """
 
     file: str
+    code: str
     line: int
     operator: str
     before: str
@@ -86,8 +103,8 @@ class Mutant:
 
     @property
     def key(self) -> tuple[str, ...]:
-        """What stays the same while other lines of the file change."""
-        return self.file, self.operator, self.before, self.after
+        """What stays the same while other functions of the file change."""
+        return self.file, self.code, self.operator, self.before, self.after
 
 
 # --- operators that cosmic-ray does not have --------------------------------------------------------------------
@@ -227,7 +244,8 @@ def mutants_of(file: str) -> Iterator[Mutant]:
     from cosmic_ray.ast import get_ast
 
     source = (ROOT / file).read_text()
-    spans = left_out(ast.parse(source))
+    parsed = ast.parse(source)
+    spans = left_out(parsed)
     tree = get_ast(source)
     nodes = list(_walk(tree))
     seen = {source}
@@ -243,7 +261,8 @@ def mutants_of(file: str) -> Iterator[Mutant]:
                 seen.add(mutated)
                 with contextlib.suppress(SyntaxError):
                     compile(mutated, file, "exec")
-                    yield Mutant(file, *_changed_lines(source, mutated, name), mutated)
+                    line, before, after = _changed_lines(source, mutated)
+                    yield Mutant(file, hash_function(parsed, line), line, name, before, after, mutated)
 
 
 def _mutate(tree: Any, node: Any, operator: Any, index: int) -> str:
@@ -272,18 +291,36 @@ def _walk(node: Any) -> Iterator[Any]:
         yield from _walk(child)
 
 
-def _changed_lines(source: str, mutated: str, operator: str) -> tuple[int, str, str, str]:
-    """Return the number of the first line that differs, the operator, and the lines before and after."""
+def _changed_lines(source: str, mutated: str) -> tuple[int, str, str]:
+    """Return the number of the first line that differs, and the lines before and after."""
     old, new = source.splitlines(), mutated.splitlines()
     start = next(i for i, (a, b) in enumerate(zip(old, new, strict=False)) if a != b)
+    while not old[start].strip():  # which a decorator that is removed takes with it
+        start += 1
     tail = 0
     while tail < min(len(old), len(new)) - start and old[-1 - tail] == new[-1 - tail]:
         tail += 1
     before, after = (" ".join(line.strip() for line in lines[start : len(lines) - tail]) for lines in (old, new))
-    return start + 1, operator, before, after
+    return start + 1, before, after
 
 
 # --- which tests reach which line ---------------------------------------------------------------------------------
+
+
+def hash_function(tree: ast.Module, line: int) -> str:
+    """Return a hash of the outermost function around a line, or of the module's statement, without docstrings."""
+    functions = [node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)]  # outer ones first
+    found = next(node for node in (*functions, *tree.body) if _first_line(node) <= line <= (node.end_lineno or 0))
+    (copied,) = ast.parse(ast.unparse(found)).body
+    for node in ast.walk(copied):
+        if isinstance(node, ast.FunctionDef | ast.ClassDef) and ast.get_docstring(node) is not None:
+            node.body[0] = ast.Pass()
+    return hashlib.blake2b(ast.unparse(copied).encode(), digest_size=6).hexdigest()
+
+
+def _first_line(node: ast.stmt) -> int:
+    decorators: list[ast.expr] = getattr(node, "decorator_list", [])
+    return min([node.lineno, *(each.lineno for each in decorators)])
 
 
 def enclosing_lines(source: str, line: int) -> set[int] | None:
@@ -291,11 +328,9 @@ def enclosing_lines(source: str, line: int) -> set[int] | None:
     inside: ast.stmt | None = None
     function: ast.FunctionDef | None = None
     for node in ast.walk(ast.parse(source)):  # outer ones first
-        if isinstance(node, ast.stmt):
-            first = min([node.lineno, *(each.lineno for each in getattr(node, "decorator_list", ()))])
-            if first <= line <= (node.end_lineno or first):
-                inside = node
-                function = node if isinstance(node, ast.FunctionDef) else function
+        if isinstance(node, ast.stmt) and _first_line(node) <= line <= (node.end_lineno or 0):
+            inside = node
+            function = node if isinstance(node, ast.FunctionDef) else function
     if inside is None or function is None or inside is function:
         return None
     body = getattr(inside, "body", None)
@@ -380,7 +415,8 @@ def run_pytest(tests: Sequence[str], *plugins: object) -> str | None:
     import pytest
     from hypothesis import Phase, settings
 
-    settings.register_profile("mutation", derandomize=True, database=None, phases=(Phase.explicit, Phase.generate))
+    phases = (Phase.explicit, Phase.generate)
+    settings.register_profile("mutation", derandomize=True, database=None, deadline=None, phases=phases)
     settings.load_profile("mutation")
     options = ["-p", "no:cacheprovider", "-p", "no:xdist", "--tb=no", "--maxfail=1"]
     try:
@@ -449,7 +485,8 @@ class Tests:
         self.sources = {mutant.file: (ROOT / mutant.file).read_text() for mutant in mutants}
         self.seconds: dict[str, float] = {}
         self.lines: dict[str, set[tuple[str, int]]] = {}
-        self.kills: Counter[str] = Counter()
+        self.kills: Counter[tuple[bool, str | None]] = Counter()
+        """How many faults a test found first: of those at import, and of those in functions."""
 
     def pytest_runtestloop(self, session: Any) -> bool:
         """Run all tests once to see which lines they run, then those of each mutant whose fault is in a function."""
@@ -482,20 +519,20 @@ class Tests:
         return failed
 
     def try_out(self, mutant: Mutant, run: Callable[[Sequence[str]], str | None]) -> None:
-        """Run the tests that reach a mutant's line in a fork, and write its line of results."""
+        """
+        Run tests in a fork, and write the line of results of a mutant.
+
+        The tests are those that reach its line. A line of the module runs before any test: all tests may notice it.
+        """
         lines = enclosing_lines(self.sources[mutant.file], mutant.line)
         wanted = {(mutant.file, line) for line in lines or ()}
-        tests = [
-            test
-            for test, hit in self.lines.items()
-            if (hit & wanted if lines is not None else any(file == mutant.file for file, _ in hit))
-        ]
-        tests.sort(key=lambda test: self.seconds[test] / (1 + self.kills[test]))
-        record = {name: getattr(mutant, name) for name in ("file", "line", "operator", "before", "after")}
+        tests = [test for test, hit in self.lines.items() if lines is None or hit & wanted]
+        tests.sort(key=lambda test: self.seconds[test] / (1 + self.kills[lines is None, test]))
+        record = {name: getattr(mutant, name) for name in ("file", "code", "line", "operator", "before", "after")}
         failed = in_fork(lambda: [run(tests)], 20 + 5 * sum(self.seconds[test] for test in tests)) if tests else [None]
         by = failed[0] if isinstance(failed, list) else failed or "the process died"
         outcome = "survived" if by is None else "timeout" if by == "timeout" else "killed"
-        self.kills[by] += 1
+        self.kills[lines is None, by] += 1
         with RESULTS.open("a") as out:
             out.write(json.dumps({**record, "outcome": outcome, "by": by}) + "\n")
 
@@ -520,7 +557,7 @@ def without_result(file: str, again: bool) -> list[Mutant]:
     wanted = Counter(mutant.key for mutant in mutants)
     kept = []
     for record in read_results():
-        key = tuple(record[name] for name in ("file", "operator", "before", "after"))
+        key = tuple(record[name] for name in ("file", "code", "operator", "before", "after"))
         if record["file"] != file:
             kept.append(record)
         elif wanted[key] and not (again and record["outcome"] == "survived"):
@@ -561,7 +598,8 @@ def main() -> None:
     options = parser.parse_args()
     os.chdir(ROOT)
     os.environ.update(HF_HUB_OFFLINE="1", OMP_NUM_THREADS="1")
-    import scipy.stats  # noqa: F401 - loaded once, for all forks
+    for name in ("hypothesis", "scipy.stats", "sklearn.metrics"):  # are loaded once, for all forks
+        importlib.import_module(name)
 
     groups: dict[tuple[str, ...], list[Mutant]] = {}
     for file, tests in TARGETS.items():

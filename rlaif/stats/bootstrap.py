@@ -95,14 +95,15 @@ def interval(
     if clusters < 2 or not len(values_D):
         return None
     bias = skew = 0.0
-    if value is not None and contribution_R is not None and np.ptp(values_D) > 0:
-        rounding = 1e-12  # sums in another order differ by rounding
+    if value is not None and contribution_R is not None:
+        rounding = 1e-12  # of sums in another order
         below = (values_D < value - rounding).mean() + (np.abs(values_D - value) <= rounding).mean() / 2
         bias = float(norm.ppf(np.clip(below, 0.001, 0.999)))
         sum_G = np.bincount(number_R, weights=contribution_R - contribution_R.mean())
         skew = float((sum_G**3).sum() / (6 * (sum_G**2).sum() ** 1.5)) if sum_G.any() else 0.0
     reach = reach_of_students_t(0.95, clusters)
-    ends = [bias + (bias + z) / max(1e-9, 1 - skew * (bias + z)) for z in (-reach, reach)]
+    # The divisor is above 0.15: of G numbers with the sum 0 the skew is at most (G - 2) / (6 sqrt(G (G - 1))).
+    ends = [bias + (bias + z) / (1 - skew * (bias + z)) for z in (-reach, reach)]
     low, high = np.quantile(values_D, norm.cdf(ends))
     return float(low), float(high)
 

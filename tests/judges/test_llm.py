@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 import re
@@ -115,6 +116,7 @@ MARK = f'"mark": "{FENCE}"'
 GOOD = {
     f'{{"reason": "ok", "rating": 4, {MARK}}}': 4,
     f' \n{{"rating": 4.5, "reason": "", {MARK}}}\n ': 4.5,
+    f'{{"reason": "two\nlines", "rating": 4, {MARK}}}': 4,
     f'{{"rating": "3", {MARK}}}': 3,
     f'{{"score": 2, {MARK}}}': 2,
     f'{{"rating": 2, "score": 2.0, {MARK}}}': 2,
@@ -148,6 +150,7 @@ GOOD = {
     f"why\nRating [{FENCE}]: 2<|return|>": 2,
     f"analysisRating [{FENCE}]: 5.assistantfinalRude.\nRating [{FENCE}]: 2": 2,
     f'{{"rating": 5}}\nRating [{FENCE}]: 2': 2,
+    f"Rating [{FENCE}]: 4\nWhat follows <think> is not read.": 4,
 }
 
 NO_NUMBERS = (
@@ -179,6 +182,9 @@ BAD = {
     f"<think>Rating [{FENCE}]: 5": "unfinished thought",
     f"Sure.\n<think>\nRating [{FENCE}]: 5": "unfinished thought",
     f"<|channel|>analysis<|message|>\nRating [{FENCE}]: 5": "unfinished thought",
+    f"Rating [{FENCE}]: 4\n<think>\nRating [{FENCE}]: 4.0": "unfinished thought",
+    f"Rating [{FENCE}]: 4\nRating [{FENCE}]: 4.0\n<think>\nRating [{FENCE}]: 4.00": "unfinished thought",
+    f"Rating [{FENCE}]: 4\n<think>Rating [{FENCE}]: 4": "cannot be read",
     f"Rating [{FENCE}]: 5\n</think>\nI cannot say.": "no verdict",
     f"Rating [{FENCE}]: 2\nand </think>": "empty",
     "Rating: 5": "no verdict",
@@ -226,6 +232,7 @@ BAD = {
     f"~~Rating [{FENCE}]: 5~~": "no verdict",
     **{f"Rating [{FENCE}]: 4\nNo:\nRating [{FENCE}]: {end}": "cannot be read" for end in ("1/5", "1 of 5", "-", "")},
     f"Rating [{FENCE}]: 1/5\nRating [{FENCE}]: 5": "cannot be read",
+    f"Rating [{FENCE}]: 4\nRating [{FENCE}]: 4.0\nRating [{FENCE}]: -": "cannot be read",
     f"Rating [{FENCE}]: 4\nFinal rating [{FENCE}]: 2": "cannot be read",
     f"Rating [{FENCE}]: \u22124": "off the scale",
     f"Rating [{FENCE}]: -4": "off the scale",
@@ -247,7 +254,36 @@ def test_a_verdict_that_is_clear_is_read(text, rating):
 def test_a_verdict_that_is_not_clear_is_not_guessed(text, why):
     with pytest.raises(Unanswered, match=re.escape(why)) as caught:
         read(text)
+    assert caught.value.status == "unparsable"
     assert len(str(caught.value)) < 250
+
+
+REASONS = {
+    "y" * 130: f"the answer holds no verdict: '{'y' * 120}'",
+    f"Rating [{FENCE}]: 4\n{FENCE}{'y' * 80}": f"the line of the verdict cannot be read: '{FENCE}{'y' * 68}'",
+    "\n".join(f"Rating [{FENCE}]: {number}" for number in ("4", "1/5", "2/5", "3/5")): (
+        f"the line of the verdict cannot be read: 'Rating [{FENCE}]: 3/5'"
+    ),
+    f'"{"y" * 70}"': f"the answer is no JSON object but '{'y' * 60}'",
+    f'{{"{"y" * 70}": 1}}': f"the answer has no rating, only {'y' * 60}",
+    "{}": "the answer has no rating, only nothing",
+    f'{{"rating": "{"y" * 70}"}}': f"the rating is '{'y' * 60}', no number",
+    '{"rating": 5, "score": 1.5}': "the answer holds 2 verdicts: 1.5, 5",
+    f"Rating [{FENCE}]: 5\nRating [{FENCE}]: 1.5": "the answer holds 2 verdicts: 1.5, 5",
+    '{"rating": 9}': "the rating 9 is off the scale 1 to 5",
+}
+
+
+@pytest.mark.parametrize(("text", "why"), REASONS.items(), ids=[text[:20] for text in REASONS])
+def test_the_reason_for_no_verdict_quotes_the_answer_up_to_a_limit(text, why):
+    with pytest.raises(Unanswered) as caught:
+        read(text)
+    assert str(caught.value) == why
+
+
+def test_a_verdict_cannot_be_changed():
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        read(f"Rating [{FENCE}]: 4").rating = 5
 
 
 def test_the_reason_is_the_judges_own_words():
@@ -336,6 +372,14 @@ def test_expected_ratings_are_those_worked_out_by_hand():
 def test_probability_that_lies_elsewhere_is_no_verdict(tokens):
     with pytest.raises(Unanswered, match="of the probability"):
         expected(**tokens)
+
+
+def test_half_of_the_probability_is_enough():
+    assert expected(**{"5": 0.5, "x": 0.5}) == 5
+
+
+def test_a_probability_above_1_counts_only_where_rounding_may_have_made_it():
+    assert mean_rating(Answer("", first_token={"2": 0.009, "5": 0.01}), FIVE) == 2
 
 
 @given(st.dictionaries(st.text(max_size=3) | st.sampled_from("0123456789٣"), st.floats(), max_size=20))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import threading
 from collections.abc import Sequence
@@ -316,3 +317,16 @@ def test_a_panel_that_cannot_act_is_refused(keys, words):
     with pytest.raises(InputError) as refused:
         load_judge({"adapter": "panel", "name": "p", **keys})
     assert all(word in str(refused.value) for word in words), str(refused.value)
+
+
+def test_a_place_in_a_panel_cannot_be_changed_and_is_built_by_name():
+    (seat,) = seats_of(PanelCard(adapter="panel", judges=["m"]))
+    with pytest.raises(dataclasses.FrozenInstanceError):
+        seat.weight = 2.0
+    with pytest.raises(TypeError, match="positional"):
+        type(seat)("m")
+
+
+def test_a_panel_has_no_logit_to_give():
+    card = PanelCard(adapter="panel", judges=["m"])
+    assert Panel(card, seats_of(card), [Said("m", 0.5)]).has_logit is False

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections import Counter
 from statistics import NormalDist, fmean
 from types import SimpleNamespace
@@ -12,7 +13,6 @@ import pytest
 import scipy.stats
 
 from rlaif.stats.bootstrap import (
-    BCA_LIMIT,
     BLOCK,
     DRAWS,
     SMALL_BLOCK,
@@ -61,8 +61,17 @@ def test_rows_may_be_in_clusters_in_any_order():
 
 
 def test_more_rows_than_a_block_holds_are_drawn_one_draw_at_a_time():
-    drawn = draw_statistics({"n": lambda times: times.sum(axis=1, dtype=np.float64)}, np.arange(BLOCK + 1), draws=2)
+    first = [
+        Counter(np.random.default_rng([0, start]).integers(BLOCK + 1, size=BLOCK + 1).tolist()) for start in (0, 1)
+    ]
+    row = next(row for row in first[1] if first[0][row] != first[1][row])
+    columns = {
+        "n": lambda times: times.sum(axis=1, dtype=np.float64),
+        "row": lambda times: times[:, row].astype(float),
+    }
+    drawn = draw_statistics(columns, np.arange(BLOCK + 1), draws=2)
     assert drawn["n"].tolist() == [BLOCK + 1] * 2
+    assert drawn["row"].tolist() == [counts[row] for counts in first]
 
 
 def test_without_a_word_there_are_2000_draws_of_seed_0():
@@ -128,10 +137,15 @@ def test_draws_that_differ_from_the_value_by_rounding_are_ties():
     assert got == pytest.approx(bca([0.2] * 900 + draws[900:].tolist(), 0.2, [0.0], 30))
 
 
-def test_a_skew_beyond_what_bca_can_correct_reaches_to_the_end_of_the_draws():
+@pytest.mark.parametrize("clusters", [3, 10, 1000])
+def test_bca_corrects_the_largest_skew_and_bias_that_there_can_be(clusters):
     draws = np.linspace(0, 1, 1001)
-    contribution = np.array([100.0, 0.0, 0.0])
-    assert interval(draws, np.arange(3), 0.5, contribution)[1] == pytest.approx(1.0)
+    contribution = np.zeros(clusters)
+    contribution[0] = 100.0
+    sums = (contribution - contribution.mean()).tolist()
+    low, high = bca(draws.tolist(), 2.0, sums, clusters)
+    assert 0.5 < low <= high
+    assert interval(draws, np.arange(clusters), 2.0, contribution) == pytest.approx((low, high))
 
 
 def test_an_interval_needs_two_clusters_and_a_finite_draw():
@@ -183,7 +197,7 @@ def by_scipy(sums: np.ndarray, level: float, method: str, *, draws: int, seed: i
 
 
 @pytest.mark.parametrize(
-    ("clusters", "method"), [(2, "BCa"), (40, "BCa"), (1200, "BCa"), (BCA_LIMIT, "BCa"), (BCA_LIMIT + 1, "percentile")]
+    ("clusters", "method"), [(2, "BCa"), (40, "BCa"), (1200, "BCa"), (2000, "BCa"), (2001, "percentile")]
 )
 def test_intervals_of_sums_are_those_of_scipy_at_a_raised_level(clusters, method):
     rng = np.random.default_rng(3)
@@ -195,15 +209,27 @@ def test_intervals_of_sums_are_those_of_scipy_at_a_raised_level(clusters, method
     assert clusters == 2 or got[0] != pytest.approx(other, rel=1e-9)
 
 
-def test_without_variance_percentiles_stand_in_for_bca():
+def test_without_variance_percentiles_stand_in_for_bca_without_a_warning():
     sums = np.stack([np.full(5, 2.0), np.full(5, 4.0)])
-    assert bootstrap_intervals(mean, sums, (0.95,), draws=50, seed=0) == [(0.5, 0.5)]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert bootstrap_intervals(mean, sums, (0.95,), draws=50, seed=0) == [(0.5, 0.5)]
 
 
 @pytest.mark.parametrize("sign", [1, -1])
 def test_an_interval_with_one_end_that_is_not_finite_is_none(sign):
     sums = np.stack([np.full(4, 1.0), np.array([0.0, 0.0, 0.0, 1.0])])
     assert bootstrap_intervals(lambda s: sign * s[0] / s[1], sums, (0.95,), draws=50, seed=0) == [None]
+
+
+def test_where_one_end_of_bca_is_not_finite_percentiles_stand_in():
+    sums = np.array([[1.0, 1.0, 1.0, 1.0, 5.0], [1.0, 1.0, 1.0, 0.0, 0.0]])
+    with np.errstate(all="ignore"):
+        low, high = by_scipy(sums, 0.8, "BCa", draws=200, seed=0)
+        wanted = by_scipy(sums, 0.8, "percentile", draws=200, seed=0)
+    assert math.isfinite(low)
+    assert high == math.inf
+    assert bootstrap_intervals(mean, sums, (0.8,), draws=200, seed=0) == [pytest.approx(wanted)]
 
 
 def test_many_prompts_are_drawn_one_draw_at_a_time():

@@ -54,8 +54,8 @@ def test_an_answer_cannot_be_changed_and_takes_no_other_field(record):
 
 @pytest.mark.parametrize("kind", [Change, RatioChange])
 def test_evidence_is_built_by_name_only(kind):
-    with pytest.raises(TypeError, match="positional"):
-        kind(*range(len(dataclasses.fields(kind))))
+    with pytest.raises(TypeError, match="takes 1 positional argument but 2 were given"):
+        kind(2)
 
 
 def test_equal_answers_are_equal():
