@@ -186,13 +186,15 @@ def _lines(path: Path, notes: list[str]) -> Iterator[Row]:
     """Yield the lines that are whole; the last one of a process that was killed while writing may not be."""
     if not path.is_file():
         return
+    torn = 0
     try:
         with path.open("rb") as file:
-            lines = list(read_jsonl(file))
+            for line in read_jsonl(file):
+                if line.row is None:
+                    torn += 1
+                else:
+                    yield line.row
     except OSError as error:
         notes.append(f"{path.name} cannot be read: {reason_of(error)}")
-        return
-    yield from (line.row for line in lines if line.row is not None)
-    torn = sum(line.row is None for line in lines)
     if torn:
         notes.append(f"{path.name}: {torn} {'line is' if torn == 1 else 'lines are'} torn and left out")
