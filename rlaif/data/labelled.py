@@ -12,6 +12,7 @@ from typing import Any, Literal, NamedTuple
 
 from rlaif.core.errors import InputError
 from rlaif.core.messages import text_of
+from rlaif.core.records.bench_lines import TextKey
 from rlaif.core.schema import did_you_mean, short_repr
 from rlaif.core.types import Sample
 from rlaif.data.columns import MISSING, get_column, refuse_missing
@@ -21,8 +22,6 @@ from rlaif.data.prompt_column import PAIR, is_dialogue, read_prompt
 from rlaif.data.rows import RowSource
 
 Kind = Literal["labels", "graded", "pairs"]
-Key = dict[str, Any]
-"""What a line of scores.jsonl says of its text beside the text: file, row, side, label, target, groups."""
 
 SHOWN = 20
 """Values of a column that a message lists."""
@@ -31,7 +30,7 @@ SHOWN = 20
 class LabelledText(NamedTuple):
     """A text to judge, and where it comes from."""
 
-    key: Key
+    key: TextKey
     sample: Sample
 
 
@@ -78,17 +77,17 @@ class Labelled:
         """Read the texts to judge; of a pair first the preferred one."""
         for number, (place, row) in enumerate(self.source.rows()):
             row = self.source.rename_columns(row, place)
-            key: Key = {"file": self.name, "row": number}
             groups = {name: self._group(row, name, place) for name in self.groups}
             if self.kind == "pairs":
                 for side, sample in zip(PAIR, self._pair(row, place), strict=True):
                     target = float(side == "chosen")
-                    yield LabelledText({**key, "side": side, "label": None, "target": target, "groups": groups}, sample)
+                    key = TextKey(file=self.name, row=number, side=side, label=None, target=target, groups=groups)
+                    yield LabelledText(key, sample)
             else:
                 label = self._label(row, place)
                 meant = self._target(label, place)
-                of_text = {**key, "side": None, "label": label, "target": meant, "groups": groups}
-                yield LabelledText(of_text, self.source.sample(row, place))
+                key = TextKey(file=self.name, row=number, side=None, label=label, target=meant, groups=groups)
+                yield LabelledText(key, self.source.sample(row, place))
 
     def _target(self, label: str | float, place: str) -> float | None:
         if isinstance(label, float):
@@ -219,8 +218,8 @@ def _count_rows(table: Labelled) -> Labelled:
     for key, sample in table.read_texts():
         texts += 1
         if table.kind == "labels":
-            labels[key["label"]] += 1
-        said = [sample.prompt, sample.completion, key["label"], key["groups"]]
+            labels[str(key.label)] += 1
+        said = [sample.prompt, sample.completion, key.label, key.groups]
         digest.update(json.dumps(said, sort_keys=True).encode())
     return replace(table, n=texts // (2 if table.kind == "pairs" else 1), labels=labels, digest=digest.hexdigest())
 

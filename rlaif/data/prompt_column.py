@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from rlaif.core.errors import InputError
 from rlaif.core.messages import text_of
@@ -13,7 +13,7 @@ from rlaif.core.schema import did_you_mean, short_repr
 from rlaif.data.columns import MISSING, drop_column, get_column, names
 
 Message = dict[str, Any]
-PAIR = ("chosen", "rejected")
+PAIR: tuple[Literal["chosen", "rejected"], ...] = ("chosen", "rejected")
 ANSWER = "\n\nAssistant:"
 _TURN = re.compile(r"(?:\A\s*|\n\n)(Human|Assistant):")
 _ROLES = {"Human": "user", "Assistant": "assistant"}
