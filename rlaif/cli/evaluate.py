@@ -85,7 +85,7 @@ def _show(told: EvaluationRecord, rows: Sequence[SampleRow], output: str | None)
 
 
 def _again(
-    options: Mapping[str, Any],
+    options: Mapping[str, object],
     judges: Sequence[str],
     columns: Sequence[str],
     sets: Sequence[str],

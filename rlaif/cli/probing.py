@@ -94,7 +94,7 @@ def _name_of(ref: CardRef) -> str:
 def _probe(one: ProbedJudge) -> tuple[str, ...]:
     judge = one.judge
     assert judge is not None
-    columns: dict[str, Any] = dict.fromkeys(judge.reads, "How is the weather?")
+    columns: dict[str, object] = dict.fromkeys(judge.reads, "How is the weather?")
     sample = Sample("The weather is fine today.", "How is the weather?", columns)
     if not judge.remote:
         call_judge(judge, [])  # a model that loads is not slow to judge

@@ -13,7 +13,7 @@ MISSING: Any = object()
 """What `get_column` returns for a column that is not there, which is not the same as null."""
 
 
-def get_column(row: Mapping[str, Any], name: str) -> Any:
+def get_column(row: Mapping[str, object], name: str) -> Any:
     """
     Return a column's value, or `MISSING`.
 
@@ -42,14 +42,14 @@ def _is_list(value: Any) -> bool:
     return isinstance(value, Sequence) and not isinstance(value, str | bytes)
 
 
-def refuse_missing(row: Mapping[str, Any], name: str, where: str) -> None:
+def refuse_missing(row: Mapping[str, object], name: str, where: str) -> None:
     """Raise `InputError` where a row has no such column."""
     if get_column(row, name) is MISSING:
         hint = did_you_mean(name, [str(column) for column in row])
         raise InputError(f"{where}: has no column {short_repr(name)}{hint}; there are: {names(row)}")
 
 
-def drop_column(row: Mapping[str, Any], name: str) -> dict[str, Any]:
+def drop_column(row: Mapping[str, object], name: str) -> dict[str, object]:
     """Copy a row without a column; of one inside another only this one is left out."""
     if name in row:
         return {key: value for key, value in row.items() if key != name}
@@ -67,7 +67,7 @@ TOXICITY_COLUMNS = ("prompt_toxicity", "prompt.toxicity", "toxicity")
 """Where data says how toxic a prompt is; the second is that of RealToxicityPrompts."""
 
 
-def toxicity_of_prompt(columns: Mapping[str, Any], *, is_flat: bool = True) -> float | None:
+def toxicity_of_prompt(columns: Mapping[str, object], *, is_flat: bool = True) -> float | None:
     """
     Return how toxic the data says that a prompt is, or None.
 

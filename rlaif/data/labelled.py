@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from hashlib import blake2b
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, TypeGuard
 
 from rlaif.core.errors import InputError
 from rlaif.core.messages import text_of
@@ -123,10 +123,11 @@ class Labelled:
         if missing := [side for side in PAIR if side not in answers]:
             raise InputError(f"{self.source.where}, {place}: has no {missing[0]!r}; a pair needs both")
         others = {name: value for name, value in row.items() if name not in PAIR}
-        if row.get("prompt") is None and all(map(_is_conversation, answers.values())):
+        dialogues = {side: answer for side, answer in answers.items() if _is_conversation(answer)}
+        if row.get("prompt") is None and dialogues.keys() == answers.keys():
             asked = read_prompt(row, None, f"{self.source.where}, {place}", "--column")
             start = len(asked.text if asked.messages is None else asked.messages)
-            answers = {side: _strip(answer[start:]) for side, answer in answers.items()}
+            answers = {side: _strip(answer[start:]) for side, answer in dialogues.items()}
             others["prompt"] = asked.text
         return [self.source.sample({**others, "completion": answers[side]}, place) for side in PAIR]
 
@@ -253,7 +254,7 @@ def _refuse_unmeant(tables: Sequence[Labelled], meaning: Meaning) -> None:
             )
 
 
-def _is_conversation(value: Any) -> bool:
+def _is_conversation(value: object) -> TypeGuard[str | Sequence[object]]:
     return is_dialogue(value) if isinstance(value, str) else text_of(value) is not None
 
 

@@ -36,7 +36,7 @@ class RawPrompt:
     dialogue: bool = False
 
 
-def column_of(row: Mapping[str, Any], wanted: str | None, where: str, key: str) -> str | None:
+def column_of(row: Mapping[str, object], wanted: str | None, where: str, key: str) -> str | None:
     """
     Choose the prompt's column by a first row: the one that is wanted, or `prompt`; None stands for chosen and rejected.
 
@@ -61,7 +61,7 @@ def column_of(row: Mapping[str, Any], wanted: str | None, where: str, key: str) 
     return column
 
 
-def read_prompt(row: Mapping[str, Any], column: str | None, where: str, key: str) -> RawPrompt:
+def read_prompt(row: Mapping[str, object], column: str | None, where: str, key: str) -> RawPrompt:
     """Return what a row asks, or raise `InputError` that names the row. A blank prompt is not refused here."""
     if column is None:
         chosen, rejected = (_value(row, name, where, key) for name in PAIR)
@@ -69,12 +69,12 @@ def read_prompt(row: Mapping[str, Any], column: str | None, where: str, key: str
     return _read(_value(row, column, where, key))
 
 
-def other_columns(row: Mapping[str, Any], column: str | None) -> dict[str, Any]:
+def other_columns(row: Mapping[str, object], column: str | None) -> dict[str, object]:
     """Return the columns that are not the prompt; chosen and rejected stay, for judges that compare with them."""
     return dict(row) if column is None else drop_column(row, column)
 
 
-def _value(row: Mapping[str, Any], column: str, where: str, key: str) -> str | tuple[Message, ...]:
+def _value(row: Mapping[str, object], column: str, where: str, key: str) -> str | tuple[Message, ...]:
     value = get_column(row, column)
     if value is MISSING:
         raise InputError(f"{where}: has no column {short_repr(column)}; there are: {names(row)}")
@@ -98,7 +98,7 @@ def _unicode(text: str) -> str:
     return text if text.isascii() else text.encode(errors="replace").decode()
 
 
-def _plain(message: Mapping[str, Any]) -> Message:
+def _plain(message: Mapping[str, object]) -> Message:
     """Keep what a message says; a table gives all messages the same keys, those that it lacks as null."""
     content = text_of([message]) or ""
     return {**{key: value for key, value in message.items() if value is not None}, "content": _unicode(content)}

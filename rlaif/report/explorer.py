@@ -22,7 +22,7 @@ WHOLE = 64_000_000
 CUT = 4_000
 """Characters of each text, where all together are more."""
 
-Block = dict[str, Any]
+Block = dict[str, object]
 """
 `judges`: name, role, and whether it measures harm. `panes`: what stands side by side in a row. `changes`: from which
 pane to which. `numbers`: heads of further numbers, if there are any; the first of them gives the order. `rows`: `p`

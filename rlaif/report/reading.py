@@ -19,7 +19,7 @@ from rlaif.core.records.judge_figures import JudgeFigures
 from rlaif.core.schema import reason_of
 from rlaif.core.system.files import read_jsonl
 
-Row = Mapping[str, Any]
+Row = Mapping[str, object]
 
 FILES = ("run.yaml", "metrics.jsonl", "guard.jsonl", "samples.jsonl", "evaluation.json")
 """What a report is made of; a folder that has none of them is no run."""

@@ -60,7 +60,7 @@ def _flat(row: Row, prefix: str = "") -> Iterator[tuple[str, Any]]:
             yield f"{prefix}{key}", value
 
 
-def _defaults(settings: Row) -> dict[str, Any]:
+def _defaults(settings: Row) -> dict[str, object]:
     needed = {"policy": {"model": "owner/name"}, "data": {"dataset": "-"}, "judge": "-"}
     try:
         found = dict(_flat(asdict(check(RunConfig, needed, "defaults"))))

@@ -62,7 +62,7 @@ class KeyedField(NamedTuple):
 @functools.cache
 def fields_of(record: Any) -> tuple[KeyedField, ...]:
     """Return the fields of a record with their keys, in the order in which they are written."""
-    hints: Mapping[str, Any] = get_type_hints(record, include_extras=True)
+    hints: Mapping[str, object] = get_type_hints(record, include_extras=True)
     found = []
     for field in fields(record):
         hint = hints[field.name]

@@ -167,7 +167,7 @@ def empty_value(hint: Any) -> Any:
         return () if parts[-1] is Ellipsis else tuple(map(empty_value, parts))
     if origin is not None and issubclass(origin, Mapping):
         return {}
-    return None if hint is Any else hint()
+    return None if hint is object else hint()
 
 
 # --- other values -------------------------------------------------------------------------------------------------
@@ -225,10 +225,10 @@ def _make_list_reader(parts: tuple[Any, ...]) -> Read:
 
 
 def _make_mapping_reader(key_reader: Reader, value_reader: Reader) -> Read:
-    def read(value: Any, at: str, policy: Policy) -> dict[str, Any]:
+    def read(value: Any, at: str, policy: Policy) -> dict[str, object]:
         if not isinstance(value, dict) and not isinstance(value, Mapping):
             raise _wrong(at, "a mapping", value)
-        found: dict[str, Any] = {}
+        found: dict[str, object] = {}
         for key, item in value.items():
             try:
                 name = key if type(key) in key_reader.plain else key_reader.read(key, at, policy)
@@ -262,7 +262,7 @@ _PLAIN: dict[Any, Reader] = {
     bool: _make_plain_reader("true or false", bool),
     int: _make_plain_reader("a whole number", int),
     float: Reader(frozenset({int}), _read_finite, takes_floats=True),
-    Any: Reader(frozenset(), lambda value, at, policy: value),
+    object: Reader(frozenset(), lambda value, at, policy: value),
 }
 
 

@@ -30,7 +30,7 @@ class Record:
     __slots__ = ("_order", "_unknown")
 
     # For the JSON schema: what no field names is refused, and the text below a field describes it.
-    __pydantic_config__: ClassVar[dict[str, Any]] = {"extra": "forbid", "use_attribute_docstrings": True}
+    __pydantic_config__: ClassVar[dict[str, object]] = {"extra": "forbid", "use_attribute_docstrings": True}
 
     @classmethod
     def from_json(cls, told: object, where: str = "", *, keep_unknown: bool = False) -> Self:
@@ -81,13 +81,13 @@ class Record:
         return type(self).salvage(finite(self.to_json()))
 
     @property
-    def unknown_keys(self) -> Mapping[str, Any]:
+    def unknown_keys(self) -> Mapping[str, object]:
         """Keys that no field names, with their values, where they were kept."""
         return getattr(self, "_unknown", {})
 
     def to_json(self) -> dict[str, Any]:
         """Return what `json.dumps` writes; the keys stand in the order in which they were read."""
-        told: dict[str, Any] = {}
+        told: dict[str, object] = {}
         kind: Any = type(self)
         for key, name, _, further in fields_of(kind):
             value = getattr(self, name)

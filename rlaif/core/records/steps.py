@@ -117,7 +117,7 @@ class Step(Record):
     """What the guard found; absent where it made no check after this step."""
     calls: Sometimes[Natural] = ABSENT
     """Calls to remote judges, of all processes; absent in runs from Python, which have no budget."""
-    further: Annotated[Mapping[str, Any], Further()] = field(default_factory=dict)
+    further: Annotated[Mapping[str, object], Further()] = field(default_factory=dict)
     """Keys that callbacks of users have added."""
 
 

@@ -154,7 +154,7 @@ def _step_of(line: JSONLine) -> float:
     return step if isinstance(step, int | float) else math.inf
 
 
-def write_file(path: Path, parts: Iterable[Any]) -> dict[str, Any]:
+def write_file(path: Path, parts: Iterable[Any]) -> dict[str, object]:
     """Write buffers and see them to the disk; return size and checksum, taken from memory while writing."""
     digest = hashlib.sha256()
     with path.open("wb") as file:
@@ -210,12 +210,12 @@ def finite(told: Any) -> Any:
     return None if isinstance(told, float) and not math.isfinite(told) else told
 
 
-def to_json(told: Mapping[str, Any]) -> str:
+def to_json(told: Mapping[str, object]) -> str:
     """Return numbers as a file of JSON: what is not finite is null, lone surrogates are escaped."""
     return _escape(json.dumps(finite(told), indent=1, ensure_ascii=False, allow_nan=False)) + "\n"
 
 
-def to_json_line(row: Mapping[str, Any]) -> str:
+def to_json_line(row: Mapping[str, object]) -> str:
     """Return a row as a line of JSON, without its end: UTF-8 text as it is, lone surrogates escaped."""
     return _escape(json.dumps(row, ensure_ascii=False, allow_nan=False))
 

@@ -30,7 +30,7 @@ class EvaluationPrompt:
     """
 
     text: str
-    columns: Mapping[str, Any]
+    columns: Mapping[str, object]
     ids: Mapping[str, Sequence[int]]
     toxicity: float | None
 
@@ -55,7 +55,7 @@ class NoTokenizer:
 
 
 def questions_of(
-    data: RowSource | Iterable[Mapping[str, Any]] | None,
+    data: RowSource | Iterable[Mapping[str, object]] | None,
     readers: Mapping[str, Answerer],
     *,
     limit: int | None = None,
@@ -106,7 +106,7 @@ def questions_of(
 
 
 def _rows(
-    data: RowSource | Iterable[Mapping[str, Any]] | None, saved: Sequence[SavedCompletions], limit: int | None
+    data: RowSource | Iterable[Mapping[str, object]] | None, saved: Sequence[SavedCompletions], limit: int | None
 ) -> tuple[list[Row], str, list[str] | None]:
     """Return the rows, their source and, where it is a file, their places, as messages name both."""
     if data is None:
