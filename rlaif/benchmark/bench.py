@@ -129,23 +129,23 @@ def sources_of(
     if not items:
         raise InputError("bench needs data: files, hub ids, or rows")
 
-    def in_memory(name: str, rows: Iterable[tuple[str, Row]]) -> InMemory:
+    def read_into_memory(name: str, rows: Iterable[tuple[str, Row]]) -> InMemory:
         return InMemory(name, items=tuple(rows), columns=columns, limit=limit, needed=needed, stream=False)
 
-    def on_disk(name: str) -> RowSource:
+    def name_source(name: str) -> RowSource:
         of_hub = split if name in on_hub else None
         return RowSource(name, split=of_hub, columns=columns, limit=limit, needed=needed, stream=False)
 
     if all(isinstance(item, Mapping) for item in items):
         rows = [dict(item) for item in items if isinstance(item, Mapping)]
-        return [in_memory("the data", ((f"item {i}", row) for i, row in enumerate(rows)))]
+        return [read_into_memory("the data", ((f"item {i}", row) for i, row in enumerate(rows)))]
     if wrong := [item for item in items if not isinstance(item, str | Path)]:
         raise InputError(f"data should be files, hub ids, or rows as mappings, not {short_repr(wrong[0])}")
     names = [str(item) for item in items]
     on_hub = [name for name in names if name != "-" and not Path(name).exists()]
     if split and not on_hub:
         raise InputError("--split is for hub data sets, and there is none; leave it out")
-    return [in_memory(name, RowSource(name).rows()) if name == "-" else on_disk(name) for name in names]
+    return [read_into_memory(name, RowSource(name).rows()) if name == "-" else name_source(name) for name in names]
 
 
 def _join_names(words: Label | Iterable[Label]) -> list[str]:

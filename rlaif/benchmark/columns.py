@@ -174,21 +174,21 @@ def read_columns(
 
     """
     number_of: dict[str | None, int] = {table.name: i for i, table in enumerate(tables)}
-    ints = {name: array("q") for name in ("file", "row", "chosen", "prompt", "text")}
-    floats = {name: array("d") for name in ("target", "words")}
+    ints = {name: array("q") for name in ("file_T", "row_T", "chosen_T", "prompt_T", "text_T")}
+    floats = {name: array("d") for name in ("target_T", "words_T")}
     groups = {name: _WordColumn() for name in sorted({name for table in tables for name in table.groups})}
     growing = {
         name: _JudgeColumnsBuilder() for name in (*judges, *(m for listed in members.values() for m in listed if m))
     }
     for line in lines:
         prompt, completion = line.prompt, line.completion
-        ints["file"].append(number_of[line.file])
-        ints["row"].append(line.row)
-        ints["chosen"].append(line.side == "chosen")
-        ints["prompt"].append(_hash(prompt) if prompt.strip() else _hash("", completion))
-        ints["text"].append(_hash(prompt, completion))
-        floats["target"].append(_or_nan(line.target))
-        floats["words"].append(len(completion.split()))
+        ints["file_T"].append(number_of[line.file])
+        ints["row_T"].append(line.row)
+        ints["chosen_T"].append(line.side == "chosen")
+        ints["prompt_T"].append(_hash(prompt) if prompt.strip() else _hash("", completion))
+        ints["text_T"].append(_hash(prompt, completion))
+        floats["target_T"].append(_or_nan(line.target))
+        floats["words_T"].append(len(completion.split()))
         for name, words in groups.items():
             words.add(line.groups.get(name, ""))
         for judge in judges:
@@ -200,13 +200,13 @@ def read_columns(
     kinds = {table.kind for table in tables}
     return Texts(
         kind=kinds.pop() if len(kinds) == 1 else None,
-        file_T=np.array(ints["file"], dtype=np.int64),
-        row_T=np.array(ints["row"], dtype=np.int64),
-        chosen_T=np.array(ints["chosen"], dtype=np.int64) > 0,
-        target_T=np.array(floats["target"], dtype=np.float64),
-        prompt_T=np.array(ints["prompt"], dtype=np.int64),
-        text_T=np.array(ints["text"], dtype=np.int64),
-        words_T=np.array(floats["words"], dtype=np.float64),
+        file_T=np.array(ints["file_T"], dtype=np.int64),
+        row_T=np.array(ints["row_T"], dtype=np.int64),
+        chosen_T=np.array(ints["chosen_T"], dtype=np.int64) > 0,
+        target_T=np.array(floats["target_T"], dtype=np.float64),
+        prompt_T=np.array(ints["prompt_T"], dtype=np.int64),
+        text_T=np.array(ints["text_T"], dtype=np.int64),
+        words_T=np.array(floats["words_T"], dtype=np.float64),
         groups={name: words.finish() for name, words in groups.items()},
         said={name: column.finish() for name, column in growing.items()},
     )

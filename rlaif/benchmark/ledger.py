@@ -64,7 +64,7 @@ class Ledger:
             while chunk := _chunk(rest, size):
                 start = time.monotonic()
                 judgements = _judge([sample for _, sample in chunk], self._judges)
-                lines = (JudgedText.from_key(*item, said) for item, said in zip(chunk, judgements, strict=True))
+                lines = (JudgedText.make(*item, said) for item, said in zip(chunk, judgements, strict=True))
                 file.write(b"".join(map(_encode, lines)))
                 file.flush()
                 progress.advance(len(chunk))
@@ -136,7 +136,7 @@ def _judge(samples: Sequence[Sample], judges: Sequence[Judge]) -> list[dict[str,
     said: list[dict[str, TimedJudgement]] = [{} for _ in samples]
     for judge, judgements in zip(judges, ask_side_by_side(judges, samples, ask), strict=True):
         for of_text, judgement in zip(said, judgements, strict=True):
-            of_text[judge.name] = TimedJudgement.from_timed(judgement, walls[judge.name])
+            of_text[judge.name] = TimedJudgement.make(judgement, walls[judge.name])
     return said
 
 

@@ -16,6 +16,7 @@ from rlaif.core.config.old_keys import rename_old_keys
 from rlaif.core.errors import InputError
 from rlaif.core.records import EvaluationRecord, GuardCheck, SampleRow, Step
 from rlaif.core.records.judge_figures import JudgeFigures
+from rlaif.core.records.spending import StepSpending
 from rlaif.core.schema import reason_of
 from rlaif.core.system.files import read_jsonl
 
@@ -53,7 +54,7 @@ class RunFolder:
     looks: Sequence[GuardCheck]
     samples: Sequence[SampleRow]
     told: EvaluationRecord | None
-    spending: Sequence[Row]
+    spending: Sequence[StepSpending]
     starts: Sequence[Row]
     notes: Sequence[str]
 
@@ -138,7 +139,7 @@ def _read(folder: Path, name: str) -> RunFolder:
         looks=[GuardCheck.salvage(row) for row in read_lines("guard.jsonl")],
         samples=[SampleRow.salvage(row) for row in read_lines("samples.jsonl")],
         told=EvaluationRecord.salvage(told) if told else None,
-        spending=list(read_lines("spending.jsonl")),
+        spending=[StepSpending.salvage(row) for row in read_lines("spending.jsonl")],
         starts=list(read_lines("environment.jsonl")),
         notes=notes,
     )

@@ -43,7 +43,7 @@ class TimedJudgement(JudgementRecord):
     """This text's share of the time that the judge took for its chunk, in seconds."""
 
     @classmethod
-    def from_timed(cls, judgement: Judgement, wall: float) -> Self:
+    def make(cls, judgement: Judgement, wall: float) -> Self:
         """Return the record of what a judge said."""
         return cls(**_values(JudgementRecord.from_judgement(judgement)), wall=wall)
 
@@ -60,7 +60,7 @@ class JudgedText(TextKey):
     """What each judge said of it, by name."""
 
     @classmethod
-    def from_key(cls, key: TextKey, sample: Sample, judgements: Mapping[str, TimedJudgement]) -> Self:
+    def make(cls, key: TextKey, sample: Sample, judgements: Mapping[str, TimedJudgement]) -> Self:
         """Return the line of a text that was judged."""
         return cls(**_values(key), prompt=sample.prompt, completion=sample.completion, judgements=judgements)
 

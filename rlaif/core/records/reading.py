@@ -25,7 +25,7 @@ Read = Callable[[Any, str, Policy], Any]
 """Reads a value: the value, where it stands as the first words of a message, and what to do if it does not fit."""
 
 
-class Reader(NamedTuple):
+class ValueReader(NamedTuple):
     """
     How values of a type are read.
 
@@ -42,21 +42,21 @@ class Reader(NamedTuple):
 
 
 @functools.cache
-def reader_of(hint: Any) -> Reader:
+def reader_of(hint: Any) -> ValueReader:
     """Return how values of a type are read."""
     origin, parts = get_origin(hint), get_args(hint)
     if is_dataclass(hint):
-        return Reader(frozenset(), _make_record_reader(hint))
+        return ValueReader(frozenset(), _make_record_reader(hint))
     if origin is Annotated:
         return reader_of(parts[0])
     if origin in (Union, types.UnionType):
         return _make_union_reader(parts)
     if origin is Literal:
-        return Reader(frozenset(), _make_literal_reader(parts))
+        return ValueReader(frozenset(), _make_literal_reader(parts))
     if origin is tuple:
-        return Reader(frozenset(), _make_list_reader(parts))
+        return ValueReader(frozenset(), _make_list_reader(parts))
     if origin is not None and issubclass(origin, Mapping):
-        return Reader(frozenset(), _make_mapping_reader(*map(reader_of, parts)))
+        return ValueReader(frozenset(), _make_mapping_reader(*map(reader_of, parts)))
     return _PLAIN[hint]
 
 
@@ -173,7 +173,7 @@ def empty_value(hint: Any) -> Any:
 # --- other values -------------------------------------------------------------------------------------------------
 
 
-def _make_union_reader(parts: tuple[Any, ...]) -> Reader:
+def _make_union_reader(parts: tuple[Any, ...]) -> ValueReader:
     readers = [reader_of(part) for part in parts if part not in (type(None), Absent)]
     plain = frozenset[type]().union(*(reader.plain for reader in readers), {type(None)} & {*parts})
     *others, last = (reader.read for reader in readers)
@@ -186,7 +186,7 @@ def _make_union_reader(parts: tuple[Any, ...]) -> Reader:
                 continue
         return last(value, at, policy)
 
-    return Reader(plain, read if others else last, any(reader.takes_floats for reader in readers))
+    return ValueReader(plain, read if others else last, any(reader.takes_floats for reader in readers))
 
 
 def _make_literal_reader(values: tuple[Any, ...]) -> Read:
@@ -224,7 +224,7 @@ def _make_list_reader(parts: tuple[Any, ...]) -> Read:
     return read
 
 
-def _make_mapping_reader(key_reader: Reader, value_reader: Reader) -> Read:
+def _make_mapping_reader(key_reader: ValueReader, value_reader: ValueReader) -> Read:
     def read(value: Any, at: str, policy: Policy) -> dict[str, object]:
         if not isinstance(value, dict) and not isinstance(value, Mapping):
             raise _wrong(at, "a mapping", value)
@@ -242,13 +242,13 @@ def _make_mapping_reader(key_reader: Reader, value_reader: Reader) -> Read:
     return read
 
 
-def _make_plain_reader(what: str, kind: type) -> Reader:
+def _make_plain_reader(what: str, kind: type) -> ValueReader:
     def read(value: Any, at: str, policy: Policy) -> Any:
         if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
             raise _wrong(at, what, value)
         return value
 
-    return Reader(frozenset({kind}), read)
+    return ValueReader(frozenset({kind}), read)
 
 
 def _read_finite(value: Any, at: str, policy: Policy) -> Any:
@@ -257,12 +257,12 @@ def _read_finite(value: Any, at: str, policy: Policy) -> Any:
     return value
 
 
-_PLAIN: dict[Any, Reader] = {
+_PLAIN: dict[Any, ValueReader] = {
     str: _make_plain_reader("text", str),
     bool: _make_plain_reader("true or false", bool),
     int: _make_plain_reader("a whole number", int),
-    float: Reader(frozenset({int}), _read_finite, takes_floats=True),
-    object: Reader(frozenset(), lambda value, at, policy: value),
+    float: ValueReader(frozenset({int}), _read_finite, takes_floats=True),
+    object: ValueReader(frozenset(), lambda value, at, policy: value),
 }
 
 
