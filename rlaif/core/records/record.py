@@ -10,8 +10,10 @@ of earlier versions lack it. Numbers are kept as they were read: 1 stays 1, and 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import functools
+from collections.abc import Callable, Mapping
 from dataclasses import replace
+from operator import attrgetter
 from typing import Any, ClassVar, Self
 
 from rlaif.core.records.keys import ABSENT, Absent, Further, Key, Sometimes, fields_of
@@ -87,16 +89,17 @@ class Record:
 
     def to_json(self) -> dict[str, Any]:
         """Return what `json.dumps` writes; the keys stand in the order in which they were read."""
-        told: dict[str, object] = {}
         kind: Any = type(self)
-        for key, name, _, further in fields_of(kind):
-            value = getattr(self, name)
-            if type(value) in _PLAIN_TYPES:
-                told[key] = value
-            elif further:
-                told |= _to_json_value(value)
-            elif value is not ABSENT:
-                told[key] = _to_json_value(value)
+        keys, values_of, further = _keys_and_values(kind)
+        told: dict[str, Any] = dict(zip(keys, values_of(self), strict=True))
+        if not _PLAIN_TYPES.issuperset(map(type, told.values())):
+            for key, value in [*told.items()]:
+                if value is ABSENT:
+                    del told[key]
+                elif type(value) not in _PLAIN_TYPES:
+                    told[key] = _to_json_value(value)
+        if further:
+            told |= told.pop(further)
         told |= self.unknown_keys
         order: tuple[str, ...] | None = getattr(self, "_order", None)
         return told if order is None else {key: told[key] for key in order if key in told}
@@ -104,6 +107,16 @@ class Record:
 
 _PLAIN_TYPES = frozenset({str, int, float, bool, type(None)})
 """Of values that JSON has as they are."""
+
+
+@functools.cache
+def _keys_and_values(record: Any) -> tuple[tuple[str, ...], Callable[[Record], tuple[object, ...]], str | None]:
+    """Return the keys of a record, what reads their values, and the key of the field for further keys, if any."""
+    listed = fields_of(record)
+    names = [field.name for field in listed]
+    one = attrgetter(*names)
+    values_of = one if len(names) > 1 else lambda self: (one(self),)
+    return tuple(field.key for field in listed), values_of, next((f.key for f in listed if f.further), None)
 
 
 def _to_json_value(value: Any) -> Any:
