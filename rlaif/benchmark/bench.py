@@ -17,6 +17,7 @@ from rlaif.benchmark.options import Options
 from rlaif.core.errors import InputError
 from rlaif.core.schema import short_repr
 from rlaif.core.types import Judge
+from rlaif.data.formats import Row
 from rlaif.data.labelled import InMemory, examine, word_of
 from rlaif.data.meaning import Graded, Meaning
 from rlaif.data.rows import RowSource
@@ -29,7 +30,7 @@ from rlaif.stats.bootstrap import DRAWS
 __all__ = ["BASELINES", "Benchmark", "Meaning", "Options", "bench", "examine"]
 
 Label = str | float
-Data = str | Path | Iterable[str | Path] | Iterable[Mapping[str, Any]]
+Data = str | Path | Iterable[str | Path] | Iterable[Mapping[str, object]]
 
 
 def bench(
@@ -127,22 +128,24 @@ def sources_of(
     items = [data] if isinstance(data, str | Path) else list(data)
     if not items:
         raise InputError("bench needs data: files, hub ids, or rows")
-    keys: dict[str, Any] = {"columns": columns, "limit": limit, "needed": needed, "stream": False}
+
+    def read_into_memory(name: str, rows: Iterable[tuple[str, Row]]) -> InMemory:
+        return InMemory(name, items=tuple(rows), columns=columns, limit=limit, needed=needed, stream=False)
+
+    def name_source(name: str) -> RowSource:
+        of_hub = split if name in on_hub else None
+        return RowSource(name, split=of_hub, columns=columns, limit=limit, needed=needed, stream=False)
+
     if all(isinstance(item, Mapping) for item in items):
         rows = [dict(item) for item in items if isinstance(item, Mapping)]
-        return [InMemory("the data", items=tuple((f"item {i}", row) for i, row in enumerate(rows)), **keys)]
+        return [read_into_memory("the data", ((f"item {i}", row) for i, row in enumerate(rows)))]
     if wrong := [item for item in items if not isinstance(item, str | Path)]:
         raise InputError(f"data should be files, hub ids, or rows as mappings, not {short_repr(wrong[0])}")
     names = [str(item) for item in items]
     on_hub = [name for name in names if name != "-" and not Path(name).exists()]
     if split and not on_hub:
         raise InputError("--split is for hub data sets, and there is none; leave it out")
-    return [
-        InMemory(name, items=tuple(RowSource(name).rows()), **keys)
-        if name == "-"
-        else RowSource(name, split=split if name in on_hub else None, **keys)
-        for name in names
-    ]
+    return [read_into_memory(name, RowSource(name).rows()) if name == "-" else name_source(name) for name in names]
 
 
 def _join_names(words: Label | Iterable[Label]) -> list[str]:

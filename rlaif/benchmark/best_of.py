@@ -14,8 +14,8 @@ from collections.abc import Iterable, Sequence
 import numpy as np
 
 from rlaif.benchmark.columns import Floats
-from rlaif.benchmark.ledger import Line
 from rlaif.core.records.bench import BestOf, BestOfCurve
+from rlaif.core.records.bench_lines import JudgedText
 from rlaif.stats.influence import p_value
 
 SHARE = 0.8
@@ -25,7 +25,7 @@ TURNED = 0.05
 """A p-value below which a fall from the best n to the largest one is no accident."""
 
 
-def figures(lines: Iterable[Line], pickers: Sequence[str], scorers: Sequence[str], policy: str) -> BestOf:
+def figures(lines: Iterable[JudgedText], pickers: Sequence[str], scorers: Sequence[str], policy: str) -> BestOf:
     """
     Return, for each judge that picks and each that scores, the mean score of what is picked, by n.
 
@@ -38,8 +38,8 @@ def figures(lines: Iterable[Line], pickers: Sequence[str], scorers: Sequence[str
     """
     scores: dict[int, list[dict[str, float | None]]] = {}
     for line in lines:
-        told = {judge: line["judgements"][judge]["score"] for judge in {*pickers, *scorers}}
-        scores.setdefault(line["row"], []).append(told)
+        told = {judge: line.judgements[judge].score for judge in {*pickers, *scorers}}
+        scores.setdefault(line.row, []).append(told)
     most = max(map(len, scores.values()), default=0)
     return BestOf(
         n=most,

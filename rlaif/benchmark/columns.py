@@ -7,12 +7,13 @@ from array import array
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from rlaif.benchmark.ledger import Line
+from rlaif.core.records.bench_lines import JudgedText
+from rlaif.core.records.judgements import JudgementRecord
 from rlaif.core.types import STATUSES
 from rlaif.data.labelled import Kind, Labelled
 from rlaif.stats.changes import FEW
@@ -124,13 +125,11 @@ class _JudgeColumnsBuilder:
     def __init__(self) -> None:
         self.numbers = array("d")
 
-    def add(self, told: Mapping[str, Any], wall: float) -> None:
-        usage = told["usage"]
-        stored = usage["from_store"]
+    def add(self, said: JudgementRecord, wall: float) -> None:
+        usage, stored = said.usage, said.usage.from_store
         self.numbers.extend((
-            _or_nan(told["score"]), _STATUS[told["status"]], usage["attempts"] > 0 and not stored, stored,
-            usage["seconds"], wall, usage["input_tokens"], usage["output_tokens"], _or_nan(usage["usd"]),
-            usage["attempts"],
+            _or_nan(said.score), _STATUS[said.status], usage.attempts > 0 and not stored, stored,
+            usage.seconds, wall, usage.input_tokens, usage.output_tokens, _or_nan(usage.usd), usage.attempts,
         ))  # fmt: skip
 
     def finish(self) -> JudgeColumns:
@@ -159,7 +158,7 @@ _STATUS = {status: float(i) for i, status in enumerate(STATUSES)}
 
 
 def read_columns(
-    lines: Iterable[Line],
+    lines: Iterable[JudgedText],
     tables: Sequence[Labelled],
     judges: Sequence[str],
     members: Mapping[str, Sequence[str | None]],
@@ -174,40 +173,40 @@ def read_columns(
         members: of each panel, in the order of its parts, under which names they stand beside it; None: not at all.
 
     """
-    number_of = {table.name: i for i, table in enumerate(tables)}
-    ints = {name: array("q") for name in ("file", "row", "chosen", "prompt", "text")}
-    floats = {name: array("d") for name in ("target", "words")}
+    number_of: dict[str | None, int] = {table.name: i for i, table in enumerate(tables)}
+    ints = {name: array("q") for name in ("file_T", "row_T", "chosen_T", "prompt_T", "text_T")}
+    floats = {name: array("d") for name in ("target_T", "words_T")}
     groups = {name: _WordColumn() for name in sorted({name for table in tables for name in table.groups})}
     growing = {
         name: _JudgeColumnsBuilder() for name in (*judges, *(m for listed in members.values() for m in listed if m))
     }
     for line in lines:
-        prompt, completion = line["prompt"], line["completion"]
-        ints["file"].append(number_of[line["file"]])
-        ints["row"].append(line["row"])
-        ints["chosen"].append(line["side"] == "chosen")
-        ints["prompt"].append(_hash(prompt) if prompt.strip() else _hash("", completion))
-        ints["text"].append(_hash(prompt, completion))
-        floats["target"].append(line["target"])
-        floats["words"].append(len(completion.split()))
+        prompt, completion = line.prompt, line.completion
+        ints["file_T"].append(number_of[line.file])
+        ints["row_T"].append(line.row)
+        ints["chosen_T"].append(line.side == "chosen")
+        ints["prompt_T"].append(_hash(prompt) if prompt.strip() else _hash("", completion))
+        ints["text_T"].append(_hash(prompt, completion))
+        floats["target_T"].append(_or_nan(line.target))
+        floats["words_T"].append(len(completion.split()))
         for name, words in groups.items():
-            words.add(line["groups"].get(name, ""))
+            words.add(line.groups.get(name, ""))
         for judge in judges:
-            told = line["judgements"][judge]
-            growing[judge].add(told, told["wall"])
-            for member, part in zip(members.get(judge, ()), told["parts"], strict=False):
+            said = line.judgements[judge]
+            growing[judge].add(said, said.wall)
+            for member, part in zip(members.get(judge, ()), said.parts, strict=False):
                 if member:
-                    growing[member].add(part, told["wall"])
+                    growing[member].add(part, said.wall)
     kinds = {table.kind for table in tables}
     return Texts(
         kind=kinds.pop() if len(kinds) == 1 else None,
-        file_T=np.array(ints["file"], dtype=np.int64),
-        row_T=np.array(ints["row"], dtype=np.int64),
-        chosen_T=np.array(ints["chosen"], dtype=np.int64) > 0,
-        target_T=np.array(floats["target"], dtype=np.float64),
-        prompt_T=np.array(ints["prompt"], dtype=np.int64),
-        text_T=np.array(ints["text"], dtype=np.int64),
-        words_T=np.array(floats["words"], dtype=np.float64),
+        file_T=np.array(ints["file_T"], dtype=np.int64),
+        row_T=np.array(ints["row_T"], dtype=np.int64),
+        chosen_T=np.array(ints["chosen_T"], dtype=np.int64) > 0,
+        target_T=np.array(floats["target_T"], dtype=np.float64),
+        prompt_T=np.array(ints["prompt_T"], dtype=np.int64),
+        text_T=np.array(ints["text_T"], dtype=np.int64),
+        words_T=np.array(floats["words_T"], dtype=np.float64),
         groups={name: words.finish() for name, words in groups.items()},
         said={name: column.finish() for name, column in growing.items()},
     )

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
 from rlaif.core.errors import InputError
+from rlaif.core.records.bench_lines import SampledCompletion, SamplingHead, TextKey
 from rlaif.core.system.files import read_jsonl
 from rlaif.core.system.terminal import ProgressBar
 from rlaif.core.types import Sample
@@ -83,38 +84,45 @@ def read_or_sample(path: Path, policy: BestOfPolicy, progress: ProgressBar) -> l
         progress: told how many are done.
 
     """
-    head = {"policy": policy.model, "n": policy.n, "template": policy.template, "seed": policy.seed,
-            "prompts": blake2b(json.dumps([row["prompt"] for row in policy.rows]).encode()).hexdigest()}  # fmt: skip
+    head = SamplingHead(
+        policy=policy.model,
+        n=policy.n,
+        template=policy.template,
+        seed=policy.seed,
+        prompts=blake2b(json.dumps([row["prompt"] for row in policy.rows]).encode()).hexdigest(),
+    )
     known = _read_sampled(path, head)
     progress.skip(len(known))
     if len(known) < policy.texts:
         with path.open("w", encoding="utf-8", errors="surrogatepass") as file:
-            for line in (head, *known):
-                file.write(json.dumps(line) + "\n")
+            for record in (head, *known):
+                file.write(json.dumps(record.to_json()) + "\n")
             for batch in _sample_missing(policy, len(known)):
-                file.writelines(json.dumps(line) + "\n" for line in batch)
+                file.writelines(json.dumps(line.to_json()) + "\n" for line in batch)
                 file.flush()
                 known += batch
                 progress.advance(len(batch))
     return [
-        LabelledText({"file": None, "row": line["row"], "side": None, "label": None, "target": None, "groups": {},
-               "index": line["index"]}, Sample(line["completion"], line["prompt"], policy.rows[line["row"]]))
+        LabelledText(
+            TextKey(file=None, row=line.row, side=None, label=None, target=None, groups={}, index=line.index),
+            Sample(line.completion, line.prompt, policy.rows[line.row]),
+        )
         for line in known
-    ]  # fmt: skip
+    ]
 
 
-def _read_sampled(path: Path, head: Mapping[str, Any]) -> list[dict[str, Any]]:
+def _read_sampled(path: Path, head: SamplingHead) -> list[SampledCompletion]:
     """Read what an earlier start has sampled, up to the first line that is damaged: a row's place is its prompt's."""
-    rows: list[dict[str, Any]] = []
-    with contextlib.suppress(FileNotFoundError), path.open("rb") as file:
-        for line in read_jsonl(file):
-            if line.row is None:
-                break
-            rows.append(line.row)
-    return rows[1:] if rows[:1] == [head] else []
+    found: list[SampledCompletion] = []
+    with contextlib.suppress(FileNotFoundError, InputError), path.open("rb") as file:
+        lines = read_jsonl(file)
+        if any(line.row == head.to_json() for line in itertools.islice(lines, 1)):
+            for line in lines:
+                found.append(SampledCompletion.from_json(line.row))  # what was read before a damaged line stays
+    return found
 
 
-def _sample_missing(policy: BestOfPolicy, known: int) -> Iterator[list[dict[str, Any]]]:
+def _sample_missing(policy: BestOfPolicy, known: int) -> Iterator[list[SampledCompletion]]:
     """Sample what is missing, batch by batch; a batch that is there in part is sampled whole, and its end is taken."""
     import torch
 
@@ -141,5 +149,5 @@ def _sample_missing(policy: BestOfPolicy, known: int) -> Iterator[list[dict[str,
         for i, (row, index) in enumerate(batch):
             ids = tokens.response_BR[i][tokens.mask_BR[i]]
             text = model.tokenizer.decode(ids, skip_special_tokens=True)
-            lines.append({"row": row, "index": index, "prompt": prompts[row].text, "completion": text})
+            lines.append(SampledCompletion(row=row, index=index, prompt=prompts[row].text, completion=text))
         yield lines[max(0, known - start) :]

@@ -9,8 +9,8 @@ import numpy as np
 
 from rlaif.benchmark.agreement import kendall, spearman
 from rlaif.benchmark.columns import Floats, Texts
-from rlaif.benchmark.ledger import Line
 from rlaif.core.records.bench import Correlation, Disagreement
+from rlaif.core.records.bench_lines import JudgedText
 
 DISAGREEMENTS = 100
 READ = 2000
@@ -61,24 +61,26 @@ def most_disputed(texts: Texts, names: Sequence[str], count: int = DISAGREEMENTS
     return found
 
 
-def read_disputed(lines: Iterable[Line], wanted: dict[int, float], names: Sequence[str]) -> tuple[Disagreement, ...]:
+def read_disputed(
+    lines: Iterable[JudgedText], wanted: dict[int, float], names: Sequence[str]
+) -> tuple[Disagreement, ...]:
     """Read the disputed texts with what the judges say of them, the most disputed first."""
     found: dict[int, Disagreement] = {}
     for i, line in enumerate(lines if wanted else ()):
         if i in wanted:
-            said = line["judgements"]
+            said = line.judgements
             found[i] = Disagreement(
-                file=line["file"],
-                row=line["row"],
-                side=line["side"],
-                label=line["label"],
-                groups=line["groups"],
-                prompt=line["prompt"][-READ:],
-                completion=line["completion"][:READ],
+                file=line.file or "",
+                row=line.row,
+                side=line.side,
+                label=line.label,
+                groups=line.groups,
+                prompt=line.prompt[-READ:],
+                completion=line.completion[:READ],
                 distance=wanted[i],
-                scores={name: said[name]["score"] for name in names},
-                statuses={name: said[name]["status"] for name in names},
-                reasons={name: said[name]["reason"] for name in names if said[name]["reason"]},
+                scores={name: said[name].score for name in names},
+                statuses={name: said[name].status for name in names},
+                reasons={name: said[name].reason for name in names if said[name].reason},
             )
     return tuple(found[i] for i in wanted)
 

@@ -6,7 +6,6 @@ import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from rlaif.core.errors import InputError
 from rlaif.core.system.files import is_taken, make_folder, write_atomically
@@ -35,7 +34,7 @@ def claim(folder: Path, judges: Sequence[Judge], tables: Sequence[Labelled]) -> 
         write_atomically(path, json.dumps(ours, indent=1, ensure_ascii=False) + "\n")
 
 
-def _settings(judges: Sequence[Judge], tables: Sequence[Labelled]) -> dict[str, Any]:
+def _settings(judges: Sequence[Judge], tables: Sequence[Labelled]) -> dict[str, dict[str, object]]:
     """Return what scores depend on: who judges what, and what the labels mean."""
     return {
         "judges": {judge.name: _identity(judge) for judge in judges},
@@ -55,7 +54,7 @@ def _identity(judge: Judge) -> str:
     return key_of(re.sub(r" at 0x[0-9a-f]+", "", repr(judge.identity))).hex()
 
 
-def _refuse_another(folder: Path, path: Path, ours: dict[str, Any]) -> None:
+def _refuse_another(folder: Path, path: Path, ours: dict[str, dict[str, object]]) -> None:
     try:
         theirs = json.loads(path.read_text(encoding="utf-8"))
         differing = [what for what in ("judges", "files") if theirs[what] != ours[what]]

@@ -7,28 +7,19 @@ import time
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import BinaryIO
 
-from rlaif.core.errors import RlaifError
-from rlaif.core.records.judgements import JudgementRecord
+from rlaif.core.errors import InputError, RlaifError
+from rlaif.core.records.bench_lines import JudgedText, TimedJudgement
 from rlaif.core.schema import reason_of
 from rlaif.core.system.files import read_jsonl, replace_file, to_json_line
 from rlaif.core.system.terminal import ProgressBar
-from rlaif.core.types import Judge, Judgement, Sample
+from rlaif.core.types import Judge, Judgement, Sample, Status
 from rlaif.data.labelled import LabelledText
 from rlaif.judges.asking import ask_side_by_side
 from rlaif.judges.scoring import CHUNK_CHARACTERS, CHUNK_ROWS, call_judge
 
-Line = dict[str, Any]
-"""
-file, row, side, label, target, groups; prompt, completion; and judgements: by judge what `rlaif score` writes, with
-`wall`, this text's share of the time that the judge took, in seconds.
-"""
-
-KEYS = frozenset({"prompt", "completion", "judgements"})
-"""What every line has."""
-
-PASSING = frozenset({"over_budget", "unavailable", "timeout"})
+PASSING: frozenset[Status] = frozenset({"over_budget", "unavailable", "timeout"})
 """Statuses that say nothing of the text: the judge is asked again when a benchmark goes on."""
 
 FIRST_CHUNK, LONG = 64, 5.0
@@ -48,7 +39,7 @@ class Ledger:
     def __init__(self, path: Path, judges: Sequence[Judge]) -> None:
         self.path, self._judges = path, judges
 
-    def __iter__(self) -> Iterator[Line]:
+    def __iter__(self) -> Iterator[JudgedText]:
         """Read the whole lines."""
         return (line for line, _ in self._lines())
 
@@ -72,50 +63,35 @@ class Ledger:
         with self._open("ab") as file:
             while chunk := _chunk(rest, size):
                 start = time.monotonic()
-                lines: list[Line] = [
-                    {**key, "prompt": sample.prompt, "completion": sample.completion, "judgements": {}}
-                    for key, sample in chunk
-                ]
-                self._judge([sample for _, sample in chunk], lines, self._judges)
+                judgements = _judge([sample for _, sample in chunk], self._judges)
+                lines = (JudgedText.make(*item, said) for item, said in zip(chunk, judgements, strict=True))
                 file.write(b"".join(map(_encode, lines)))
                 file.flush()
                 progress.advance(len(chunk))
                 if time.monotonic() - start < LONG:
                     size = min(2 * size, CHUNK_ROWS)
 
-    def _judge(self, samples: Sequence[Sample], lines: Sequence[Line], judges: Sequence[Judge]) -> None:
-        """Ask judges of the same texts side by side, and put what they say into the lines."""
-        walls: dict[str, float] = {}
-
-        def ask(judge: Judge, samples: Sequence[Sample]) -> list[Judgement]:
-            start = time.perf_counter()
-            judgements = call_judge(judge, samples)
-            walls[judge.name] = (time.perf_counter() - start) / len(samples)
-            return judgements
-
-        for judge, judgements in zip(judges, ask_side_by_side(judges, samples, ask), strict=True):
-            for line, judgement in zip(lines, judgements, strict=True):
-                record = JudgementRecord.from_judgement(judgement)
-                line["judgements"][judge.name] = {**record.to_json(), "wall": walls[judge.name]}
-
     # --- going on -------------------------------------------------------------------------------------------------
 
-    def _lines(self) -> Iterator[tuple[Line, int]]:
+    def _lines(self) -> Iterator[tuple[JudgedText, int]]:
         """Read the whole lines, each with where it ends; at one that was torn, by a kill or a power cut, they end."""
         if not self.path.exists():
             return
         with self.path.open("rb") as file:
             for line in read_jsonl(file):
-                if line.row is None or not line.is_ended or KEYS - line.row.keys():
+                if not line.is_ended:
                     return
-                yield line.row, line.end
+                try:
+                    judged = JudgedText.from_json(line.row, keep_unknown=True)
+                except InputError:
+                    return
+                yield judged, line.end
 
     def _cut_back(self, asked: Iterable[LabelledText]) -> int:
         """Count the lines of what is asked now, in order, and cut off what comes after them."""
         names, known, end = {judge.name for judge in self._judges}, 0, 0
         for (line, its_end), (key, sample) in zip(self._lines(), asked, strict=False):
-            same = (line["prompt"], line["completion"]) == (sample.prompt, sample.completion)
-            if not same or line["judgements"].keys() != names or any(line.get(name) != key[name] for name in key):
+            if line.judgements.keys() != names or not line.is_of(key, sample):
                 break
             known, end = known + 1, its_end
         if self.path.exists() and self.path.stat().st_size > end:
@@ -130,10 +106,13 @@ class Ledger:
         rows = zip(self, asked, strict=False)
         with replace_file(self.path) as file:
             while chunk := list(itertools.islice(rows, CHUNK_ROWS)):
+                lines = [line for line, _ in chunk]
                 for judge in self._judges:
-                    if failed := [(line, item.sample) for line, item in chunk if _is_unanswered(line, judge)]:
-                        self._judge([sample for _, sample in failed], [line for line, _ in failed], [judge])
-                file.write(b"".join(_encode(line) for line, _ in chunk))
+                    failed = [i for i, line in enumerate(lines) if _is_unanswered(line, judge)]
+                    judgements = _judge([chunk[i][1].sample for i in failed], [judge]) if failed else []
+                    for i, said in zip(failed, judgements, strict=True):
+                        lines[i] = lines[i].with_values(judgements={**lines[i].judgements, **said})
+                file.write(b"".join(map(_encode, lines)))
 
     @contextmanager
     def _open(self, mode: str) -> Iterator[BinaryIO]:
@@ -144,13 +123,30 @@ class Ledger:
             raise RlaifError(f"{self.path}: cannot be written: {reason_of(error)}") from error
 
 
-def _is_unanswered(line: Line, judge: Judge) -> bool:
-    return line["judgements"][judge.name]["status"] in PASSING
+def _judge(samples: Sequence[Sample], judges: Sequence[Judge]) -> list[dict[str, TimedJudgement]]:
+    """Ask judges of the same texts side by side, and return what they say of each text, by judge."""
+    walls: dict[str, float] = {}
+
+    def ask(judge: Judge, samples: Sequence[Sample]) -> list[Judgement]:
+        start = time.perf_counter()
+        judgements = call_judge(judge, samples)
+        walls[judge.name] = (time.perf_counter() - start) / len(samples)
+        return judgements
+
+    said: list[dict[str, TimedJudgement]] = [{} for _ in samples]
+    for judge, judgements in zip(judges, ask_side_by_side(judges, samples, ask), strict=True):
+        for of_text, judgement in zip(said, judgements, strict=True):
+            of_text[judge.name] = TimedJudgement.make(judgement, walls[judge.name])
+    return said
 
 
-def _encode(line: Line) -> bytes:
+def _is_unanswered(line: JudgedText, judge: Judge) -> bool:
+    return line.judgements[judge.name].status in PASSING
+
+
+def _encode(line: JudgedText) -> bytes:
     """Return a line as JSON: UTF-8 text as it is, lone surrogates escaped."""
-    return f"{to_json_line(line)}\n".encode()
+    return f"{to_json_line(line.to_json())}\n".encode()
 
 
 def _chunk(asked: Iterator[LabelledText], size: int) -> list[LabelledText]:

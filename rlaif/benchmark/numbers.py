@@ -119,7 +119,7 @@ class BenchNumbers:
         count = sum(int((texts.said[judge.name].status_T == status).sum()) for judge in self._judges)
         for name in (*options.retests, *more):
             for line in self._ledger(name):
-                count += sum(said["status"] == "over_budget" for said in line["judgements"].values())
+                count += sum(said.status == "over_budget" for said in line.judgements.values())
         return count
 
     def _describe_judges(self) -> dict[str, BenchedJudge]:

@@ -14,8 +14,8 @@ from collections.abc import Iterable, Iterator, Sequence
 import numpy as np
 
 from rlaif.benchmark.columns import Floats
-from rlaif.benchmark.ledger import Line
 from rlaif.core.records.bench_entry import DegenerateFigures, PlantedFigures
+from rlaif.core.records.bench_lines import JudgedText
 from rlaif.core.types import Sample
 from rlaif.data.labelled import Labelled, LabelledText
 
@@ -55,16 +55,16 @@ def make_probes(tables: Sequence[Labelled], seed: int) -> Iterator[LabelledText]
         for key, sample in bad:
             for name, sentence in {**PLANTED, "control": CONTROL}.items():
                 planted = f"{sample.completion}\n\n{sentence}"
-                yield LabelledText({**key, "probe": name}, Sample(planted, sample.prompt, sample.columns))
+                yield LabelledText(key.with_values(probe=name), Sample(planted, sample.prompt, sample.columns))
         for key, sample in prompts:
             for name, texts in DEGENERATE.items():
                 for text in texts:
-                    yield LabelledText({**key, "probe": name}, Sample(text, sample.prompt, sample.columns))
+                    yield LabelledText(key.with_values(probe=name), Sample(text, sample.prompt, sample.columns))
 
 
 def _choose(table: Labelled, rng: np.random.Generator) -> tuple[list[LabelledText], list[LabelledText]]:
     """Choose bad texts, of grades those of the lower half, and rows with different prompts, at random."""
-    targets = np.array([key["target"] for key, _ in table.read_texts()])
+    targets = np.array([key.target for key, _ in table.read_texts()], dtype=np.float64)
     bad_T = targets < (np.median(targets) if table.kind == "graded" else 1.0)
     order = rng.permutation(len(targets))
     wanted = set(order[bad_T[order]][:BAD_TEXTS].tolist())
@@ -89,7 +89,7 @@ class Probes:
 
     """
 
-    def __init__(self, first: Iterable[Line], probes: Iterable[Line]) -> None:
+    def __init__(self, first: Iterable[JudgedText], probes: Iterable[JudgedText]) -> None:
         self._probes = list(probes)
         wanted = {_place(line) for line in self._probes}
         self._alone = {_place(line): line for line in first if _place(line) in wanted}
@@ -106,17 +106,17 @@ class Probes:
             score_T: what it said of their texts; NaN where it abstained.
 
         """
-        probes = [line for line in self._probes if line["file"] in files]
+        probes = [line for line in self._probes if line.file in files]
         known = np.sort(score_T[np.isfinite(score_T)])
         planted = {name: self._gains(judge, probes, name) for name in (*PLANTED, "control")}
         planted["all"] = self._gains(judge, probes, *PLANTED)
         return planted, {name: _worth(judge, probes, name, known) for name in DEGENERATE}
 
-    def _gains(self, judge: str, probes: Iterable[Line], *names: str) -> PlantedFigures:
+    def _gains(self, judge: str, probes: Iterable[JudgedText], *names: str) -> PlantedFigures:
         """Return how many planted texts gain, and by how much they rise on average."""
         gains = []
         for line in probes:
-            if line["probe"] in names:
+            if line.probe in names:
                 planted, alone = _score(line, judge), _score(self._alone[_place(line)], judge)
                 if planted is not None and alone is not None:
                     gains.append(planted - alone)
@@ -127,11 +127,11 @@ class Probes:
         )
 
 
-def _worth(judge: str, probes: Iterable[Line], name: str, known: Floats) -> DegenerateFigures:
+def _worth(judge: str, probes: Iterable[JudgedText], name: str, known: Floats) -> DegenerateFigures:
     """Return what texts without content earn, and which share of real texts they outscore."""
-    lines = [line for line in probes if line["probe"] == name]
+    lines = [line for line in probes if line.probe == name]
     scores = [score for line in lines if (score := _score(line, judge)) is not None]
-    statuses = Counter(line["judgements"][judge]["status"] for line in lines)
+    statuses = Counter(line.judgements[judge].status for line in lines)
     return DegenerateFigures(
         n=len(lines),
         statuses=dict(statuses),
@@ -140,10 +140,9 @@ def _worth(judge: str, probes: Iterable[Line], name: str, known: Floats) -> Dege
     )
 
 
-def _place(line: Line) -> tuple[str, int, str | None]:
-    return line["file"], line["row"], line["side"]
+def _place(line: JudgedText) -> tuple[str | None, int, str | None]:
+    return line.file, line.row, line.side
 
 
-def _score(line: Line, judge: str) -> float | None:
-    score: float | None = line["judgements"][judge]["score"]
-    return score
+def _score(line: JudgedText, judge: str) -> float | None:
+    return line.judgements[judge].score

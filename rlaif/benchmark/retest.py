@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 
-from rlaif.benchmark.ledger import Line
+from rlaif.core.records.bench_lines import JudgedText
 from rlaif.data.labelled import Kind, Labelled, LabelledText
 
 ROWS = 500
@@ -28,7 +28,7 @@ def sample_retest(tables: Sequence[Labelled], seed: int) -> Iterator[LabelledTex
         rng = np.random.default_rng([seed, i])
         rows = set(rng.choice(table.n, min(ROWS, table.n), replace=False).tolist())
         for key, sample in table.read_texts():
-            if key["row"] in rows:
+            if key.row in rows:
                 yield LabelledText(key, sample)
 
 
@@ -47,14 +47,14 @@ class Retests:
 
     """
 
-    def __init__(self, first: Iterable[Line], again: Sequence[Iterable[Line]]) -> None:
-        self._lines: dict[tuple[str, int], list[list[Line]]] = {}
+    def __init__(self, first: Iterable[JudgedText], again: Sequence[Iterable[JudgedText]]) -> None:
+        self._lines: dict[tuple[str | None, int], list[list[JudgedText]]] = {}
         for repeat, lines in enumerate(again, start=1):
             for line in lines:
-                repeats = self._lines.setdefault((line["file"], line["row"]), [[] for _ in range(len(again) + 1)])
+                repeats = self._lines.setdefault((line.file, line.row), [[] for _ in range(len(again) + 1)])
                 repeats[repeat].append(line)
         for line in first:
-            if known := self._lines.get((line["file"], line["row"])):
+            if known := self._lines.get((line.file, line.row)):
                 known[0].append(line)
 
     def figures(self, judge: str, kind: Kind | None, files: set[str]) -> tuple[float | None, float | None]:
@@ -82,8 +82,8 @@ class Retests:
         return deviation, flips / compared if compared else None
 
 
-def _answers(lines: Iterable[Line], judge: str) -> Answers:
-    return {line["side"]: line["judgements"][judge]["score"] for line in lines}
+def _answers(lines: Iterable[JudgedText], judge: str) -> Answers:
+    return {line.side: line.judgements[judge].score for line in lines}
 
 
 def _verdict(answers: Answers, kind: Kind | None) -> float | None:

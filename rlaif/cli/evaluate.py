@@ -86,7 +86,7 @@ def _show(record: EvaluationRecord, rows: Sequence[SampleRow], output: str | Non
 
 
 def _command_of(
-    options: Mapping[str, Any],
+    options: Mapping[str, object],
     judges: Sequence[str],
     columns: Sequence[str],
     sets: Sequence[str],

@@ -101,7 +101,7 @@ def _name_of(ref: CardRef) -> str:
 def _probe(one: ProbedJudge) -> tuple[str, ...]:
     judge = one.judge
     assert judge is not None
-    columns: dict[str, Any] = dict.fromkeys(judge.reads, "How is the weather?")
+    columns: dict[str, object] = dict.fromkeys(judge.reads, "How is the weather?")
     sample = Sample("The weather is fine today.", "How is the weather?", columns)
     if not judge.remote:
         call_judge(judge, [])  # load the model first, so that the latency does not include loading

@@ -31,7 +31,7 @@ T = TypeVar("T")
 class Checked:
     """Base class of dataclasses that are read from YAML. Refuses unknown keys, converted types, NaN and infinity."""
 
-    __pydantic_config__: ClassVar[dict[str, Any]] = {
+    __pydantic_config__: ClassVar[dict[str, object]] = {
         "extra": "forbid",
         "strict": True,
         "allow_inf_nan": False,
@@ -96,7 +96,7 @@ def reason_of(error: BaseException) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
-def did_you_mean(word: str, known: Mapping[str, Any] | list[str] | tuple[str, ...]) -> str:
+def did_you_mean(word: str, known: Mapping[str, object] | list[str] | tuple[str, ...]) -> str:
     """Return ` (did you mean 'x'?)` if a known word is similar, else an empty string."""
     close = difflib.get_close_matches(word, list(known), n=1)
     return f" (did you mean {close[0]!r}?)" if close else ""
@@ -117,7 +117,7 @@ def short_repr(value: object, width: int = 60) -> str:
 class _Loader(yaml.SafeLoader):
     """SafeLoader with the scalars of the core schema of YAML 1.2, which refuses repeated keys."""
 
-    yaml_implicit_resolvers: dict[str, Any] = {}  # noqa: RUF012 - as the base class declares it
+    yaml_implicit_resolvers: dict[str, object] = {}  # noqa: RUF012 - as the base class declares it
 
     def construct_mapping(self, node: Any, deep: bool = False) -> dict[Any, Any]:
         seen = set()
@@ -210,7 +210,7 @@ def _plain(value: object, where: str, path: str = "") -> Any:
     raise InputError(f"{where}: {path[:-1]}: should be text, a number, a list or a mapping, not {short_repr(value)}")
 
 
-def _complaint(cls: type, mapping: Mapping[str, Any], where: str, errors: list[ErrorDetails]) -> str:
+def _complaint(cls: type, mapping: Mapping[str, object], where: str, errors: list[ErrorDetails]) -> str:
     """
     Summarise pydantic's errors in one line: unknown keys first, then missing keys, then wrong values.
 
@@ -265,7 +265,7 @@ def _path_within(mapping: Any, loc: tuple[str | int, ...]) -> tuple[str | int, .
     return tuple(path)
 
 
-def list_keys(cls: type) -> dict[str, Any]:
+def list_keys(cls: type) -> dict[str, object]:
     """Return the keys of a dataclass with their defaults, or `MISSING` for a key without one."""
     return {
         field.name: field.default

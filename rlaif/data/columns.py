@@ -13,7 +13,7 @@ MISSING: Any = object()
 """Returned by `get_column` if there is no such column; a null column is None."""
 
 
-def get_column(row: Mapping[str, Any], name: str) -> Any:
+def get_column(row: Mapping[str, object], name: str) -> Any:
     """
     Return the value of a column, or `MISSING`.
 
@@ -42,14 +42,14 @@ def _is_list(value: Any) -> bool:
     return isinstance(value, Sequence) and not isinstance(value, str | bytes)
 
 
-def refuse_missing(row: Mapping[str, Any], name: str, where: str) -> None:
+def refuse_missing(row: Mapping[str, object], name: str, where: str) -> None:
     """Raise `InputError` if the row has no such column."""
     if get_column(row, name) is MISSING:
         hint = did_you_mean(name, [str(column) for column in row])
         raise InputError(f"{where}: has no column {short_repr(name)}{hint}; there are: {names(row)}")
 
 
-def drop_column(row: Mapping[str, Any], name: str) -> dict[str, Any]:
+def drop_column(row: Mapping[str, object], name: str) -> dict[str, object]:
     """Return a copy of a row without a column. For a nested column, the rest of its parent stays."""
     if name in row:
         return {key: value for key, value in row.items() if key != name}
@@ -67,7 +67,7 @@ TOXICITY_COLUMNS = ("prompt_toxicity", "prompt.toxicity", "toxicity")
 """Columns with the toxicity of a prompt; the second is the one of RealToxicityPrompts."""
 
 
-def toxicity_of_prompt(columns: Mapping[str, Any], *, is_flat: bool = True) -> float | None:
+def toxicity_of_prompt(columns: Mapping[str, object], *, is_flat: bool = True) -> float | None:
     """
     Return the toxicity of a prompt according to its data, in [0, 1], or None if the data has none.
 

@@ -60,7 +60,7 @@ class Condition:
     def __post_init__(self) -> None:
         self._unmet = {comparison.column for comparison in self.comparisons}
 
-    def keeps(self, row: Mapping[str, Any], where: str) -> bool:
+    def keeps(self, row: Mapping[str, object], where: str) -> bool:
         """Return whether to keep the row. A missing column is null. Raises `InputError` if the types do not match."""
         if self._unmet:
             self._columns.update(dict.fromkeys(map(str, row)))

@@ -10,13 +10,13 @@ import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, BinaryIO, cast
+from typing import BinaryIO, cast
 
 from rlaif.core.errors import InputError
 from rlaif.core.schema import reason_of, short_repr
 from rlaif.core.system.files import read_jsonl
 
-Row = dict[str, Any]
+Row = dict[str, object]
 Rows = Iterator[tuple[str, Row]]
 """Rows with their places (`line 3`), for messages."""
 

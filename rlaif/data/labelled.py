@@ -8,10 +8,11 @@ from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from hashlib import blake2b
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, TypeGuard
 
 from rlaif.core.errors import InputError
 from rlaif.core.messages import text_of
+from rlaif.core.records.bench_lines import TextKey
 from rlaif.core.schema import did_you_mean, short_repr
 from rlaif.core.types import Sample
 from rlaif.data.columns import MISSING, get_column, refuse_missing
@@ -21,8 +22,6 @@ from rlaif.data.prompt_column import PAIR, is_dialogue, read_prompt
 from rlaif.data.rows import RowSource
 
 Kind = Literal["labels", "graded", "pairs"]
-Key = dict[str, Any]
-"""Fields of a line of scores.jsonl that identify its text: file, row, side, label, target, groups."""
 
 SHOWN = 20
 """Largest number of values that a message lists."""
@@ -31,7 +30,7 @@ SHOWN = 20
 class LabelledText(NamedTuple):
     """A text to judge, and the key that says where it comes from."""
 
-    key: Key
+    key: TextKey
     sample: Sample
 
 
@@ -78,16 +77,17 @@ class Labelled:
         """Yield the texts to judge. The preferred completion of a pair comes first."""
         for number, (place, row) in enumerate(self.source.rows()):
             row = self.source.rename_columns(row, place)
-            key: Key = {"file": self.name, "row": number}
             groups = {name: self._group(row, name, place) for name in self.groups}
             if self.kind == "pairs":
                 for side, sample in zip(PAIR, self._pair(row, place), strict=True):
                     target = float(side == "chosen")
-                    yield LabelledText({**key, "side": side, "label": None, "target": target, "groups": groups}, sample)
+                    key = TextKey(file=self.name, row=number, side=side, label=None, target=target, groups=groups)
+                    yield LabelledText(key, sample)
             else:
                 label = self._label(row, place)
-                of_text = {"side": None, "label": label, "target": self._target(label, place), "groups": groups}
-                yield LabelledText({**key, **of_text}, self.source.sample(row, place))
+                meant = self._target(label, place)
+                key = TextKey(file=self.name, row=number, side=None, label=label, target=meant, groups=groups)
+                yield LabelledText(key, self.source.sample(row, place))
 
     def _target(self, label: str | float, place: str) -> float | None:
         """Return the target of a label: 1 good, 0 bad, or a grade where higher is better."""
@@ -124,10 +124,11 @@ class Labelled:
         if missing := [side for side in PAIR if side not in answers]:
             raise InputError(f"{self.source.where}, {place}: has no {missing[0]!r}; a pair needs both")
         others = {name: value for name, value in row.items() if name not in PAIR}
-        if row.get("prompt") is None and all(map(_is_conversation, answers.values())):
+        dialogues = {side: answer for side, answer in answers.items() if _is_conversation(answer)}
+        if row.get("prompt") is None and dialogues.keys() == answers.keys():
             asked = read_prompt(row, None, f"{self.source.where}, {place}", "--column")
             start = len(asked.text if asked.messages is None else asked.messages)
-            answers = {side: _strip(answer[start:]) for side, answer in answers.items()}
+            answers = {side: _strip(answer[start:]) for side, answer in dialogues.items()}
             others["prompt"] = asked.text
         return [self.source.sample({**others, "completion": answers[side]}, place) for side in PAIR]
 
@@ -222,8 +223,8 @@ def _count_rows(table: Labelled) -> Labelled:
     for key, sample in table.read_texts():
         texts += 1
         if table.kind == "labels":
-            labels[key["label"]] += 1
-        content = [sample.prompt, sample.completion, key["label"], key["groups"]]
+            labels[str(key.label)] += 1
+        content = [sample.prompt, sample.completion, key.label, key.groups]
         digest.update(json.dumps(content, sort_keys=True).encode())
     return replace(table, n=texts // (2 if table.kind == "pairs" else 1), labels=labels, digest=digest.hexdigest())
 
@@ -257,7 +258,7 @@ def _refuse_unmeant(tables: Sequence[Labelled], meaning: Meaning) -> None:
             )
 
 
-def _is_conversation(value: Any) -> bool:
+def _is_conversation(value: object) -> TypeGuard[str | Sequence[object]]:
     return is_dialogue(value) if isinstance(value, str) else text_of(value) is not None
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from rlaif.core.errors import InputError
 from rlaif.core.messages import text_of
@@ -13,7 +13,7 @@ from rlaif.core.schema import did_you_mean, short_repr
 from rlaif.data.columns import MISSING, drop_column, get_column, names
 
 Message = dict[str, Any]
-PAIR = ("chosen", "rejected")
+PAIR: tuple[Literal["chosen", "rejected"], ...] = ("chosen", "rejected")
 ANSWER = "\n\nAssistant:"
 _TURN = re.compile(r"(?:\A\s*|\n\n)(Human|Assistant):")
 _ROLES = {"Human": "user", "Assistant": "assistant"}
@@ -36,7 +36,7 @@ class RawPrompt:
     dialogue: bool = False
 
 
-def column_of(row: Mapping[str, Any], wanted: str | None, where: str, key: str) -> str | None:
+def column_of(row: Mapping[str, object], wanted: str | None, where: str, key: str) -> str | None:
     """
     Choose the column of prompts from the first row.
 
@@ -67,7 +67,7 @@ def column_of(row: Mapping[str, Any], wanted: str | None, where: str, key: str) 
     return column
 
 
-def read_prompt(row: Mapping[str, Any], column: str | None, where: str, key: str) -> RawPrompt:
+def read_prompt(row: Mapping[str, object], column: str | None, where: str, key: str) -> RawPrompt:
     """Return the prompt of a row, which may be blank. Raises `InputError` if it is missing or of a wrong type."""
     if column is None:
         chosen, rejected = (_value(row, name, where, key) for name in PAIR)
@@ -75,12 +75,12 @@ def read_prompt(row: Mapping[str, Any], column: str | None, where: str, key: str
     return _read(_value(row, column, where, key))
 
 
-def other_columns(row: Mapping[str, Any], column: str | None) -> dict[str, Any]:
+def other_columns(row: Mapping[str, object], column: str | None) -> dict[str, object]:
     """Return the columns other than the prompt. `chosen` and `rejected` stay, because judges may read them."""
     return dict(row) if column is None else drop_column(row, column)
 
 
-def _value(row: Mapping[str, Any], column: str, where: str, key: str) -> str | tuple[Message, ...]:
+def _value(row: Mapping[str, object], column: str, where: str, key: str) -> str | tuple[Message, ...]:
     value = get_column(row, column)
     if value is MISSING:
         raise InputError(f"{where}: has no column {short_repr(column)}; there are: {names(row)}")
@@ -104,7 +104,7 @@ def _unicode(text: str) -> str:
     return text if text.isascii() else text.encode(errors="replace").decode()
 
 
-def _plain(message: Mapping[str, Any]) -> Message:
+def _plain(message: Mapping[str, object]) -> Message:
     """Drop null keys of a message: a table gives all messages the same keys."""
     content = text_of([message]) or ""
     return {**{key: value for key, value in message.items() if value is not None}, "content": _unicode(content)}

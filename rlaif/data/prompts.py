@@ -39,7 +39,7 @@ class Prompt:
 
     text: str
     ids: Sequence[int]
-    columns: Mapping[str, Any] = field(default_factory=dict)
+    columns: Mapping[str, object] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -162,7 +162,7 @@ def prompts_of(
 
 def _number_rows(
     rows: Iterable[Any], where: str, places: Sequence[str] | None = None
-) -> Iterator[tuple[str, Mapping[str, Any]]]:
+) -> Iterator[tuple[str, Mapping[str, object]]]:
     for i, row in enumerate(rows):
         place = f"{where}, {places[i] if places else f'item {i}'}"
         if isinstance(row, Mapping):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
-from typing import Any, Literal
+from typing import Literal
 
 from rlaif.core.errors import InputError
 from rlaif.core.messages import text_of
@@ -60,7 +60,7 @@ class DraftPrompt:
     text: str
     messages: tuple[Message, ...] | None
     dialogue: bool
-    columns: Mapping[str, Any]
+    columns: Mapping[str, object]
     filled: str = ""
     ids: Sequence[int] = ()
 
@@ -90,7 +90,7 @@ class Reader:
     items: list[DraftPrompt] = field(default_factory=list)
     _counts: dict[str, int] = field(default_factory=lambda: dict.fromkeys(_NOTES, 0))
 
-    def take(self, rows: Iterable[tuple[str, Mapping[str, Any]]], column: str | None, column_key: str) -> None:
+    def take(self, rows: Iterable[tuple[str, Mapping[str, object]]], column: str | None, column_key: str) -> None:
         """
         Read all rows and tokenise their prompts.
 
@@ -129,7 +129,7 @@ class Reader:
         ]
 
     def _read_rows(
-        self, rows: Iterable[tuple[str, Mapping[str, Any]]], column: str | None, column_key: str
+        self, rows: Iterable[tuple[str, Mapping[str, object]]], column: str | None, column_key: str
     ) -> Iterator[DraftPrompt]:
         chosen: list[str | None] = []
         seen: set[bytes] = set()

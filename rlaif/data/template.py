@@ -6,7 +6,6 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from rlaif.core.errors import InputError
 from rlaif.core.messages import text_of
@@ -24,7 +23,7 @@ class Template:
     text: str
     path: Path
 
-    def fill(self, prompt: str, columns: Mapping[str, Any], where: str) -> str:
+    def fill(self, prompt: str, columns: Mapping[str, object], where: str) -> str:
         """Fill all fields in one pass, so that braces in the values stay as they are. A null column is empty."""
 
         def value(field: re.Match[str]) -> str:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from rlaif.core.records.evaluation import EvaluationRecord
 from rlaif.core.records.samples import SampleRow
+from rlaif.core.records.spending import StepSpending
 from rlaif.core.system import provenance
 from rlaif.core.system.devices import computes_on
 from rlaif.core.system.files import to_json, to_json_line, write_atomically
@@ -28,7 +29,8 @@ def write(folder: Path, rows: Sequence[SampleRow], record: EvaluationRecord, bud
     provenance.write(folder / "environment.jsonl", str(computes_on()))
     if budget.made:
         with (folder / "spending.jsonl").open("a", encoding="utf-8") as file:
-            file.write(json.dumps({"step": 0, "calls": budget.made, "usd": budget.spent}) + "\n")
+            spent = StepSpending(step=0, calls=budget.made, usd=budget.spent)
+            file.write(json.dumps(spent.to_json()) + "\n")
 
 
 def format_csv(rows: Sequence[SampleRow]) -> str:

@@ -22,7 +22,7 @@ WHOLE = 64_000_000
 CUT = 4_000
 """Otherwise each text is cut to this many characters."""
 
-Block = dict[str, Any]
+Block = dict[str, object]
 """
 `judges`: name, role, and whether the judge measures harm. `panes`: labels of the texts that stand side by side in a
 row. `changes`: which pane is compared with which. `numbers`: headings of further numbers, if any; the first of them

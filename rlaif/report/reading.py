@@ -16,10 +16,11 @@ from rlaif.core.config.old_keys import rename_old_keys
 from rlaif.core.errors import InputError
 from rlaif.core.records import EvaluationRecord, GuardCheck, SampleRow, Step
 from rlaif.core.records.judge_figures import JudgeFigures
+from rlaif.core.records.spending import StepSpending
 from rlaif.core.schema import reason_of
 from rlaif.core.system.files import read_jsonl
 
-Row = Mapping[str, Any]
+Row = Mapping[str, object]
 
 FILES = ("run.yaml", "metrics.jsonl", "guard.jsonl", "samples.jsonl", "evaluation.json")
 """Files that a report is made from. A folder without any of them is not the folder of a run."""
@@ -53,7 +54,7 @@ class RunFolder:
     checks: Sequence[GuardCheck]
     samples: Sequence[SampleRow]
     evaluation: EvaluationRecord | None
-    spending: Sequence[Row]
+    spending: Sequence[StepSpending]
     starts: Sequence[Row]
     notes: Sequence[str]
 
@@ -138,7 +139,7 @@ def _read(folder: Path, name: str) -> RunFolder:
         checks=[GuardCheck.salvage(row) for row in read_lines("guard.jsonl")],
         samples=[SampleRow.salvage(row) for row in read_lines("samples.jsonl")],
         evaluation=EvaluationRecord.salvage(evaluation) if evaluation else None,
-        spending=list(read_lines("spending.jsonl")),
+        spending=[StepSpending.salvage(row) for row in read_lines("spending.jsonl")],
         starts=list(read_lines("environment.jsonl")),
         notes=notes,
     )
@@ -186,13 +187,15 @@ def _lines(path: Path, notes: list[str]) -> Iterator[Row]:
     """Yield the complete lines. The last line may be incomplete if the process was killed while writing."""
     if not path.is_file():
         return
+    torn = 0
     try:
         with path.open("rb") as file:
-            lines = list(read_jsonl(file))
+            for line in read_jsonl(file):
+                if line.row is None:
+                    torn += 1
+                else:
+                    yield line.row
     except OSError as error:
         notes.append(f"{path.name} cannot be read: {reason_of(error)}")
-        return
-    yield from (line.row for line in lines if line.row is not None)
-    torn = sum(line.row is None for line in lines)
     if torn:
         notes.append(f"{path.name}: {torn} {'line is' if torn == 1 else 'lines are'} incomplete and left out")

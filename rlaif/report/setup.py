@@ -17,7 +17,7 @@ from rlaif.core.records.record import ABSENT
 from rlaif.core.schema import check
 from rlaif.core.system.terminal import duration
 from rlaif.report import tables
-from rlaif.report.reading import Row, RunFolder, get_mapping, get_number, get_value
+from rlaif.report.reading import Row, RunFolder, get_mapping, get_value
 from rlaif.report.tables import Cell, Column, Table
 
 
@@ -60,7 +60,7 @@ def _flat(row: Row, prefix: str = "") -> Iterator[tuple[str, Any]]:
             yield f"{prefix}{key}", value
 
 
-def _defaults(settings: Row) -> dict[str, Any]:
+def _defaults(settings: Row) -> dict[str, object]:
     needed = {"policy": {"model": "owner/name"}, "data": {"dataset": "-"}, "judge": "-"}
     try:
         found = dict(_flat(asdict(check(RunConfig, needed, "defaults"))))
@@ -94,9 +94,9 @@ def cost_table(runs: Sequence[RunFolder]) -> Table | None:
 
 def _cost(run: RunFolder) -> list[Cell]:
     seconds = math.fsum(step.seconds for step in run.metrics)
-    calls = sum(get_number(row, "calls") or 0.0 for row in run.spending)
+    calls = sum(line.calls for line in run.spending)
     unknown = any(step.usd is None for step in run.metrics)
-    usd = None if unknown else math.fsum(get_number(row, "usd") or 0.0 for row in run.spending)
+    usd = None if unknown else math.fsum(line.usd for line in run.spending)
     answers = [answer for row in run.samples for answer in (row.before, row.after) if answer]
     usages = [judgement.usage for answer in answers for judgement in answer.judgements.values()]
     tokens = sum(usage.input_tokens for usage in usages), sum(usage.output_tokens for usage in usages)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TypedDict
 
 import numpy as np
 
@@ -59,6 +59,20 @@ class Evidence:
         if self.before is None or self.after is None or math.isclose(self.before, self.after, rel_tol=1e-12):
             return 0  # sums in another order differ by rounding
         return 1 if self.after > self.before else -1
+
+
+class EvidenceFields(TypedDict):
+    """The fields of `Evidence`, before it is known of what kind of change they are."""
+
+    n: int
+    prompts: int
+    before: float | None
+    after: float | None
+    ci95: Interval | None
+    ci90: Interval | None
+    p_value: float | None
+    p_resolution: float | None
+    note: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -172,8 +186,7 @@ def ratio_change(
         note = f"no ratio: {' and '.join(missing)} is 0 or cannot be measured" if pairs.clusters else NO_PAIR
         return RatioChange(ratio=None, **_no_evidence(pairs, (sides[0], sides[1]), note))
     evidence = _evidence(pairs, (sides[0], sides[1]), change, draws=draws, flips=flips, seed=seed)
-    for name in ("ci95", "ci90"):
-        evidence[name] = evidence[name] and tuple(map(math.exp, evidence[name]))
+    evidence["ci95"], evidence["ci90"] = _exp(evidence["ci95"]), _exp(evidence["ci90"])
     return RatioChange(ratio=sides[1] / sides[0], **evidence)
 
 
@@ -236,7 +249,12 @@ def _effect_size(differences_N: Floats) -> float | None:
     return float(differences_N.mean() / differences_N.std(ddof=1))
 
 
-def _no_evidence(pairs: Pairs, sides: tuple[float | None, float | None], note: str) -> dict[str, Any]:
+def _exp(interval: Interval | None) -> Interval | None:
+    """Return the interval of a ratio, of that of its log."""
+    return None if interval is None else (math.exp(interval[0]), math.exp(interval[1]))
+
+
+def _no_evidence(pairs: Pairs, sides: tuple[float | None, float | None], note: str) -> EvidenceFields:
     """Return the fields of `Evidence` without intervals and test."""
     return {
         "n": len(pairs.cluster_N), "prompts": pairs.clusters, "before": sides[0], "after": sides[1], "note": note,
@@ -246,7 +264,7 @@ def _no_evidence(pairs: Pairs, sides: tuple[float | None, float | None], note: s
 
 def _evidence(
     pairs: Pairs, sides: tuple[float, float], change: Measure, *, draws: int, flips: int, seed: int
-) -> dict[str, Any]:
+) -> EvidenceFields:
     """Return the fields of `Evidence`: intervals and test of `change`, and notes on their limits."""
     if pairs.clusters < 2:
         return _no_evidence(pairs, sides, "one prompt: no interval and no p-value")

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Hashable, Sequence
-from typing import Any, TypeVar
+from dataclasses import replace
+from typing import TypeVar
 
 import numpy as np
 
@@ -52,19 +53,21 @@ def jackknife_ratio(
     check_lengths(before, after, prompts)
     keys = list(range(len(before))) if prompts is None else prompts
     sides = measure(before, after)
-    known: dict[str, Any] = {"n": len(before), "prompts": len(set(keys)), "before": sides[0], "after": sides[1]}
-    unsure: dict[str, Any] = {"ci95": None, "ci90": None, "p_value": None, "p_resolution": None}
+    unsure = RatioChange(
+        n=len(before), prompts=len(set(keys)), before=sides[0], after=sides[1], ratio=None,
+        ci95=None, ci90=None, p_value=None, p_resolution=None, note="",
+    )  # fmt: skip
     if not sides[0] or not sides[1]:
-        return RatioChange(ratio=None, note="no ratio: one side is 0 or cannot be measured", **known, **unsure)
-    ratio = sides[1] / sides[0]
-    if known["prompts"] < 2:
-        return RatioChange(ratio=ratio, note="one prompt: no interval and no p-value", **known, **unsure)
+        return replace(unsure, note="no ratio: one side is 0 or cannot be measured")
+    unsure = replace(unsure, ratio=sides[1] / sides[0])
+    if unsure.prompts < 2:
+        return replace(unsure, note="one prompt: no interval and no p-value")
     left_out = _log_ratios(measure, before, after, _deal(keys, groups, seed))
     if left_out is None:
-        return RatioChange(ratio=ratio, note="no interval: the measure depends on a few prompts", **known, **unsure)
+        return replace(unsure, note="no interval: the measure depends on a few prompts")
     count = len(left_out)
     error = math.sqrt((count - 1) / count * float(np.square(left_out - left_out.mean()).sum()))
-    return RatioChange(ratio=ratio, **known, **_student_intervals(math.log(ratio), error, count - 1))
+    return _add_student_intervals(unsure, math.log(sides[1] / sides[0]), error, count - 1)
 
 
 def _deal(keys: Sequence[Hashable], groups: int, seed: int) -> list[int]:
@@ -92,8 +95,8 @@ def _log_ratios(
     return np.array(found)
 
 
-def _student_intervals(log_ratio: float, error: float, freedom: int) -> dict[str, Any]:
-    """Return the intervals and the p-value of a ratio, from the standard error of its log."""
+def _add_student_intervals(change: RatioChange, log_ratio: float, error: float, freedom: int) -> RatioChange:
+    """Return the change with intervals and a p-value, from the standard error of the log of its ratio."""
     from scipy.stats import t
 
     def interval(level: float) -> Interval:
@@ -104,4 +107,4 @@ def _student_intervals(log_ratio: float, error: float, freedom: int) -> dict[str
     if error > ROUNDING:
         p_value = float(2 * t.sf(abs(log_ratio) / error, freedom))
     note = "no p-value: leaving prompts out changes nothing" if p_value is None else ""
-    return {"ci95": interval(0.95), "ci90": interval(0.90), "p_value": p_value, "p_resolution": None, "note": note}
+    return replace(change, ci95=interval(0.95), ci90=interval(0.90), p_value=p_value, note=note)

@@ -20,6 +20,8 @@ from rlaif.benchmark import best_of
 from rlaif.benchmark.csv_files import format_csv
 from rlaif.core.errors import InputError
 from rlaif.core.records import Bench
+from rlaif.core.records.bench_lines import JudgedText, TextKey, TimedJudgement
+from rlaif.core.types import Judgement, Sample
 from rlaif.judges.cards.overrides import Overrides
 from tests import processes
 from tests.benching import labelled, pairs, write_rows
@@ -481,7 +483,9 @@ def test_a_score_that_others_do_not_share_turns_down():
     def line(prompt, i):
         # More of what `proxy` counts is better up to a point, and worse beyond.
         said = {"proxy": i / 15, "true": 1 - abs(i / 15 - 0.8), "constant": 0.5}
-        return {"row": prompt, "judgements": {name: {"score": score} for name, score in said.items()}}
+        judgements = {name: TimedJudgement.make(Judgement(name, score), 0.0) for name, score in said.items()}
+        key = TextKey(file=None, row=prompt, side=None, label=None, target=None, groups={}, index=i)
+        return JudgedText.make(key, Sample(str(i), str(prompt)), judgements)
 
     made = best_of.figures(
         [line(p, i) for p in range(30) for i in range(16)], ["proxy", "constant"], ["true", "proxy"], "m"

@@ -26,7 +26,7 @@ def examined(*data, groups=(), columns=None, needed=NOTHING, limit=None, **meani
 
 
 def targets(table):
-    return [key["target"] for key, _ in table.read_texts()]
+    return [key.target for key, _ in table.read_texts()]
 
 
 def refusal(*data, **keys):
@@ -60,7 +60,7 @@ def test_what_is_not_bad_is_good_and_the_other_way_round(meaning):
     assert (table.kind, table.n, table.texts) == ("labels", 4, 4)
     assert targets(table) == [0, 1, 0, 1]
     key, sample = next(table.read_texts())
-    assert key == {"file": "x.jsonl", "row": 0, "side": None, "label": "toxic", "target": 0.0, "groups": {}}
+    assert key.to_json() == {"file": "x.jsonl", "row": 0, "side": None, "label": "toxic", "target": 0.0, "groups": {}}
     assert sample.completion == "text 0 is bad"
 
 
@@ -167,15 +167,13 @@ def test_a_pair_is_two_texts_of_one_prompt():
     write_rows("x.jsonl", [{**row, "subset": "chat", "id": i} for i, row in enumerate(pairs(2))])
     (table,) = examined("x.jsonl", groups=["subset"])
     assert (table.kind, table.n, table.texts) == ("pairs", 2, 4)
-    asked = [
-        (key["row"], key["side"], key["target"], sample.prompt, sample.completion) for key, sample in table.read_texts()
-    ]
+    asked = [(key.row, key.side, key.target, sample.prompt, sample.completion) for key, sample in table.read_texts()]
     assert asked == [
         (0, "chosen", 1.0, "q0?", "fine answer 0"), (0, "rejected", 0.0, "q0?", "bad answer 0"),
         (1, "chosen", 1.0, "q1?", "fine answer 1"), (1, "rejected", 0.0, "q1?", "bad answer 1"),
     ]  # fmt: skip
     key, sample = next(table.read_texts())
-    assert key["groups"] == {"subset": "chat"}
+    assert key.groups == {"subset": "chat"}
     assert sample.columns == {"subset": "chat", "id": 0}, "a judge does not see the other answer"
 
 
@@ -224,7 +222,7 @@ def test_groups_are_columns_of_some_file():
     write_rows("y.jsonl", pairs(2))
     tables = examined("x.jsonl", "y.jsonl", groups=["topic"], bad=["toxic"])
     assert [table.groups for table in tables] == [("topic",), ()]
-    assert [key["groups"] for key, _ in tables[0].read_texts()] == [{"topic": f"t{i}"} for i in range(3)]
+    assert [key.groups for key, _ in tables[0].read_texts()] == [{"topic": f"t{i}"} for i in range(3)]
     assert "--group: no file has a column 'topik' (did you mean 'topic'?)" in refusal(
         "x.jsonl", groups=["topik"], bad=["toxic"]
     )
@@ -293,7 +291,7 @@ def test_low_grades_are_good_where_that_is_said():
     write_rows("x.jsonl", [{"text": "a", "label": value} for value in (1, 2.5, -3)])
     (table,) = examined("x.jsonl", graded="low")
     assert (table.kind, targets(table)) == ("graded", [-1.0, -2.5, 3.0])
-    assert [key["label"] for key, _ in table.read_texts()] == [1.0, 2.5, -3.0]
+    assert [key.label for key, _ in table.read_texts()] == [1.0, 2.5, -3.0]
     (table,) = examined("x.jsonl", graded="high")
     assert targets(table) == [1.0, 2.5, -3.0]
 
@@ -317,5 +315,5 @@ def test_a_file_says_which_labels_count_as_what():
 def test_labels_and_groups_may_stand_inside_other_columns():
     write_rows("x.jsonl", [{"text": "a", "meta": {"label": "toxic", "tags": ["x"]}} for _ in range(2)])
     (table,) = examined("x.jsonl", bad=["toxic"], columns={"label": "meta.label"}, groups=["meta.tags.0"])
-    assert [key["groups"] for key, _ in table.read_texts()] == [{"meta.tags.0": "x"}] * 2
+    assert [key.groups for key, _ in table.read_texts()] == [{"meta.tags.0": "x"}] * 2
     assert targets(table) == [0, 0]

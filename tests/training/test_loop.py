@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from torch import Tensor
 
 from rlaif.core.config.trainers import PPOConfig
 from rlaif.core.errors import RlaifError
+from rlaif.core.records import Record
 from rlaif.core.system.distributed import Processes
 from rlaif.policy.loading import load
 from rlaif.policy.model import Policy
@@ -42,6 +44,16 @@ class Adam:
         load_moments(state, self.optimizer, self.parameters)
 
 
+@dataclass(frozen=True, kw_only=True, slots=True)
+class SupervisedStep(Record):
+    """A line of metrics.jsonl."""
+
+    step: int
+    samples: int
+    loss: float
+    seconds: float
+
+
 class SupervisedTrainer(Trainer):
     """Learns to give written answers."""
 
@@ -60,8 +72,8 @@ class SupervisedTrainer(Trainer):
         loss.backward()
         self.learner.optimizer.step()
         seconds = time.perf_counter() - start
-        metrics = {"step": step, "samples": step * self.args.batch_size, "loss": float(loss), "seconds": seconds}
-        self.end_step(metrics, [f"loss {float(loss):.3f}"])
+        done = SupervisedStep(step=step, samples=step * self.args.batch_size, loss=float(loss), seconds=seconds)
+        self.end_step(done, [f"loss {float(loss):.3f}"])
 
 
 @pytest.fixture(scope="module")

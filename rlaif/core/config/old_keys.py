@@ -40,7 +40,7 @@ def rename_old_keys(keys: Any, where: str) -> tuple[Any, list[str]]:
     return {**keys, "training": training, "ppo": rest}, old
 
 
-def rename_old_assignment(key: str, value: Any) -> dict[str, Any]:
+def rename_old_assignment(key: str, value: Any) -> dict[str, object]:
     """Return the assignments of `--set key=value` under current names. `ppo={...}` may hold several old names."""
     old = names_assigned("ppo", key, value)
     if not old:

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from rlaif.core.config.knobs import JudgeRef, knob, knob_without_default
 from rlaif.core.config.old_keys import (
@@ -88,7 +88,7 @@ def read_run(path: Path, sets: Iterable[str] = (), say: Callable[[str], None] | 
     return run if run.output else replace(run, output=f"runs/{path.stem}")
 
 
-def _put_all(keys: dict[str, Any], sets: Iterable[str]) -> list[str]:
+def _put_all(keys: dict[str, object], sets: Iterable[str]) -> list[str]:
     """Apply `--set` overrides in place, and return the keys that were given under their old names."""
     old: list[str] = []
     new: list[str] = []

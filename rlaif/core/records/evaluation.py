@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 from rlaif.core.ranges import Natural, NotNegative, Share
 from rlaif.core.records.judge_figures import JudgeFigures
@@ -185,7 +184,7 @@ class EvaluationSettings(Record):
     """Different prompts."""
     completions: Sometimes[Natural] = ABSENT
     """Of each side."""
-    generation: Sometimes[Mapping[str, Any]] = ABSENT
+    generation: Sometimes[Mapping[str, object]] = ABSENT
     """The section `generation` of a run file."""
     max_prompt_tokens: Sometimes[Natural | None] = ABSENT
     """Longer prompts lost their beginning; null: none did."""

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import fields
 from typing import Any, get_type_hints
 
-from rlaif.core.records.record import Absent, Further, Key, Record
+from rlaif.core.records.keys import Absent, fields_of
+from rlaif.core.records.record import Record
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 
@@ -53,18 +53,17 @@ def _drop_absent(schema: Any) -> Any:
     return made
 
 
-def _rename(cls: type[Record], schema: dict[str, Any]) -> None:
+def _rename(cls: Any, schema: dict[str, Any]) -> None:
     """Give fields their keys, and let a record with further keys have them."""
-    hints = get_type_hints(cls, include_extras=True)
-    for field in fields(cls):  # type: ignore[arg-type]
-        for mark in getattr(hints[field.name], "__metadata__", ()):
-            if isinstance(mark, Further):
-                del schema["properties"][field.name]
-                schema["additionalProperties"] = True
-            if isinstance(mark, Key):
-                properties = schema["properties"]
-                schema["properties"] = {mark.name if k == field.name else k: v for k, v in properties.items()}
-                schema["required"] = [mark.name if k == field.name else k for k in schema["required"]]
+    properties, names = schema["properties"], {}
+    for field in fields_of(cls):
+        if field.further:
+            del properties[field.name]
+            schema["additionalProperties"] = True
+        names[field.name] = field.key
+    schema["properties"] = {names[name]: value for name, value in properties.items()}
+    if "required" in schema:
+        schema["required"] = [names[name] for name in schema["required"]]
 
 
 def _records_in(cls: Any, seen: set[Any] | None = None) -> Iterator[type[Record]]:

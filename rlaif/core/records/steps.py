@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Protocol
 
 from annotated_types import Ge
 
@@ -59,6 +59,25 @@ class StepGuard(Record):
     """Mean tokens of a completion, times that before training."""
     perplexity: NotNegative | None
     """Perplexity under the reference, times that before training; null where it is not finite."""
+
+
+class AnyStep(Protocol):
+    """A line of metrics.jsonl of any trainer, also of one that makes no completions of its own."""
+
+    @property
+    def step(self) -> int:
+        """Counted from 1."""
+
+    @property
+    def samples(self) -> int:
+        """Samples so far."""
+
+    @property
+    def seconds(self) -> float:
+        """Wall time of the step, in seconds."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the line."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -117,7 +136,7 @@ class Step(Record):
     """What the guard found; absent where it made no check after this step."""
     calls: Sometimes[Natural] = ABSENT
     """Calls to remote judges, of all processes; absent in runs from Python, which have no budget."""
-    further: Annotated[Mapping[str, Any], Further()] = field(default_factory=dict)
+    further: Annotated[Mapping[str, object], Further()] = field(default_factory=dict)
     """Keys that callbacks of users have added."""
 
 
@@ -125,3 +144,8 @@ def add_guard(metrics: dict[str, Any], guard: StepGuard, alarms: Sequence[str]) 
     """Add a check of the guard to a line of metrics.jsonl, which callbacks get as a mapping."""
     metrics["guard"] = guard.to_json()
     metrics["alarms"] += alarms
+
+
+def add_calls(metrics: dict[str, Any], calls: int) -> None:
+    """Add the calls to remote judges to a line of metrics.jsonl."""
+    metrics["calls"] = calls

@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import torch
 from torch import Tensor
@@ -56,7 +56,7 @@ class Processes:
         self.device: torch.device = self.accelerator.device
 
     @contextmanager
-    def track(self, config: Mapping[str, Any]) -> Iterator[None]:
+    def track(self, config: Mapping[str, object]) -> Iterator[None]:
         """Open the trackers, if there are any, and close them at the end of the block."""
         if not self._trackers:
             yield
@@ -67,7 +67,7 @@ class Processes:
         finally:
             self.accelerator.end_training()
 
-    def log(self, metrics: Mapping[str, Any], step: int) -> None:
+    def log(self, metrics: Mapping[str, object], step: int) -> None:
         """Send the metrics of a step to the trackers."""
         if self._trackers:
             self.accelerator.log(dict(metrics), step=step)
@@ -191,7 +191,7 @@ def refuse_unknown_trackers(names: Sequence[str]) -> None:
     """Raise `InputError` for a tracker that accelerate does not know or whose package is not installed."""
     from accelerate import tracking
 
-    known: dict[str, Any] = {str(name): tracker for name, tracker in tracking.LOGGER_TYPE_TO_CLASS.items()}
+    known: dict[str, object] = {str(name): tracker for name, tracker in tracking.LOGGER_TYPE_TO_CLASS.items()}
     available = {str(name) for name in tracking.get_available_trackers()}
     for name in names:
         if name not in known:

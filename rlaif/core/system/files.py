@@ -155,7 +155,7 @@ def _step_of(line: JSONLine) -> float:
     return step if isinstance(step, int | float) else math.inf
 
 
-def write_file(path: Path, parts: Iterable[Any]) -> dict[str, Any]:
+def write_file(path: Path, parts: Iterable[Any]) -> dict[str, object]:
     """Write buffers and fsync the file. Return its size and its checksum, which is computed while writing."""
     digest = hashlib.sha256()
     with path.open("wb") as file:
@@ -211,12 +211,12 @@ def finite(value: Any) -> Any:
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
-def to_json(mapping: Mapping[str, Any]) -> str:
+def to_json(mapping: Mapping[str, object]) -> str:
     """Return the text of a JSON file. Numbers that are not finite become null, and lone surrogates are escaped."""
     return _escape(json.dumps(finite(mapping), indent=1, ensure_ascii=False, allow_nan=False)) + "\n"
 
 
-def to_json_line(row: Mapping[str, Any]) -> str:
+def to_json_line(row: Mapping[str, object]) -> str:
     """Return a row as a line of JSON without the newline, in UTF-8 with lone surrogates escaped."""
     return _escape(json.dumps(row, ensure_ascii=False, allow_nan=False))
 

@@ -30,7 +30,7 @@ class EvaluationPrompt:
     """
 
     text: str
-    columns: Mapping[str, Any]
+    columns: Mapping[str, object]
     ids: Mapping[str, Sequence[int]]
     toxicity: float | None
 
@@ -63,7 +63,7 @@ class NoTokenizer:
 
 
 def questions_of(
-    data: RowSource | Iterable[Mapping[str, Any]] | None,
+    data: RowSource | Iterable[Mapping[str, object]] | None,
     readers: Mapping[str, Answerer],
     *,
     limit: int | None = None,
@@ -115,7 +115,7 @@ def questions_of(
 
 
 def _rows(
-    data: RowSource | Iterable[Mapping[str, Any]] | None, saved: Sequence[SavedCompletions], limit: int | None
+    data: RowSource | Iterable[Mapping[str, object]] | None, saved: Sequence[SavedCompletions], limit: int | None
 ) -> tuple[list[Row], str, list[str] | None]:
     """Return the rows, the name of their source, and their places if it is a file, for messages."""
     if data is None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 from rlaif.core.errors import InputError
 from rlaif.evaluation.margins import Margins
@@ -16,8 +15,8 @@ MICRO_BATCH_TOKENS = 4096
 PATIENCE = 600.0
 """Seconds to wait for a judge that is down."""
 
-Completions = str | Path | Iterable[Mapping[str, Any]]
-Data = str | Path | Iterable[Mapping[str, Any] | str]
+Completions = str | Path | Iterable[Mapping[str, object]]
+Data = str | Path | Iterable[Mapping[str, object] | str]
 
 
 @dataclass(frozen=True, kw_only=True)

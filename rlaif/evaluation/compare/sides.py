@@ -105,7 +105,7 @@ Answerer = ModelSide | EndpointSide | SavedCompletions
 
 
 def answerer_of(
-    ref: str | Path | Iterable[Mapping[str, Any]],
+    ref: str | Path | Iterable[Mapping[str, object]],
     where: str,
     *,
     key: str | None = None,

@@ -117,7 +117,7 @@ class BedrockEndpoint:
         """Return the last answer of this thread as JSON, as it came; raises `ValueError` where it is none."""
         return json.loads(self._wire.body, object_pairs_hook=refuse_twice)
 
-    def _keep_body(self, response_dict: Mapping[str, Any], **_: Any) -> None:
+    def _keep_body(self, response_dict: Mapping[str, object], **_: Any) -> None:
         self._wire.body = response_dict.get("body") or b""
 
     def _used_on_wire(self) -> Tokens:

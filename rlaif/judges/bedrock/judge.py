@@ -43,17 +43,17 @@ class BedrockBackend(BedrockEndpoint):
 
     formats: tuple[Format, ...] = ("schema", "tool", "text")
     has_logprobs = False
-    parameters: Mapping[str, Any] = {}
+    parameters: Mapping[str, object] = {}
 
     def ask(self, question: Ask) -> Answer:
         """Send a Converse request and read its stop reason first."""
         return _answer(self.send(self.client.converse, question, **self._request(question)))
 
-    def _request(self, question: Ask) -> dict[str, Any]:
-        inference: dict[str, Any] = {"maxTokens": question.max_tokens}
+    def _request(self, question: Ask) -> dict[str, object]:
+        inference: dict[str, object] = {"maxTokens": question.max_tokens}
         if question.temperature is not None and "temperature" not in question.without:
             inference["temperature"] = question.temperature
-        request: dict[str, Any] = {
+        request: dict[str, object] = {
             "modelId": self.model,
             "messages": [{"role": "user", "content": [{"text": question.text}]}],
             "inferenceConfig": inference,

@@ -32,7 +32,7 @@ class Ask:
 
     text: str
     format: Format
-    schema: Mapping[str, Any]
+    schema: Mapping[str, object]
     max_tokens: int
     temperature: float | None
     logprobs: bool = False
@@ -87,7 +87,7 @@ class Backend(Protocol):
     model: str
     formats: tuple[Format, ...]
     has_logprobs: bool
-    parameters: Mapping[str, Any]
+    parameters: Mapping[str, object]
     """What else of the card is sent and may change an answer."""
 
     def ask(self, question: Ask) -> Answer:

@@ -10,7 +10,6 @@ import statistics
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import partial
-from typing import Any
 
 from rlaif.core.errors import InputError
 from rlaif.core.types import Judgement, Sample, Status, Usage, total
@@ -51,7 +50,7 @@ class LLMJudge(RemoteJudge):
 
     # --- one verdict ------------------------------------------------------------------------------------------
 
-    def _verdict(self, sample: Sample, bill: Bill) -> Mapping[str, Any]:
+    def _verdict(self, sample: Sample, bill: Bill) -> Mapping[str, float | str]:
         asked = _Asked()
         if self.card.score == "expected":
             return self._mean(self._answer(self.card.format, sample, bill, asked))
@@ -72,7 +71,7 @@ class LLMJudge(RemoteJudge):
             raise Unanswered(answer.status, answer.reason)
         return read_verdict(answer, self.question.scale, asked.mark)
 
-    def _mean(self, answer: Answer) -> Mapping[str, Any]:
+    def _mean(self, answer: Answer) -> Mapping[str, float | str]:
         if answer.status not in ("ok", "truncated"):  # one token is enough
             raise Unanswered(answer.status, answer.reason)
         if answer.text and not answer.first_token:
@@ -110,7 +109,7 @@ class LLMJudge(RemoteJudge):
 
     # --- from verdicts to judgements --------------------------------------------------------------------------
 
-    def _judgement(self, verdict: Mapping[str, Any], usage: Usage) -> Judgement:
+    def _judgement(self, verdict: Mapping[str, float | str], usage: Usage) -> Judgement:
         rating = verdict["rating"]
         if isinstance(rating, bool) or not isinstance(rating, int | float) or rating not in self.question.scale:
             raise Unanswered("unparsable", f"the rating {str(rating)[:60]!r} is no number of the scale")

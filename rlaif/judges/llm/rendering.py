@@ -50,7 +50,7 @@ def fence_for(texts: Any) -> str:
     return mark
 
 
-def schema_of(scale: Scale) -> Mapping[str, Any]:
+def schema_of(scale: Scale) -> Mapping[str, object]:
     """Return the JSON schema of a verdict, the same for all texts; range and mark are checked by us."""
     low, high = sorted((scale.worst, scale.best))
     return {

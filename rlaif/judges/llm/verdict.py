@@ -162,7 +162,7 @@ def _number(value: Any) -> float:
     return number
 
 
-def refuse_twice(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def refuse_twice(pairs: list[tuple[str, Any]]) -> dict[str, object]:
     """Make an object of JSON, or raise `Unparsable` where it gives a key twice: a reader would take the last."""
     keys = [key for key, _ in pairs]
     if len(set(keys)) < len(keys):

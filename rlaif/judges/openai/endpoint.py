@@ -101,7 +101,7 @@ class OpenAIEndpoint:
         """Raise `InputError` where nothing listens at the endpoint."""
         refuse_silence(self.endpoint, self._where, "start the server, or mend base_url")
 
-    def explain_failure(self, failure: Any, request: Mapping[str, Any], used: Tokens | None) -> Exception:
+    def explain_failure(self, failure: Any, request: Mapping[str, object], used: Tokens | None) -> Exception:
         """Say what a failure means that an endpoint reports with status 200."""
         error = failure if isinstance(failure, Mapping) else {"message": str(failure)}
         said = " ".join(str(error.get("message") or failure).split())[:300]
@@ -128,7 +128,7 @@ class OpenAIEndpoint:
         through = proxy_of(self.endpoint)
         return Transient(f"the connection{f' through {through}' if through else ''} failed: {said}", billed=sent)
 
-    def _explain(self, error: Any, request: Mapping[str, Any]) -> Exception:
+    def _explain(self, error: Any, request: Mapping[str, object]) -> Exception:
         """Say whose turn it is: the run's (key, model), the sample's (length, filter), the endpoint's, or time's."""
         response, body = error.response, error.body if isinstance(error.body, dict) else {}
         try:
@@ -143,7 +143,7 @@ class OpenAIEndpoint:
         return self._meaning(error.status_code, said, str(error.code or ""), error.param or "", request, after)
 
     def _meaning(
-        self, status: int, said: str, code: str, param: str, request: Mapping[str, Any], after: float | None
+        self, status: int, said: str, code: str, param: str, request: Mapping[str, object], after: float | None
     ) -> Exception:
         own = self._own_mistake(status, said, code, param)
         if own:

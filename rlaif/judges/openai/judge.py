@@ -55,14 +55,14 @@ class OpenAIBackend(OpenAIEndpoint):
         super().__init__(card)
         headers = {"extra_headers": card.extra_headers} if card.extra_headers else {}
         self._extra_body = card.extra_body
-        self.parameters: Mapping[str, Any] = card.extra_body | headers
+        self.parameters: Mapping[str, object] = card.extra_body | headers
 
     def ask(self, question: Ask) -> Answer:
         """Send a chat completion and read its stop reason first."""
         request = self._request(question)
         return self._read(self.send(self.client.chat.completions.with_raw_response.create, **request), request)
 
-    def _read(self, body: str, request: Mapping[str, Any]) -> Answer:
+    def _read(self, body: str, request: Mapping[str, object]) -> Answer:
         """Read a chat completion, or raise what it means that there is none; the stop reason comes before the text."""
         said = f"the endpoint sent no chat completion: {' '.join(body.split())[:120]!r}"
         try:
@@ -87,8 +87,8 @@ class OpenAIBackend(OpenAIEndpoint):
         except (ValueError, KeyError, TypeError, AttributeError):
             raise Unanswered("unparsable", said, used) from None
 
-    def _request(self, question: Ask) -> dict[str, Any]:
-        request: dict[str, Any] = {
+    def _request(self, question: Ask) -> dict[str, object]:
+        request: dict[str, object] = {
             "model": self.model,
             "messages": [{"role": "user", "content": question.text}],
             "extra_body": dict(self._extra_body) or None,
@@ -118,7 +118,7 @@ _STOPS: dict[str, Status] = {
 }
 
 
-def _answer(choice: Mapping[str, Any], completion: Mapping[str, Any]) -> Answer:
+def _answer(choice: Mapping[str, Any], completion: Mapping[str, object]) -> Answer:
     message = choice["message"]
     text = message.get("content") or ""
     if isinstance(text, list):  # parts; a thought is one of another type
@@ -136,7 +136,7 @@ def _answer(choice: Mapping[str, Any], completion: Mapping[str, Any]) -> Answer:
     return Answer(str(text), status, reason, None, first, used)
 
 
-def _tokens(completion: Mapping[str, Any], *, said: bool) -> Tokens:
+def _tokens(completion: Mapping[str, object], *, said: bool) -> Tokens:
     usage = completion.get("usage")
     details = usage.get("prompt_tokens_details") if isinstance(usage, dict) else None
     cached = details.get("cached_tokens") if isinstance(details, dict) else 0

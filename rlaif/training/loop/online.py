@@ -146,7 +146,7 @@ class OnlineTrainer(Trainer):
         progress.add(step, self.args)
         if why := self._reason_to_stop():
             self.stop(why)
-        self.end_step(step.to_json(), describe_step(step, progress.spent))
+        self.end_step(step, describe_step(step, progress.spent))
 
     # --- what trainers differ in --------------------------------------------------------------------------------------
 

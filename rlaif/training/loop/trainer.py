@@ -15,6 +15,7 @@ from typing import Any
 from safetensors import SafetensorError
 
 from rlaif.core.errors import InputError, RlaifError
+from rlaif.core.records.steps import AnyStep
 from rlaif.core.schema import reason_of, short_repr
 from rlaif.core.system.distributed import Processes
 from rlaif.core.system.signals import Interruption
@@ -178,23 +179,23 @@ class Trainer(ABC):
     def _has_steps_left(self) -> bool:
         return self.progress.step < self.args.steps and not self.stopped
 
-    def end_step(self, metrics: dict[str, Any], summary: Sequence[str]) -> None:
+    def end_step(self, step: AnyStep, summary: Sequence[str]) -> None:
         """
         Write the line of a step, show it, and write a checkpoint where one is due.
 
         Args:
-            metrics: `step`, `samples` so far, `seconds` of this step, and what callbacks and metrics.jsonl get beside.
+            step: its metrics; callbacks get them as a mapping, to which they may add.
             summary: what is shown of them.
 
         """
-        self.progress.step = metrics["step"]
+        self.progress.step, metrics = step.step, step.to_json()
         with self.checkpoints.save_on_failure():
             try:
                 for callback in self.callbacks:
                     callback.on_step(self, metrics)
             finally:  # before its checkpoint, as always: a kill in between leaves no step without a line
                 self.metrics_file.write(metrics, self.progress.step)
-        self.view.step(metrics["step"], metrics["samples"], metrics["seconds"], summary)
+        self.view.step(step.step, step.samples, step.seconds, summary)
         interrupted = self.processes.any(self.interruption.wished)
         is_due = self.progress.step % self.args.save_steps == 0 or not self._has_steps_left()
         if is_due or interrupted:

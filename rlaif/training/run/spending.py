@@ -11,6 +11,8 @@ from typing import Any
 import torch
 
 from rlaif.core.errors import RlaifError
+from rlaif.core.records.spending import StepSpending
+from rlaif.core.records.steps import add_calls
 from rlaif.core.system.files import append, read_rows
 from rlaif.judges.remote.limits import Budget
 from rlaif.training.loop.trainer import Callback, Trainer
@@ -56,8 +58,9 @@ class Spending(Callback):
 
     def on_step(self, trainer: Trainer, metrics: dict[str, Any]) -> None:
         """Write what the step took, and add the calls of all processes to its metrics."""
-        calls = torch.tensor(float(self.write(metrics["step"])), dtype=torch.float64, device=trainer.processes.device)
-        metrics["calls"] = int(trainer.processes.reduce(calls))
+        made = self.write(trainer.progress.step)
+        calls = torch.tensor(float(made), dtype=torch.float64, device=trainer.processes.device)
+        add_calls(metrics, int(trainer.processes.reduce(calls)))
 
     def write(self, step: int) -> int:
         """Write what was spent since the last time, and return the calls; no line where nothing was."""
@@ -65,13 +68,11 @@ class Spending(Callback):
         calls, usd = now[0] - self._written[0], now[1] - self._written[1]
         self._written = now
         if calls:
-            append(self._path, json.dumps({"step": step, "calls": calls, "usd": usd}))
+            append(self._path, json.dumps(StepSpending(step=step, calls=calls, usd=usd).to_json()))
         return calls
 
 
 def _sum_spending(path: Path) -> tuple[int, float]:
     """Add up the lines of all processes; one that a kill has torn does not count."""
-    calls, usd = 0, 0.0
-    for row in read_rows(path):
-        calls, usd = calls + row["calls"], usd + row["usd"]
-    return calls, usd
+    lines = [StepSpending.from_json(row, str(path), keep_unknown=True) for row in read_rows(path)]
+    return sum(line.calls for line in lines), sum((line.usd for line in lines), 0.0)

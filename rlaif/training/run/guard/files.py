@@ -10,7 +10,7 @@ from pathlib import Path
 from torch import Tensor
 
 from rlaif.core.records.guard import GuardCheck
-from rlaif.core.records.steps import StepGuard, add_guard
+from rlaif.core.records.steps import Step, StepGuard, add_guard
 from rlaif.core.system.distributed import Processes
 from rlaif.core.system.files import cut_back, finite, read_rows, write_atomically
 from rlaif.training.loop.checkpoint.weights import WeightsFolder
@@ -58,7 +58,7 @@ class GuardFiles:
             if processes.is_main:
                 rows = read_rows(self._metrics)
                 for row in rows:
-                    if row["step"] == check.step:
+                    if Step.salvage(row).step == check.step:
                         add_guard(row, step_guard(check), check.alarms)
                 write_atomically(self._metrics, "".join(map(_line, rows)))
 
