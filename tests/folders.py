@@ -44,7 +44,10 @@ JUDGES: dict[str, tuple[str, str, bool]] = {
 
 
 def judgement(name: str, score: float | None, **keys: Any) -> dict[str, Any]:
-    usage = {"input_tokens": 10, "output_tokens": 2, "usd": 0.0, "seconds": 0.1, "attempts": 1, "from_store": False}
+    usage = {
+        "input_tokens": 10, "output_tokens": 2, "cached_tokens": 0, "usd": 0.0, "seconds": 0.1, "attempts": 1,
+        "from_store": False,
+    }  # fmt: skip
     status = "ok" if score is not None else "filtered"
     return {
         "judge": name, "score": score, "logit": None, "raw": score, "status": status, "reason": f"{name} says so",

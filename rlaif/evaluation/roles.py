@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from rlaif.core.types import Judge
+from rlaif.core.errors import InputError
+from rlaif.core.types import Judge, origin_of
 from rlaif.judges.cards.card import refuse_equal_names
 
 
@@ -17,7 +18,7 @@ class Role:
 
     Args:
         judge: who.
-        kind: `training` where it is learned from, or shares model and question with one that is; else `held_out`.
+        kind: `training` where it is learned from, or computes its scores with what one that is does; else `held_out`.
         used_for_selection: whether it chose which model is kept.
 
     """
@@ -41,41 +42,80 @@ def roles_of(training: Sequence[Judge], guards: Sequence[Judge], evaluating: Seq
     """
     Return all judges of a run, each once, with what they are to it.
 
-    Model and question make a judge, not its name: a card that is the training judge under another name, a panel that
-    the training judge sits in, and a member of a panel that is learned from are not held out.
+    What it computes with makes a judge, not its name: a copy of the training judge's weights, a panel that the training
+    judge sits in, and a member of a panel that is learned from are not held out.
 
     Raises:
         InputError: two different judges have one name.
 
     """
+    own = {judge.name: origin_of(judge) for judge in training}
+
+    def key_of(judge: Judge) -> Hashable:
+        """Return what judges have in common that count once; the one that is learned from is known by its name."""
+        return judge.name, "training" if own.get(judge.name) == origin_of(judge) else judge.identity
+
     first: dict[Hashable, Judge] = {}  # the one that is learned from has its model in memory: no second one
     for judge in (*training, *guards, *evaluating):
-        first.setdefault((judge.identity, judge.name), judge)
+        first.setdefault(key_of(judge), judge)
     judges = list(first.values())
     refuse_equal_names(judges, "judge, guard.judges and evaluation.judges")
-    learned_from = frozenset().union(*(ingredients(judge) for judge in training))
-    selecting = frozenset(judge.identity for judge in guards)
+    learned_from = frozenset().union(*(origins_of(judge) for judge in training))
+    selecting = frozenset(map(key_of, guards))
     return [
         Role(
             judge,
-            "held_out" if learned_from.isdisjoint(ingredients(judge)) else "training",
-            judge.identity in selecting,
+            "held_out" if learned_from.isdisjoint(origins_of(judge)) else "training",
+            key in selecting,
         )
-        for judge in judges
+        for key, judge in first.items()
     ]
 
 
-def ingredients(judge: Judge) -> frozenset[Hashable]:
-    """Return the identities of a judge and of all judges that it is made of."""
+def origins_of(judge: Judge) -> frozenset[Hashable]:
+    """Return the origins of a judge and of all judges that it is made of."""
+    return frozenset(origin_of(part) for part in with_members(judge))
+
+
+def with_members(judge: Judge) -> Iterator[Judge]:
+    """Yield a judge and all judges that it is made of."""
+    yield judge
     members: Sequence[Judge] = getattr(judge, "judges", ())
-    return frozenset({judge.identity}).union(*(ingredients(member) for member in members))
+    for member in members:
+        yield from with_members(member)
+
+
+def refuse_other_name(training: Sequence[Judge], judges: Sequence[Judge]) -> None:
+    """
+    Raise `InputError` where a judge is one that is learned from, or has it as a member, under another name.
+
+    Under its own name it is told as what it is; under another one its numbers would pass for evidence.
+
+    Args:
+        training: the judges that are learned from.
+        judges: of guard.judges and evaluation.judges.
+
+    """
+    names: dict[Hashable, list[str]] = {}
+    for part in (part for judge in training for part in with_members(judge)):
+        names.setdefault(origin_of(part), []).append(part.name)
+    for judge in judges:
+        for part in with_members(judge):
+            own = names.get(origin_of(part))
+            if own and part.name not in own:
+                member = "" if part is judge else f", a member of {judge.name},"
+                raise InputError(
+                    f"guard.judges and evaluation.judges: {part.name}{member} is {own[0]} under another name, which is "
+                    f"learned from: the same weights, function, or endpoint, model and question; name it {own[0]}, and "
+                    "it is told as training, or name another judge"
+                )
 
 
 def doubtful(roles: Sequence[Role], training: Sequence[Judge]) -> list[str]:
     """Say of which judges one may have thought that they were held out."""
     own = {judge.name for judge in training}
     return [
-        f"{role.name} is not held out: it shares model and question with {' and '.join(j.name for j in training)}, "
+        f"{role.name} is not held out: it shares its model with {' and '.join(j.name for j in training)}, "
         "which is learned from"
         for role in roles
         if role.kind == "training" and role.name not in own

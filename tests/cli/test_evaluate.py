@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests import tiny
 from tests.conftest import one_line
 from tests.folders import run_folder, samples
 from tests.remote import card_of
@@ -167,7 +169,19 @@ def test_the_judge_that_was_learned_from_is_not_held_out_under_another_name(main
     renamed = json.dumps({**LEARNED, "name": "renamed"})
     done = main("evaluate", "run", "-j", renamed)
     assert json.loads(done.stdout)["judges"]["renamed"]["role"] == "training"
-    assert "renamed is not held out: it shares model and question with toxicity" in done.stderr
+    assert "renamed is not held out: it shares its model with toxicity" in done.stderr
+
+
+def test_a_copy_of_the_training_judges_weights_is_not_held_out(main):
+    tiny.classifier(Path("judge"))
+    shutil.copytree("judge", "copied")
+    card = {"adapter": "classifier", "model": "./judge", "bad": "hate", "name": "toxicity", "measures": "toxicity"}
+    run_folder(Path("run"), samples(4), judge=card)
+    other = {**card, "model": "./copied", "text": "prompt_and_completion", "name": "other"}
+    done = main("evaluate", "run", "-j", json.dumps(other))
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["judges"]["other"]["role"] == "training"
+    assert "other is not held out: it shares its model with toxicity" in done.stderr
 
 
 def test_another_judge_of_a_name_that_is_taken_is_refused(main):

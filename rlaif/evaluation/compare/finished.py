@@ -54,10 +54,10 @@ class FinishedRun:
             InputError: one of them reads a column, which samples.jsonl does not hold.
 
         """
-        again = {(judge.identity, judge.name) for judge in judges} if fresh else set()
+        again = {judge.name for judge in judges} if fresh else set()
         waiting = [
             role.judge for role in roles
-            if (role.judge.identity, role.name) in again
+            if role.name in again
             or not all(role.name in answer.judgements for side in sides_of(self.rows) for answer in side)
         ]  # fmt: skip
         for judge in waiting:

@@ -98,8 +98,11 @@ class PreparedComparison:
         if folder is None or not (folder / "run.yaml").is_file() or not Path(after.name).is_dir():
             return roles_of([], [], judges)
         training, guards, _ = judges_of_run(read_run(folder / "run.yaml"), self._session)
-        own = {(judge.identity, judge.name) for judge in judges}
-        roles = [role for role in roles_of(training, guards, judges) if (role.judge.identity, role.name) in own]
+        asked = {judge.name: judge for judge in judges}
+        roles = [
+            replace(role, judge=asked[role.name])
+            for role in roles_of(training, guards, judges) if role.name in asked
+        ]  # fmt: skip
         self.notes += [f"warning: {line}" for line in doubtful(roles, training)]
         return roles
 
