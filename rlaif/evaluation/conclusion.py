@@ -5,14 +5,26 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from rlaif.core.records.evaluation import BeforeAfter, Changes, EvaluationRecord, RatioFigures
+from rlaif.core.records.guard import GuardCheck
 from rlaif.core.records.judge_figures import JudgeFigures
 from rlaif.core.records.record import ABSENT, Absent
 from rlaif.core.records.samples import SampleRow
 from rlaif.core.system.terminal import harmless, number, print_table
+from rlaif.evaluation.rejection import describe_rejection
 
 
-def answer(told: EvaluationRecord) -> str:
-    """Say in one line whether it is better, by whom, how sure that is, and what it took."""
+def answer(told: EvaluationRecord, checks: Sequence[GuardCheck] = ()) -> str:
+    """
+    Say in one line whether it is better, by whom, how sure that is, and what it took.
+
+    Args:
+        told: the numbers.
+        checks: of the guard of a run. Where it kept the model before training, the numbers compare that model with
+            itself, and what is said is why the training was rejected.
+
+    """
+    if told.kept_step == 0 and len(checks) > 1:
+        return describe_rejection(checks)
     held_out = {name: judge for name, judge in told.judges.items() if judge.role == "held_out"}
     verdicts = "; ".join(_verdict(name, judge) for name, judge in (held_out or told.judges).items())
     if not held_out:

@@ -11,6 +11,7 @@ from rlaif.core.config.run import read_run
 from rlaif.core.config.sections import GenerationSection
 from rlaif.core.errors import InputError
 from rlaif.core.records.evaluation import BeforeAfter, EvaluationRecord, EvaluationSettings
+from rlaif.core.records.guard import GuardCheck
 from rlaif.core.records.record import ABSENT
 from rlaif.core.records.samples import SampleRow
 from rlaif.core.schema import check
@@ -110,6 +111,11 @@ class PreparedComparison:
     def asked(self) -> list[Judge]:
         """The judges that read the answers: all."""
         return [role.judge for role in self.roles]
+
+    @property
+    def checks(self) -> Sequence[GuardCheck]:
+        """Checks of a guard: a comparison has none."""
+        return ()
 
     @property
     def texts(self) -> int:

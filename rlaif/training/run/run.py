@@ -109,7 +109,8 @@ def _measure_train_measure(
     with _say_what_is_kept(
         f"the trained model is in {model}; --resume measures it", trainer.interruption.wished
     ) as poll:
-        told = evaluation.measure_after(trainer, guard.best.step if guard else trainer.progress.step, poll)
+        kept = guard.best.step if guard else trainer.progress.step
+        told = evaluation.measure_after(trainer, kept, poll, guard.checks if guard else ())
     with _say_what_is_kept(f"the numbers are in {output / 'evaluation.json'}; `rlaif report {output}` writes the page"):
         if trainer.processes.is_main:
             _show(told, evaluation.rows(), model, trainer.policy.is_seq2seq, report.write([output]))
