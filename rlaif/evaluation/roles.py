@@ -74,15 +74,15 @@ def roles_of(training: Sequence[Judge], guards: Sequence[Judge], evaluating: Seq
 
 def origins_of(judge: Judge) -> frozenset[Hashable]:
     """Return the origins of a judge and of all judges that it is made of."""
-    return frozenset(origin_of(part) for part in with_members(judge))
+    return frozenset(origin_of(part) for part in walk_members(judge))
 
 
-def with_members(judge: Judge) -> Iterator[Judge]:
+def walk_members(judge: Judge) -> Iterator[Judge]:
     """Yield a judge and all judges that it is made of."""
     yield judge
     members: Sequence[Judge] = getattr(judge, "judges", ())
     for member in members:
-        yield from with_members(member)
+        yield from walk_members(member)
 
 
 def refuse_other_name(training: Sequence[Judge], judges: Sequence[Judge]) -> None:
@@ -97,10 +97,10 @@ def refuse_other_name(training: Sequence[Judge], judges: Sequence[Judge]) -> Non
 
     """
     names: dict[Hashable, list[str]] = {}
-    for part in (part for judge in training for part in with_members(judge)):
+    for part in (part for judge in training for part in walk_members(judge)):
         names.setdefault(origin_of(part), []).append(part.name)
     for judge in judges:
-        for part in with_members(judge):
+        for part in walk_members(judge):
             own = names.get(origin_of(part))
             if own and part.name not in own:
                 member = "" if part is judge else f", a member of {judge.name},"
