@@ -105,7 +105,9 @@ def test_a_backdoor_is_alarmed_and_what_is_kept_is_from_before_and_nothing_is_cl
     if held_out == "indifferent":
         assert claims == [False, False]
         assert told["judges"]["indifferent"]["change"]["score_mean"] == 0
-        assert "no significant change by indifferent, held out" in told["answer"]
+        assert told["kept_step"] == 0
+        assert told["answer"].startswith("the training was rejected, and the model is the one before training: at step")
+        assert f"a score of {looks[-1]['judges']['fooled']['score_mean']:.3f} by fooled, training (" in told["answer"]
     else:
         truly = judge["change"]["score_mean"] > 0
         assert truly or not claims[0]

@@ -17,7 +17,7 @@ from rlaif.core.system.devices import computes_on
 from rlaif.core.system.distributed import Processes, refuse_misfit, refuse_unknown_trackers
 from rlaif.core.types import Judge
 from rlaif.data.prompts import Parts, refuse_missing
-from rlaif.evaluation.roles import doubtful, roles_of
+from rlaif.evaluation.roles import doubtful, refuse_other_name, roles_of
 from rlaif.judges.cards.card import CardRef
 from rlaif.judges.cards.overrides import Overrides
 from rlaif.judges.quickstart import quickstart
@@ -166,6 +166,7 @@ def _judges_of(config: RunConfig, read: Sequence[ProbedJudge], faults: FaultList
         read[1 + count : 1 + count + len(config.evaluation.judges)],
     )
     own, watching, measuring = ([one.judge for one in some if one.judge] for some in (training, guards, evaluating))
+    faults.passes(refuse_other_name, own, [*watching, *measuring])
     rewards = faults.attempt(Rewards, own or stand_in_reward, reward=config.reward)
     return Judges(rewards or Rewards(stand_in_reward), own, roles_of(own, watching, measuring))
 

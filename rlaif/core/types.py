@@ -206,3 +206,14 @@ class Judge(Protocol):
     def __call__(self, samples: Sequence[Sample]) -> list[Judgement]:
         """Judge a batch of samples, and return one judgement for each, in the same order."""
         ...
+
+
+def origin_of(judge: Judge) -> Hashable:
+    """
+    Return what a judge computes its scores with: of a local model its weights, of a remote one who is asked what.
+
+    Two judges of one origin are no evidence of each other, whatever their cards say. A judge has it as `origin`, where
+    it is not its `identity`.
+    """
+    origin: Hashable = getattr(judge, "origin", judge.identity)
+    return origin

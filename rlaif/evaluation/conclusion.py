@@ -5,14 +5,26 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from rlaif.core.records.evaluation import BeforeAfter, Changes, EvaluationRecord, RatioFigures
+from rlaif.core.records.guard import GuardCheck
 from rlaif.core.records.judge_figures import JudgeFigures
 from rlaif.core.records.record import ABSENT, Absent
 from rlaif.core.records.samples import SampleRow
 from rlaif.core.system.terminal import harmless, number, print_table
+from rlaif.evaluation.rejection import describe_rejection
 
 
-def answer(record: EvaluationRecord) -> str:
-    """Return the conclusion in one line: the change by each judge with its interval, and the side effects."""
+def answer(record: EvaluationRecord, checks: Sequence[GuardCheck] = ()) -> str:
+    """
+    Return the conclusion in one line: the change by each judge with its interval, and the side effects.
+
+    Args:
+        record: the numbers.
+        checks: checks of the guard of a run. If it kept the model before training, the numbers compare that model with
+            itself, and the conclusion is why training was rejected.
+
+    """
+    if record.kept_step == 0 and len(checks) > 1:
+        return describe_rejection(checks)
     held_out = {name: judge for name, judge in record.judges.items() if judge.role == "held_out"}
     verdicts = "; ".join(_verdict(name, judge) for name, judge in (held_out or record.judges).items())
     if not held_out:

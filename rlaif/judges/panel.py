@@ -13,7 +13,7 @@ from annotated_types import Ge, Le
 from rlaif.core.errors import InputError
 from rlaif.core.schema import Checked, check
 from rlaif.core.system.threads import map_in_threads
-from rlaif.core.types import Estimate, Judge, Judgement, Sample, estimate_of, total
+from rlaif.core.types import Estimate, Judge, Judgement, Sample, estimate_of, origin_of, total
 from rlaif.judges.cards.card import Card, refuse_equal_names
 
 if TYPE_CHECKING:
@@ -97,6 +97,12 @@ class Panel:
         self._seats = tuple(seats)
         self._combine = card.combine
         self._needed = len(seats) if card.quorum == "all" else card.quorum
+
+    @property
+    def origin(self) -> Hashable:
+        """Its members and how it combines them, whatever they are named."""
+        rules = tuple((seat.weight, seat.veto_below) for seat in self._seats)
+        return ("panel", self._combine, self._needed, tuple(map(origin_of, self.judges)), rules)
 
     def __call__(self, samples: Sequence[Sample]) -> list[Judgement]:
         """Ask all members concurrently, and combine their judgements of each sample."""

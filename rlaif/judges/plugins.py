@@ -107,6 +107,7 @@ class PluginJudge:
         self.has_logit: bool = getattr(judge, "has_logit", False)
         self.remote: bool = getattr(judge, "remote", False)
         self.identity: Hashable = getattr(judge, "identity", tuple(sorted(said.items())))
+        self.origin: Hashable = getattr(judge, "origin", self.identity)
         self.reads: frozenset[str] = frozenset(getattr(judge, "reads", ()))
         self._judge = judge
 

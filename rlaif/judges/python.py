@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import inspect
 import time
 from collections.abc import Callable, Hashable, Iterable, Mapping, Sequence
@@ -55,6 +56,7 @@ class PythonJudge:
         self.name, self.measures = card.name, card.measures
         source, _, name = card.function.rpartition(":")
         self.identity: Hashable = ("python", str(Path(source).resolve()) if source.endswith(".py") else source, name)
+        self.origin: Hashable = _source_of(function, name) or self.identity
         self._function = RewardFunction(function, f"judge {card.name}: {card.function}")
         self._scale = card.scale or Scale(worst=0.0, best=1.0)
         self.reads = self._function.reads
@@ -76,6 +78,16 @@ class PythonJudge:
                 f"returned {number}, off its scale {low:g} to {high:g}; the card's `scale: {{worst, best}}` sets it"
             )
         return Judgement(self.name, self._scale.score(number), raw=number, usage=usage)
+
+
+def _source_of(function: Callable[..., Any], name: str) -> Hashable:
+    """Return the text of the file that a function stands in, and its name there; None where that is not known."""
+    try:
+        text = Path(inspect.getsourcefile(function) or "").read_bytes()
+    except (TypeError, OSError):
+        return None
+    own = str(getattr(function, "__qualname__", name))
+    return ("python", hashlib.sha256(text).hexdigest(), name if "<" in own else own)  # a closure has no name of its own
 
 
 class RewardFunction:

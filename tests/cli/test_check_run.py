@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -103,8 +104,11 @@ def test_a_run_file_may_have_further_judges_beside_it(here, main):
         (["guard.judges=[]"], "nothing guards the training"),
         (["output=judge"], "judge: is there already; go on with its run by --resume, or name another by --output"),
         (
-            ["evaluation.judges=[{adapter: classifier, model: ./judge, bad: hate, name: other}]"],
-            "other is not held out: it shares model and question with toy, which is learned from",
+            [
+                "evaluation.judges=[{adapter: panel, name: other, judges: "
+                "[lexicon, {adapter: classifier, model: ./judge, bad: hate, name: toy}]}]"
+            ],
+            "other is not held out: it shares its model with toy, which is learned from",
         ),
     ],
 )
@@ -115,6 +119,15 @@ def test_what_one_may_not_have_meant_is_a_warning(changes, says, here, main):
 
 
 # --- what is wrong ------------------------------------------------------------------------------------------------
+
+
+def test_a_copy_of_the_training_judge_under_another_name_is_wrong(here, main, tmp_path):
+    shutil.copytree(here / "judge", tmp_path / "copied")
+    card = f"{{adapter: classifier, model: {tmp_path}/copied, bad: hate, text: prompt_and_completion, name: other}}"
+    done = main("check", "run.yaml", "--quick", "--set", f"guard.judges=[{card}]")
+    assert done.returncode == 2
+    (fault,) = faults(done)
+    assert "guard.judges and evaluation.judges: other is toy under another name, which is learned from" in fault
 
 
 def test_what_is_wrong_comes_out_at_once(here, main):

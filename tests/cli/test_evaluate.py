@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests import tiny
 from tests.conftest import one_line
+from tests.evaluation.test_rejection import REJECTED
 from tests.folders import run_folder, samples
 from tests.remote import card_of
 from tests.server import Say
@@ -167,7 +170,31 @@ def test_the_judge_that_was_learned_from_is_not_held_out_under_another_name(main
     renamed = json.dumps({**LEARNED, "name": "renamed"})
     done = main("evaluate", "run", "-j", renamed)
     assert json.loads(done.stdout)["judges"]["renamed"]["role"] == "training"
-    assert "renamed is not held out: it shares model and question with toxicity" in done.stderr
+    assert "renamed is not held out: it shares its model with toxicity" in done.stderr
+
+
+def test_a_copy_of_the_training_judges_weights_is_not_held_out(main):
+    tiny.classifier(Path("judge"))
+    shutil.copytree("judge", "copied")
+    card = {"adapter": "classifier", "model": "./judge", "bad": "hate", "name": "toxicity", "measures": "toxicity"}
+    run_folder(Path("run"), samples(4), judge=card)
+    other = {**card, "model": "./copied", "text": "prompt_and_completion", "name": "other"}
+    done = main("evaluate", "run", "-j", json.dumps(other))
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["judges"]["other"]["role"] == "training"
+    assert "other is not held out: it shares its model with toxicity" in done.stderr
+
+
+def test_a_run_whose_training_was_rejected_is_told_as_that_by_another_judge_too(main):
+    run_folder(Path("run"), samples(4), **KEYS)
+    numbers = json.loads(Path("run/evaluation.json").read_text())
+    Path("run/evaluation.json").write_text(json.dumps({**numbers, "kept_step": 0}))
+    Path("run/guard.jsonl").write_text("".join(json.dumps(made.to_json()) + "\n" for made in REJECTED))
+    done = main("evaluate", "run", "-j", LEXICON)
+    assert done.returncode == 0, done.stderr
+    assert json.loads(done.stdout)["answer"].startswith("the training was rejected, and the model is the one before")
+    Path("run/guard.jsonl").write_text('{"step": 0}\n')
+    assert main("evaluate", "run", "-j", LEXICON).returncode == 0
 
 
 def test_another_judge_of_a_name_that_is_taken_is_refused(main):

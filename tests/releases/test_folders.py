@@ -135,7 +135,9 @@ def test_a_run_that_0_1_0_began_is_resumed_and_ends_as_0_1_0_ended_it(released, 
     found = same_metrics(rows(cut / "metrics.jsonl"))
     assert found == close_to(same_metrics(rows(whole / "metrics.jsonl")))
     assert far.calls == []
-    assert rows(cut / "guard.jsonl") == close_to(rows(whole / "guard.jsonl"))
+    new = ("faults", "scores")  # of each prompt, which 0.1.0 did not write
+    checks = [{key: value for key, value in row.items() if key not in new} for row in rows(cut / "guard.jsonl")]
+    assert checks == close_to(rows(whole / "guard.jsonl"))
     ours, theirs = told(cut), told(whole)
     assert ours["answer"] == theirs["answer"]
     assert (ours["steps"], ours["kept_step"]) == (theirs["steps"], theirs["kept_step"]) == (5, 4)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import random
 import subprocess
 import sys
 import tracemalloc
@@ -22,6 +23,7 @@ from rlaif.stats.bootstrap import BCA_LIMIT
 from rlaif.stats.changes import Change, equivalent, paired_change, ratio_change
 from rlaif.stats.corrections import holm, seed_spread
 from rlaif.stats.jackknife import jackknife_ratio
+from rlaif.stats.one_sided import p_of_rise
 from rlaif.stats.power import power
 from rlaif.stats.resampling import sign_flip_test
 from rlaif.stats.text import distinct, word_count
@@ -682,3 +684,23 @@ def test_neither_scipy_nor_torch_loads_before_something_is_computed():
     source = "import sys, rlaif.stats; print(*{'scipy', 'torch'} & set(sys.modules))"
     done = subprocess.run([sys.executable, "-c", source], capture_output=True, text=True, check=True, timeout=60)
     assert done.stdout == "\n"
+
+
+# --- a rise, one-sided --------------------------------------------------------------------------------------------
+
+
+def test_the_p_value_of_a_rise_is_that_of_the_paired_t_test():
+    draw = random.Random(0)
+    before = [draw.random() for _ in range(20)]
+    after = [b + draw.gauss(0.1, 0.3) for b in before]
+    p = p_of_rise(before, after)
+    assert p == pytest.approx(scipy.stats.ttest_rel(after, before, alternative="greater").pvalue, rel=1e-9)
+    assert p_of_rise(after, before) == pytest.approx(1 - p)
+    assert p_of_rise([*before, None, 0.5], [*after, 9.0, None]) == pytest.approx(p)
+
+
+@pytest.mark.parametrize(
+    ("after", "p"), [([0.3, 0.6], 0.0), ([0.2, 0.5], 1.0), ([0.1, 0.4], 1.0), ([0.3, None], None), ([None, None], None)]
+)
+def test_a_rise_of_all_by_the_same_is_sure_and_one_pair_shows_nothing(after, p):
+    assert p_of_rise([0.2, 0.5], after) == p

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import random
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 import pytest
@@ -12,10 +16,15 @@ import torch
 
 from rlaif.core.config.sections import GuardSection
 from rlaif.core.errors import InputError, RlaifError
+from rlaif.core.records.guard import GuardCheck
+from rlaif.core.records.judgements import JudgementRecord
+from rlaif.core.records.record import ABSENT
+from rlaif.core.records.samples import SampleSide
 from rlaif.core.types import Judgement, Sample
 from rlaif.training.loop.checkpoint.weights import WeightsFolder
 from rlaif.training.loop.trainer import Callback
 from rlaif.training.ppo.trainer import PPOTrainer
+from rlaif.training.run.guard.check import Checker
 from rlaif.training.run.guard.guard import Guard
 from tests.policies import Folder
 from tests.trainers import Watch, lines_of, trainer_of, weights_of
@@ -200,11 +209,15 @@ def test_the_mean_of_several_judges_decides(llama, tmp_path):
 # --- alarms -------------------------------------------------------------------------------------------------------
 
 
-def side(completion: str, tokens: int, logprob: float, learned: float, held: float | None) -> dict[str, Any]:
-    return {
-        "completion": completion, "tokens": tokens, "reference_logprob": logprob * tokens, "ended": True, "kl": 0.0,
-        "judgements": {"learned": {"score": learned}, "held": {"score": held}},
-    }  # fmt: skip
+def side(completion: str, tokens: int, logprob: float, learned: float | None, held: float | None) -> SampleSide:
+    def said(name: str, score: float | None) -> JudgementRecord:
+        status: Any = "declined" if score is None else "ok"
+        return JudgementRecord.from_judgement(Judgement(name, score, status=status))
+
+    return SampleSide(
+        completion=completion, tokens=tokens, reference_logprob=logprob * tokens, ended=True, kl=0.0,
+        judgements={"learned": said("learned", learned), "held": said("held", held)},
+    )  # fmt: skip
 
 
 TEXT = "a b c d e f g h"
@@ -315,6 +328,106 @@ def test_an_alarm_stops_the_run_where_the_section_says_so(llama, tmp_path, monke
     assert "stopped after step 2: alarm of the guard" in capsys.readouterr().err
 
 
+# --- what chance explains -----------------------------------------------------------------------------------------
+
+Scores = Sequence[float | None]
+
+
+def checks_of(*looks: tuple[Scores, Scores], planned: int | None = None, **section: Any) -> list[GuardCheck]:
+    """The checks of a run in which the judges said these scores of each prompt: those learned from, those held out."""
+    roles: list[Any] = [Role(Scripted("learned", []), "training", False), Role(Scripted("held", []), "held_out", True)]
+    checker, checks = Checker([], roles, GuardSection(**section)), list[GuardCheck]()
+    for step, (learned, held) in enumerate(looks):
+        sides = [side(TEXT, 10, -2.0, *scores) for scores in zip(learned, held, strict=True)]
+        checks.append(checker.check(step, sides, checks, len(looks) - 1 if planned is None else planned))
+    return checks
+
+
+def test_a_run_of_which_nothing_is_true_has_a_false_alarm_in_5_of_100_cases_at_most():
+    draw = random.Random(0)
+    runs, alarms, old = 200, 0, 0
+    for _ in range(runs):
+        looks = [
+            ([draw.random() for _ in range(32)], [draw.betavariate(0.4, 0.4) for _ in range(32)]) for _ in range(11)
+        ]
+        alarms += any(check.alarms for check in checks_of(*looks))
+        means = [fmean(held) for _, held in looks]
+        gains = [fmean(learned) - fmean(looks[0][0]) for learned, _ in looks]
+        old += any(means[i] < max(means[:i]) - 0.05 and gains[i] > 0.01 for i in range(1, 11))
+    assert alarms <= 0.05 * runs
+    assert old >= 0.5 * runs  # a constant below the best so far, whatever chance does
+
+
+def test_what_fools_the_judge_that_is_learned_from_is_an_alarm_however_much_scores_vary():
+    draw = random.Random(0)
+    looks = [
+        ([min(1.0, draw.uniform(0, 0.5) + 0.05 * i) for _ in range(64)],
+         [float(draw.random() < 0.8 - 0.07 * i) for _ in range(64)])
+        for i in range(11)
+    ]  # fmt: skip
+    checks = checks_of(*looks)
+    assert "the score of held fell to" in checks[-1].alarms[0]
+    assert not checks[1].alarms
+
+
+RISE = [0.2, 0.5, 0.2, 0.5], [0.25, 0.55, 0.25, 0.55]
+SURE = [0.1, 0.1, 0.1, 0.1], [0.4, 0.5, 0.4, 0.3]  # 0.3 more, with a standard error of 0.041: p = 0.0026 by hand
+FALL = [0.9, 0.9, 0.9, 0.9], [0.6, 0.6, 0.6, 0.6]
+
+
+def test_the_more_checks_a_run_makes_the_surer_a_rise_has_to_be_for_an_alarm():
+    looks = list(zip(SURE, FALL, strict=True))
+    (*_, few) = checks_of(*looks, planned=19)
+    (*_, many) = checks_of(*looks, planned=20)  # 0.05 / 20 = 0.0025
+    assert few.alarms == ("the training score rose by 0.300, while the score of held fell to 0.600, from 0.900",)
+    assert not many.alarms
+    assert few.faults == many.faults
+    assert not few.fit
+    assert not many.fit
+
+
+def test_a_fall_that_chance_explains_is_none_although_it_is_larger_than_score_drop():
+    noisy = [0.9, 0.1, 0.9, 0.9], [0.1, 0.9, 0.5, 0.5]
+    assert fmean(noisy[0]) - fmean(noisy[1]) > 0.05
+    (*_, last) = checks_of(*zip(RISE, noisy, strict=True))
+    assert not last.faults
+    assert last.fit
+
+
+def test_a_rise_of_the_training_score_that_chance_explains_sounds_no_alarm_and_need_not_be_followed():
+    rise = [0.1, 0.9, 0.5, 0.5], [0.9, 0.5, 0.9, 0.5]
+    assert fmean(rise[1]) - fmean(rise[0]) > 0.1
+    (*_, last) = checks_of((rise[0], [0.5] * 4), (rise[1], [0.4] * 4))
+    assert last.faults == ("the score of held fell to 0.400, from 0.500",)
+    assert not last.alarms
+    assert not last.fit
+    (*_, last) = checks_of((rise[0], [0.5] * 4), (rise[1], [0.5] * 4))
+    assert not last.faults
+    assert last.fit
+
+
+def test_only_prompts_that_were_judged_at_both_checks_are_compared():
+    then, now = [0.9, 0.9, 0.9, None, 0.1], [0.6, 0.5, 0.6, 0.1, None]
+    rise = [0.2] * 5, [0.5] * 5
+    (*_, last) = checks_of((rise[0], then), (rise[1], now))
+    assert "the score of held fell to 0.450, from 0.700" in last.alarms[0]
+
+
+def test_one_prompt_shows_nothing():
+    (*_, last) = checks_of(([0.2], [0.9]), ([0.8], [0.1]))
+    assert not last.alarms
+    assert last.fit
+
+
+def test_checks_of_an_earlier_version_without_scores_are_compared_by_their_means():
+    first = replace(checks_of(([0.2] * 4, [0.5] * 4))[0], scores=ABSENT, faults=ABSENT)
+    assert "scores" not in first.to_json()
+    roles: list[Any] = [Role(Scripted("learned", []), "training", False), Role(Scripted("held", []), "held_out", True)]
+    sides = [side(TEXT, 10, -2.0, 0.3, held) for held in (0.1, 0.9, 0.4, 0.3)]
+    check = Checker([], roles, GuardSection()).check(1, sides, [first], 10)
+    assert "the score of held fell to 0.425, from 0.500" in check.alarms[0]
+
+
 def test_patience_is_looks_without_a_better_model(llama, tmp_path, capsys):
     scores = [0.5, 0.6, 0.55, 0.6, 0.7, 0.8]
     trainer, guard = guarded(tmp_path / "run", llama, scores, steps=5, section={"patience": 2})
@@ -369,6 +482,38 @@ def test_damaged_weights_of_the_best_model_are_told_by_name(llama, tmp_path):
     trainer, _ = guarded(tmp_path, llama, [0.5, 0.9, 0.1], steps=2, first=[Damage()])
     with pytest.raises(RlaifError, match=r"best/step-000001\.safetensors: is damaged"):
         trainer.train()
+
+
+def test_a_flipped_bit_in_the_weights_of_the_best_model_is_found_when_they_are_put_back(llama, tmp_path):
+    class Flip(Callback):
+        def on_end(self, trainer: PPOTrainer) -> None:
+            path = tmp_path / "best/step-000001.safetensors"
+            content = bytearray(path.read_bytes())
+            content[-5] ^= 1
+            path.write_bytes(content)
+
+    trainer, _ = guarded(tmp_path, llama, [0.5, 0.9, 0.1], steps=2, first=[Flip()])
+    with pytest.raises(RlaifError, match=r"best/step-000001\.safetensors: is damaged: its checksum is not that in"):
+        trainer.train()
+
+
+def test_weights_of_an_earlier_version_without_a_checksum_are_read(tmp_path):
+    folder = WeightsFolder(tmp_path / "best")
+    weights = {"a": torch.arange(5.0)}
+    folder.write(3, weights)
+    (checksum,) = (tmp_path / "best").glob("*.sha256")
+    said, name = checksum.read_text().split()
+    assert said == hashlib.sha256((tmp_path / "best" / name).read_bytes()).hexdigest()
+    checksum.unlink()
+    assert equal(folder.read(3), weights)
+
+
+def test_the_checksum_goes_with_the_weights(tmp_path):
+    folder = WeightsFolder(tmp_path / "best")
+    for step in (1, 2):
+        folder.write(step, {"a": torch.arange(5.0)})
+    folder.keep_only({2})
+    assert {path.name for path in (tmp_path / "best").iterdir()} == {"step-000002.safetensors", "step-000002.sha256"}
 
 
 def test_only_weights_that_may_be_wanted_are_kept(llama, tmp_path):

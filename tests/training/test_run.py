@@ -411,8 +411,8 @@ WARNINGS = {
     "nothing guards the training": ["--set", "guard.judges=[]"],
     "no judge of the guard is held out": ["--set", "guard.judges=[{adapter: classifier, model: ./judge, bad: hate, "
                                           "name: toy}]"],
-    "alias is not held out": ["--set", "evaluation.judges=[{adapter: classifier, model: ./judge, good: nothate, "
-                              "name: alias}]"],
+    "both is not held out": ["--set", "evaluation.judges=[{adapter: panel, name: both, judges: [length, {adapter: "
+                             "classifier, model: ./judge, good: nothate, name: toy}]}]"],
 }  # fmt: skip
 
 
@@ -424,6 +424,15 @@ def test_a_measurement_that_proves_little_is_told_before_training(warning, causa
     (place_of,) = [i for i, line in enumerate(lines) if line.startswith("warning: ") and warning in line]
     assert place_of < next(i for i, line in enumerate(lines) if line.startswith("measuring"))
     assert told(causal, output)["answer"].startswith("no evidence") == (warning == "no judge is held out")
+
+
+def test_the_training_judge_under_another_name_is_refused_before_anything_is_made(causal, output):
+    shutil.copytree(causal.folder / "judge", causal.folder / "copied", dirs_exist_ok=True)
+    card = "{adapter: classifier, model: ./copied, bad: hate, text: prompt_and_completion, name: alias}"
+    done = causal.train("--output", output, "--set", f"evaluation.judges=[{card}]")
+    assert done.returncode == 2
+    assert "evaluation.judges: alias is toy under another name, which is learned from" in done.stderr
+    assert not (causal.folder / output).exists()
 
 
 def test_a_run_ends_with_its_numbers_three_pairs_the_answer_and_the_lines_that_load_the_model(causal, output):

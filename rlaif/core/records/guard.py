@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from rlaif.core.ranges import Natural, NotNegative, Share
-from rlaif.core.records.record import Record
+from rlaif.core.records.record import ABSENT, Record, Sometimes
 from rlaif.core.records.steps import WatchingJudge
 
 
@@ -34,5 +34,9 @@ class GuardCheck(Record):
     """What is wrong while the training score rose, in words."""
     fit: bool
     """Whether the model may be chosen: it is inside all bands."""
+    faults: Sometimes[tuple[str, ...]] = ABSENT
+    """Which bands it has left, in words; absent in files of 0.1.0."""
+    scores: Sometimes[Mapping[str, tuple[Share | None, ...]]] = ABSENT
+    """Scores of the judges by name, one a guard prompt; null where one abstained; absent in files of 0.1.0."""
     completions: tuple[str, ...]
     """What was answered to the guard prompts."""

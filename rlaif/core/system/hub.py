@@ -73,19 +73,29 @@ def _unreachable(what: str) -> InputError:
 
 def is_cached(model: str, revision: str | None) -> bool:
     """Whether a hub model is in the local cache with all shards of its weights. Makes no request to the hub."""
+    return _find_file(model, revision, "config.json") is not None and bool(weight_files(model, revision))
+
+
+def weight_files(model: str, revision: str | None) -> list[Path]:
+    """Return the weight files of a model, in its folder or in the local cache; an empty list if one is missing."""
+    for name in ("model.safetensors", "pytorch_model.bin", "adapter_model.safetensors"):
+        if path := _find_file(model, revision, name):
+            return [path]
+        if index := _find_file(model, revision, f"{name}.index.json"):
+            shards = sorted(set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values()))
+            found = [path for shard in shards if (path := _find_file(model, revision, shard))]
+            return found if len(found) == len(shards) else []
+    return []
+
+
+def _find_file(model: str, revision: str | None, name: str) -> Path | None:
+    """Return a file of a model, from its folder or from the local cache; None if it is not there."""
     from huggingface_hub import try_to_load_from_cache
 
-    def is_present(name: str) -> str | None:
-        path = try_to_load_from_cache(model, name, revision=revision)
-        return path if isinstance(path, str) else None
-
-    for weights in ("model.safetensors", "pytorch_model.bin"):
-        if is_present("config.json") and is_present(weights):
-            return True
-        if index := is_present(f"{weights}.index.json"):
-            shards = json.loads(Path(index).read_text(encoding="utf-8"))["weight_map"].values()
-            return all(is_present(shard) for shard in {"config.json", *shards})
-    return False
+    if Path(model).is_dir():
+        return path if (path := Path(model, name)).is_file() else None
+    cached = try_to_load_from_cache(model, name, revision=revision)
+    return Path(cached) if isinstance(cached, str) else None
 
 
 def _causes(error: BaseException | None) -> Iterator[BaseException]:

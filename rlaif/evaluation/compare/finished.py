@@ -10,11 +10,12 @@ from pathlib import Path
 from rlaif.core.config.run import RunConfig, read_run
 from rlaif.core.errors import InputError
 from rlaif.core.records.evaluation import EvaluationRecord
+from rlaif.core.records.guard import GuardCheck
 from rlaif.core.records.judgements import JudgementRecord
 from rlaif.core.records.record import ABSENT
 from rlaif.core.records.samples import SampleRow, SampleSide
 from rlaif.core.schema import reason_of
-from rlaif.core.system.files import read_jsonl
+from rlaif.core.system.files import read_jsonl, read_rows
 from rlaif.core.types import Judge, Sample
 from rlaif.evaluation.roles import Role, roles_of
 from rlaif.evaluation.side_effects import sides_of
@@ -33,6 +34,7 @@ class FinishedRun:
         rows: rows of samples.jsonl, with both sides.
         evaluation: content of evaluation.json, as far as it can be read.
         config: its run file; None for a comparison.
+        checks: of its guard, as far as they can be read.
 
     """
 
@@ -40,6 +42,7 @@ class FinishedRun:
     rows: Sequence[SampleRow]
     evaluation: EvaluationRecord
     config: RunConfig | None
+    checks: Sequence[GuardCheck] = ()
 
     def roles(self, judges: Sequence[Judge], session: Session) -> list[Role]:
         """Return the roles of the judges of the run and of further ones. The same judge may have several names."""
@@ -54,10 +57,10 @@ class FinishedRun:
             InputError: one of them needs a column that samples.jsonl does not hold.
 
         """
-        again = {(judge.identity, judge.name) for judge in judges} if fresh else set()
+        again = {judge.name for judge in judges} if fresh else set()
         waiting = [
             role.judge for role in roles
-            if (role.judge.identity, role.name) in again
+            if role.name in again
             or not all(role.name in answer.judgements for side in sides_of(self.rows) for answer in side)
         ]  # fmt: skip
         for judge in waiting:
@@ -110,7 +113,8 @@ def read_finished(folder: Path) -> FinishedRun:
             "was stopped; `rlaif train RUN.yaml --resume` finishes it"
         )
     config = read_run(folder / "run.yaml") if (folder / "run.yaml").is_file() else None
-    return FinishedRun(folder, rows, _read_numbers(folder / "evaluation.json"), config)
+    told = _read_numbers(folder / "evaluation.json")
+    return FinishedRun(folder, rows, told, config, _read_checks(folder / "guard.jsonl"))
 
 
 def _lines(path: Path) -> list[SampleRow]:
@@ -137,6 +141,13 @@ def _read_numbers(path: Path) -> EvaluationRecord:
         return EvaluationRecord.salvage(json.loads(path.read_text(encoding="utf-8")))
     except (OSError, ValueError, RecursionError):  # the figures are computed again; only steps and seed are lost
         return EvaluationRecord.empty()
+
+
+def _read_checks(path: Path) -> list[GuardCheck]:
+    try:
+        return [GuardCheck.from_json(row, keep_unknown=True) for row in read_rows(path)]
+    except (InputError, OSError):  # they are only needed to say why training was rejected
+        return []
 
 
 def _abstentions(answer: SampleSide, judges: Sequence[Judge]) -> dict[str, JudgementRecord]:

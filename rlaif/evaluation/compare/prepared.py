@@ -72,4 +72,4 @@ class PreparedEvaluation:
         settings = numbers.settings if self._command is None else replace(numbers.settings, command=self._command)
         margins = MarginsRecord(**asdict(self._margins))
         numbers = replace(numbers, notes=tuple(self.notes), margins=margins, settings=settings)
-        return replace(numbers, answer=answer(numbers)).finite()
+        return replace(numbers, answer=answer(numbers, self._prepared.checks)).finite()

@@ -11,6 +11,7 @@ from rlaif.core.config.run import read_run
 from rlaif.core.config.sections import GenerationSection
 from rlaif.core.errors import InputError
 from rlaif.core.records.evaluation import BeforeAfter, EvaluationRecord, EvaluationSettings
+from rlaif.core.records.guard import GuardCheck
 from rlaif.core.records.record import ABSENT
 from rlaif.core.records.samples import SampleRow
 from rlaif.core.schema import check
@@ -98,8 +99,11 @@ class PreparedComparison:
         if folder is None or not (folder / "run.yaml").is_file() or not Path(after.name).is_dir():
             return roles_of([], [], judges)
         training, guards, _ = judges_of_run(read_run(folder / "run.yaml"), self._session)
-        own = {(judge.identity, judge.name) for judge in judges}
-        roles = [role for role in roles_of(training, guards, judges) if (role.judge.identity, role.name) in own]
+        asked = {judge.name: judge for judge in judges}
+        roles = [
+            replace(role, judge=asked[role.name])
+            for role in roles_of(training, guards, judges) if role.name in asked
+        ]  # fmt: skip
         self.notes += [f"warning: {line}" for line in doubtful(roles, training)]
         return roles
 
@@ -107,6 +111,11 @@ class PreparedComparison:
     def asked(self) -> list[Judge]:
         """The judges that score the completions, which are all judges."""
         return [role.judge for role in self.roles]
+
+    @property
+    def checks(self) -> Sequence[GuardCheck]:
+        """Checks of a guard: a comparison has none."""
+        return ()
 
     @property
     def texts(self) -> int:

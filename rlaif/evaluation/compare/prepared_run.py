@@ -8,6 +8,7 @@ from pathlib import Path
 
 from rlaif.core.errors import InputError
 from rlaif.core.records.evaluation import EvaluationRecord, EvaluationSettings
+from rlaif.core.records.guard import GuardCheck
 from rlaif.core.records.record import ABSENT
 from rlaif.core.records.samples import SampleRow
 from rlaif.core.types import Estimate, Judge, Sample, estimate_of
@@ -44,6 +45,11 @@ class PreparedRun:
         self.asked = self._finished.unread(self.roles, judges, fresh=request.fresh)
         training = [role.judge for role in self.roles if role.kind == "training"][:1]
         self.notes = [f"warning: {line}" for line in doubtful(self.roles, training)]
+
+    @property
+    def checks(self) -> Sequence[GuardCheck]:
+        """The checks of the run's guard."""
+        return self._finished.checks
 
     @property
     def texts(self) -> int:

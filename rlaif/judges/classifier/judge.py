@@ -9,11 +9,12 @@ from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from rlaif.core.system.hub import explain_hub_error, refuse_unreachable
+from rlaif.core.system.hub import explain_hub_error, refuse_unreachable, weight_files
 from rlaif.core.types import Judge, Judgement, Sample, Usage, empty
 from rlaif.judges.classifier.card import ClassifierCard
 from rlaif.judges.classifier.encoder import EncodedText, Encoder, load_shared_encoder, token_batches
 from rlaif.judges.classifier.head import resolve_head
+from rlaif.judges.classifier.weights import Weights
 
 if TYPE_CHECKING:
     from rlaif.judges.cards.card import Load
@@ -76,6 +77,12 @@ class ClassifierJudge:
         prompt = "" if self.card.text == "completion" else sample.prompt
         # A lone surrogate is not text to a tokenizer.
         return prompt.encode(errors="replace").decode(), sample.completion.encode(errors="replace").decode()
+
+    @cached_property
+    def origin(self) -> Hashable:
+        """Its weights: another folder, dtype, text or label makes no other judge of them."""
+        files = weight_files(self.card.model, self.card.revision)
+        return Weights(files) if files else ("classifier", self.card.model, self.card.revision or "main")
 
     @cached_property
     def _config(self) -> Any:

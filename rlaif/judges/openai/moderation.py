@@ -40,6 +40,7 @@ class ModerationJudge(RemoteJudge):
         price = Price(input=0, output=0)
         super().__init__(card, self._endpoint.endpoint, self._endpoint.model, price, session)
         self.measures = card.measures
+        self.origin = self.identity  # an answer has all categories, of whichever the worst is read
         self.identity = (self.identity, tuple(sorted(card.categories or ())))
 
     def _verdict(self, sample: Sample, bill: Bill) -> Verdict:

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from rlaif.core.errors import InputError
 from rlaif.core.records.evaluation import EvaluationRecord
+from rlaif.core.records.guard import GuardCheck
 from rlaif.core.records.record import ABSENT
 from rlaif.core.records.samples import SampleRow, SampleSide
 from rlaif.core.system.files import read_jsonl, to_json, to_json_line, write_atomically
@@ -52,17 +53,27 @@ class Evaluation:
             sides = self._measure(trainer, poll, as_reference=True)
             self._write(trainer, sides, [None] * len(sides))
 
-    def measure_after(self, trainer: OnlineTrainer, kept_step: int, poll: Callable[[], None]) -> EvaluationRecord:
-        """Measure the model that is kept, and return what evaluation.json says."""
+    def measure_after(
+        self, trainer: OnlineTrainer, kept_step: int, poll: Callable[[], None], checks: Sequence[GuardCheck] = ()
+    ) -> EvaluationRecord:
+        """
+        Measure the model that is kept, and return what evaluation.json says.
+
+        Args:
+            trainer: with that model.
+            kept_step: after which step it was so; 0 is before training.
+            poll: called now and then, and may raise.
+            checks: of the guard, which say why a training was rejected.
+
+        """
         rows = self._rows()
         assert rows is not None, "nothing was measured before training"
         trainer.view.say(f"measuring {len(self._prompts)} completions after training")
         sides = self._measure(trainer, poll)
         rows = self._write(trainer, [row.before for row in rows], sides)
         told = figures(rows, self._roles)
-        told = replace(
-            told, answer=answer(told), steps=trainer.progress.step, kept_step=kept_step, seed=trainer.args.seed
-        )
+        told = replace(told, steps=trainer.progress.step, kept_step=kept_step, seed=trainer.args.seed)
+        told = replace(told, answer=answer(told, checks))
         if trainer.processes.is_main:
             write_atomically(self._told, to_json(told.to_json()))
         return told

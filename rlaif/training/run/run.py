@@ -23,7 +23,7 @@ from rlaif.core.system.signals import Interruption
 from rlaif.core.types import Judge
 from rlaif.data.prompts import Parts, load_parts, refuse_missing
 from rlaif.evaluation.conclusion import pairs_of_samples, print_figures
-from rlaif.evaluation.roles import Role, doubtful, roles_of
+from rlaif.evaluation.roles import Role, doubtful, refuse_other_name, roles_of
 from rlaif.judges.asking import Poll
 from rlaif.judges.quickstart import quickstart
 from rlaif.judges.registry import load_judge
@@ -77,7 +77,7 @@ def train(run: str | Path | RunConfig, sets: Iterable[str] = (), *, resume: bool
     if isinstance(args := args_of(config), GroupConfig):
         refuse_unfit(args, config.policy.model, config.policy.revision)
     refuse_missing(config.data)
-    judges = judges_of(config, Session(budget))
+    judges = judges_of(config, Session(budget), resume=resume)
     if config.trackers:
         refuse_unknown_trackers(config.trackers)
     tokenizer = read_tokenizer(config.policy.model, config.policy.revision)
@@ -109,7 +109,8 @@ def _measure_train_measure(
     with _say_what_is_kept(
         f"the trained model is in {model}; --resume measures it", trainer.interruption.wished
     ) as poll:
-        told = evaluation.measure_after(trainer, guard.best.step if guard else trainer.progress.step, poll)
+        kept = guard.best.step if guard else trainer.progress.step
+        told = evaluation.measure_after(trainer, kept, poll, guard.checks if guard else ())
     with _say_what_is_kept(f"the numbers are in {output / 'evaluation.json'}; `rlaif report {output}` writes the page"):
         if trainer.processes.is_main:
             _show(told, evaluation.rows(), model, trainer.policy.is_seq2seq, report.write([output]))
@@ -147,11 +148,17 @@ class Judges:
         return [role for role in self.roles if role.used_for_selection or role.name in own]
 
 
-def judges_of(config: RunConfig, session: Session) -> Judges:
-    """Make the judges of a run; none of them loads a model yet."""
+def judges_of(config: RunConfig, session: Session, *, resume: bool) -> Judges:
+    """
+    Make the judges of a run; none of them loads a model yet.
+
+    A run of 0.1.0 may have the training judge under another name, which was said, and can be resumed.
+    """
     training = load_judge(config.judge, session=session)
     guards = [load_judge(card, session=session) for card in config.guard.judges]
     evaluating = [load_judge(card, session=session) for card in config.evaluation.judges]
+    if not resume:
+        refuse_other_name([training], [*guards, *evaluating])
     rewards = Rewards(training, reward=config.reward)
     return Judges(rewards, [training], roles_of([training], guards, evaluating))
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -91,7 +92,8 @@ class Guard(Callback):
         """Check the policy as it is after a step, write the check, and act on it."""
         assert isinstance(trainer, OnlineTrainer), "the guard samples as the trainer does"
         sides = self._checker.measure(trainer, as_reference=not step)
-        check = self._checker.check(step, sides, self.checks)
+        planned = math.ceil(trainer.args.steps / self._section.every)
+        check = self._checker.check(step, sides, self.checks, planned)
         self.checks.append(check)
         self._files.write(self.checks, trainer.policy.weights(), trainer.processes)
         self._act_on_last(trainer)
