@@ -118,7 +118,7 @@ def settings_of(args: GroupConfig, *, longest: int, steps: int) -> dict[str, obj
         "dataloader_pin_memory": False,
     }
     if args.algorithm == "rloo":
-        return settings | {"normalize_advantages": args.whiten_advantages}
+        return settings | {"normalize_advantages": False}  # the bridge does it: it has the unjudged ones to scale too
     return settings | {
         "scale_rewards": "group" if args.whiten_advantages else "none",
         "delta": args.dual_clip,
