@@ -23,6 +23,7 @@ from rlaif.training.loop.kl_control import AdaptiveKL, FixedKL, kl_estimate, log
 from rlaif.training.ppo.formulas import (
     explained_variance,
     gae,
+    kl_loss,
     policy_loss,
     sum_to_end,
     token_rewards,
@@ -558,9 +559,17 @@ def test_sums_to_the_end_by_hand():
 
 
 def test_without_a_reward_advantages_are_the_kl_to_come_and_what_the_value_fell_by():
-    kl, values = double([[0.5, -1.0, 2.0], [1.0, NAN, NAN]]), double([[3.0, 4.0, 2.5], [7.0, NAN, NAN]])
+    kl, values = double([[1.5, 1.0, 2.0], [1.0, NAN, NAN]]), double([[3.0, 4.0, 2.5], [7.0, NAN, NAN]])
     mask = torch.tensor([[True, True, True], [True, False, False]])
     close(unjudged_advantages(kl, values, mask, 0.1), [[-0.15, -0.1 - 1.0, -0.2 + 0.5], [-0.1, 0, 0]])
+
+
+def test_the_gradient_of_the_kl_loss_is_the_log_ratio():
+    logprobs = double([-1.0, -2.0, -4.0, NAN]).requires_grad_()
+    loss = kl_loss(logprobs, double([-1.5, -2.0, -1.0, -1.0]), torch.tensor([True, True, True, False]))
+    close(loss, [0.125, 0, 4.5, 0])
+    (gradient,) = torch.autograd.grad(loss.sum(), logprobs)
+    close(gradient, [0.5, 0, -3, 0])
 
 
 # --- losses ---------------------------------------------------------------------------------------------------

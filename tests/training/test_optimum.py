@@ -144,6 +144,30 @@ def test_two_tokens_with_a_delayed_reward_end_at_the_optimum(tmp_path, kind):
     assert total_variation(pairs(trainer.policy.model, prompt).exp(), best) < 0.05
 
 
+# --- the KL in the loss ------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("fresh", [True, False], ids=["noise", "fixed rewards"])
+@pytest.mark.parametrize("kl_in", ["reward", "loss"])
+def test_the_kl_in_the_loss_has_the_optimum_of_that_in_the_reward(tmp_path, kl_in, fresh):
+    """Of two tokens, of which the first decides on the KL of the second."""
+    model, tokenizer = ten_words()
+    rewards = random_rewards(10, 10)
+    noise = torch.Generator().manual_seed(7)
+
+    def reward(completion_ids, **_):
+        if fresh:
+            return (torch.rand(len(completion_ids), generator=noise) * 2 - 1).tolist()
+        return [float(rewards[ids[0], [*ids, 0][1]]) for ids in completion_ids]
+
+    reference = pairs(model, [1, 2])
+    args = {**LEARNING, "steps": 80, "max_new_tokens": 2, "kl_in": kl_in}
+    trainer = trainer_of(model, tmp_path / "run", reward, ["a b"], given={"processing_class": tokenizer}, **args)
+    trainer.train()
+    best = reference.exp() if fresh else optimum(reference, rewards)
+    assert total_variation(pairs(trainer.policy.model, [1, 2]).exp(), best) < 0.1
+
+
 # --- completions that nobody judges ------------------------------------------------------------------------------
 
 
@@ -249,3 +273,58 @@ def optimum_of_k3(reference, rewards, judged):
         level = (low + high) / 2
         low, high = (level, high) if (p / (1 - rewards + level))[judged].sum() > p.sum() else (low, level)
     return (p / (1 - rewards + level)) * judged
+
+
+# --- ends that are blocked -----------------------------------------------------------------------------------------
+
+
+@torch.no_grad()
+def ends_before(model, ids, count):
+    """The probability that an answer, sampled plainly, has its end among its first tokens, by transformers alone."""
+    total, alive = 0.0, {(): 1.0}
+    for _ in range(count):
+        ahead = {}
+        for given, p in alive.items():
+            following = next_token(model, ids, given).exp()
+            total += p * float(following[0])
+            ahead |= {(*given, token): p * float(following[token]) for token in range(1, len(following))}
+        alive = ahead
+    return total
+
+
+@pytest.mark.parametrize("kl_in", ["reward", "loss"])
+def test_what_is_blocked_while_sampling_stays_as_probable_as_it_was(tmp_path, kl_in):
+    """A reward for short answers cannot make ends likely where training blocks them, and the metric says how likely."""
+    model, tokenizer = ten_words()
+
+    def short(completion_ids, **_):
+        return [-float(len(ids)) for ids in completion_ids]
+
+    args = {**LEARNING, "kl_coef": 0.05, "steps": 40, "max_new_tokens": 6, "min_new_tokens": 2, "kl_in": kl_in}
+    trainer = trainer_of(model, tmp_path / "run", short, ["a b"], given={"processing_class": tokenizer}, **args)
+    before = ends_before(model, [1, 2], 2)
+    trainer.train()
+    lines, after = lines_of(tmp_path / "run"), ends_before(trainer.policy.model, [1, 2], 2)
+    assert lines[0]["ends_early"] == pytest.approx(before, abs=0.02)
+    assert lines[-1]["ends_early"] == pytest.approx(after, abs=0.05)
+    assert lines[-1]["length_tokens"] < lines[0]["length_tokens"] - 1
+    assert after < 2 * before
+
+
+def test_with_an_end_blocked_the_optimum_is_that_of_what_is_sampled(tmp_path):
+    model, tokenizer = ten_words()
+    rewards = random_rewards(10)
+
+    def reward(completion_ids, **_):
+        return [float(rewards[ids[0]]) for ids in completion_ids]
+
+    args = {**LEARNING, "max_new_tokens": 1, "min_new_tokens": 1}
+    given = {"processing_class": tokenizer}
+    trainer = trainer_of(model, tmp_path / "run", reward, ["a b"], given=given, **args)
+    before, end = next_token(model, [1, 2])[1:].log_softmax(0), next_token(model, [1, 2])[0].exp()
+    trainer.train()
+    reached = next_token(trainer.policy.model, [1, 2])
+    best = optimum(before, rewards[1:])
+    assert total_variation(before.exp(), best) > 0.15
+    assert total_variation(reached[1:].softmax(0), best) < 0.05
+    assert float(reached[0].exp()) == pytest.approx(float(end), rel=0.3)

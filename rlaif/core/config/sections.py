@@ -115,7 +115,12 @@ class PPOSection(Checked):
         None, "of the value head; null: 10 times learning_rate, it begins at nothing"
     )
     kl_coef: NotNegative = knob(0.05, "reward lost per nat of KL from the reference")
-    kl_estimator: Literal["k1", "k2", "k3"] = knob("k1", "of the KL at a token, in the reward (Schulman 2020)")
+    kl_in: Literal["reward", "loss"] = knob(
+        "reward", "whether the KL is subtracted from the reward or added to the loss"
+    )
+    kl_estimator: Literal["k1", "k2", "k3"] = knob(
+        "k1", "of the KL at a token (Schulman 2020); in the loss k1 means k2"
+    )
     adap_kl_ctrl: bool = knob(False, "steer kl_coef so that the KL comes to `target`")
     target: Positive = knob(6.0, "nats per completion, for adap_kl_ctrl")
     horizon: Positive = knob(10_000.0, "completions in which adap_kl_ctrl may double kl_coef")

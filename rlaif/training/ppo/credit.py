@@ -10,14 +10,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+import torch
 from torch import Tensor
 
 from rlaif.core.config.sections import PPOSection
-from rlaif.core.masked import Reduce, no_reduce
+from rlaif.core.masked import Reduce, masked_mean, no_reduce, zero_outside
 from rlaif.judges.shaping import RunningMoments, rewards_to_tensors, shape_rewards
 from rlaif.training.loop.kl_control import kl_estimate
 from rlaif.training.loop.rollout import Rollout
-from rlaif.training.ppo.formulas import gae, token_rewards, unjudged_advantages, whiten, whitening_factor
+from rlaif.training.ppo.formulas import gae, sum_to_end, token_rewards, unjudged_advantages, whiten, whitening_factor
 
 
 @dataclass(frozen=True)
@@ -33,6 +34,8 @@ class Credit:
         policy_mask_BR: the tokens that the policy learns from: these, and those that only the KL holds.
         judged_B: whether a completion was.
         rewards_B: what the judges gave, 0 where they abstained.
+        kl_loss_weight: of k2 at each token in the loss; 0 where the KL is in the reward.
+        ends_weight: of the KL of the ends that `min_new_tokens` blocks, which is always in the loss.
 
     """
 
@@ -42,6 +45,8 @@ class Credit:
     policy_mask_BR: Tensor
     judged_B: Tensor
     rewards_B: Tensor
+    kl_loss_weight: float = 0.0
+    ends_weight: float = 0.0
 
 
 def assign(
@@ -68,18 +73,25 @@ def assign(
     tokens_BR, values_BR = rollout.tokens.mask_BR, rollout.old.values
     mask_BR = tokens_BR & judged_B.unsqueeze(1)
     shaped_B = shape_rewards(rewards_B, judged_B, rollout.ended_B, config, moments, reduce)
-    kl_BR = kl_estimate(rollout.old.logprobs, rollout.reference_BR, tokens_BR, config.kl_estimator)
+    kl_BR = kl_estimate(rollout.old.logprobs, rollout.reference_BR, tokens_BR, "k1")
+    in_reward_BR = kl_BR if config.kl_in == "reward" else torch.zeros_like(kl_BR)
     advantages_BR, returns_BR = gae(
-        token_rewards(shaped_B, kl_BR, mask_BR, kl_coef), values_BR, mask_BR, gamma=config.gamma, lam=config.lam
+        token_rewards(shaped_B, in_reward_BR, mask_BR, kl_coef), values_BR, mask_BR, gamma=config.gamma, lam=config.lam
     )
     factor = 1.0
     if config.whiten_advantages:
         factor = whitening_factor(advantages_BR, mask_BR, reduce)
         advantages_BR = whiten(advantages_BR, mask_BR, reduce)
-    policy_mask_BR = mask_BR
-    if kl_coef:
-        policy_mask_BR = tokens_BR
-        log_r_BR = kl_estimate(rollout.old.logprobs, rollout.reference_BR, tokens_BR, "k1")
-        unjudged_BR = unjudged_advantages(log_r_BR, values_BR, tokens_BR & ~mask_BR, kl_coef)
-        advantages_BR = advantages_BR + factor * unjudged_BR
-    return Credit(advantages_BR, returns_BR, mask_BR, policy_mask_BR, judged_B, rewards_B)
+    if not kl_coef:
+        return Credit(advantages_BR, returns_BR, mask_BR, mask_BR, judged_B, rewards_B)
+    of_kl_BR = sum_to_end(kl_BR, tokens_BR)
+    if config.kl_in == "loss":
+        # The loss has the KL of the token itself. The mean is subtracted where the critic's value is, of judged ones.
+        of_kl_BR = of_kl_BR - kl_BR
+        mean = masked_mean(kl_BR.sum(1), judged_B, reduce)
+        advantages_BR = advantages_BR - factor * kl_coef * zero_outside(of_kl_BR - mean, mask_BR)
+    unjudged_BR = unjudged_advantages(of_kl_BR, values_BR, tokens_BR & ~mask_BR, kl_coef)
+    return Credit(
+        advantages_BR + factor * unjudged_BR, returns_BR, mask_BR, tokens_BR, judged_B, rewards_B,
+        kl_loss_weight=factor * kl_coef if config.kl_in == "loss" else 0.0, ends_weight=factor * kl_coef,
+    )  # fmt: skip

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from rlaif.core.masked import Reduce, masked_moments, no_reduce, zero_outside
-from rlaif.training.loop.kl_control import log_ratio
+from rlaif.training.loop.kl_control import kl_estimate, log_ratio
 
 # --- whitening -------------------------------------------------------------------------------------------
 
@@ -74,7 +74,7 @@ def sum_to_end(x_BR: Tensor, mask_BR: Tensor) -> Tensor:
     return zero_outside(zero_outside(x_BR, mask_BR).flip(1).cumsum(1).flip(1), mask_BR)
 
 
-def unjudged_advantages(kl_BR: Tensor, values_BR: Tensor, mask_BR: Tensor, kl_coef: float) -> Tensor:
+def unjudged_advantages(kl_to_end_BR: Tensor, values_BR: Tensor, mask_BR: Tensor, kl_coef: float) -> Tensor:
     """
     Return the advantages of completions without a reward, whose KL is a loss of its own.
 
@@ -85,10 +85,11 @@ def unjudged_advantages(kl_BR: Tensor, values_BR: Tensor, mask_BR: Tensor, kl_co
 
     At token t a judged completion is compared with the critic's value V_t in the place of b = V_1, the value of the
     prompt. A baseline that depends on the tokens before t does no harm where all completions that begin with these have
-    it; so V_t - V_1 is subtracted here as well: A_t = -kl_coef * (sum of k1 from t on) - (V_t - V_1).
+    it; so V_t - V_1 is subtracted here as well: A_t = -kl_coef * `kl_to_end_BR` - (V_t - V_1), with
+    the sum of k1 from t on.
     """
     values_BR = zero_outside(values_BR, mask_BR)
-    return zero_outside(-kl_coef * sum_to_end(kl_BR, mask_BR) - (values_BR - values_BR[:, :1]), mask_BR)
+    return zero_outside(-kl_coef * zero_outside(kl_to_end_BR, mask_BR) - (values_BR - values_BR[:, :1]), mask_BR)
 
 
 # --- losses ---------------------------------------------------------------------------------------------------
@@ -112,6 +113,16 @@ def policy_loss(
         capped = (advantages < 0) & (loss > bound)
         loss, acts = torch.where(capped, bound, loss), acts | capped
     return loss, acts
+
+
+def kl_loss(logprobs: Tensor, reference: Tensor, mask: Tensor) -> Tensor:
+    """
+    Return k2 = log(policy / reference)^2 / 2 of each token, whose gradient is that of the KL.
+
+    The gradient is log(policy / reference) * grad log policy: what k1 in the reward gives (Liu et al. 2025, arXiv
+    2510.01555). That an early token changes the KL of later ones is no part of it: see `credit.assign`.
+    """
+    return kl_estimate(logprobs, reference, mask, "k2")
 
 
 def value_loss(values: Tensor, old: Tensor, returns: Tensor, mask: Tensor, *, cliprange: float | None) -> Tensor:

@@ -13,12 +13,12 @@ from rlaif.core.config.trainers import PPOConfig
 from rlaif.core.masked import Reduce
 from rlaif.policy.model import Policy
 from rlaif.policy.tokens import micro_batches
-from rlaif.training.loop.kl_control import kl_estimate, log_ratio
+from rlaif.training.loop.kl_control import end_kl, kl_estimate, log_ratio
 from rlaif.training.loop.optimizer import load_moments, moments_of, rate_factor
 from rlaif.training.loop.rollout import Rollout
 from rlaif.training.loop.step_metrics import UpdateMetrics
 from rlaif.training.ppo.credit import Credit
-from rlaif.training.ppo.formulas import policy_loss, value_loss
+from rlaif.training.ppo.formulas import kl_loss, policy_loss, value_loss
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,7 @@ class Learner:
         place = {row: i for i, row in enumerate(share.rows)}
         rate = self._set_learning_rate(share.step)
         values_only = share.step <= config.critic_warmup_steps
-        judged_share = self._judged_share(credit)
+        judged_share = self._share_of_judged(credit)
         generator = torch.Generator().manual_seed(share.seed)
         for _ in range(config.ppo_epochs):
             order = torch.randperm(share.batch, generator=generator).tolist()
@@ -96,7 +96,7 @@ class Learner:
                     return stats.to_metrics(rate)
         return stats.to_metrics(rate)
 
-    def _judged_share(self, credit: Credit) -> float:
+    def _share_of_judged(self, credit: Credit) -> float:
         """Return the share of judged tokens in those that the policy learns from, in the batch of all processes."""
         judged, learned = self._count(credit.mask_BR), self._count(credit.policy_mask_BR)
         return judged / learned if judged else 1.0
@@ -167,6 +167,12 @@ class Learner:
         loss = config.vf_coef * error.sum()
         if not values_only:
             loss = loss + surrogate.sum()
+            if credit.kl_loss_weight:
+                kl = kl_loss(now.logprobs, select(rollout.reference_BR), mask)
+                loss = loss + credit.kl_loss_weight * kl.sum()
+            if credit.ends_weight and now.ends is not None and rollout.reference_ends_BR is not None:
+                # What is blocked is in no ratio and no reward; the weights decide on it all the same.
+                loss = loss + credit.ends_weight * end_kl(now.ends, select(rollout.reference_ends_BR), mask).sum()
             if now.entropies is not None:
                 loss = loss - config.entropy_coef * now.entropies.masked_fill(~judged, 0).sum()
         with torch.no_grad():

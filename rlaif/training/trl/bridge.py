@@ -20,7 +20,7 @@ from rlaif.data.prompts import Prompt
 from rlaif.policy.model import Policy
 from rlaif.policy.parts import inner
 from rlaif.policy.tokens import TokenBatch
-from rlaif.training.loop.kl_control import kl_estimate
+from rlaif.training.loop.kl_control import end_kl, kl_estimate
 from rlaif.training.loop.optimizer import rate_factor
 from rlaif.training.loop.progress import Progress
 from rlaif.training.loop.rollout import Rollout
@@ -176,6 +176,7 @@ class TRLBridge:
     def _generate_and_score_completions(self, inputs: Any) -> Any:
         output = super()._generate_and_score_completions(inputs)  # type: ignore[misc]
         output["judged"] = self.owner.judged_B
+        output["reference_ends"] = self.owner.rollout.reference_ends_BR
         if self.owner.args.algorithm == "rloo":
             output["advantages"] = self._advantages_with_kl(output["advantages"])
         return output
@@ -222,6 +223,7 @@ class TRLBridge:
         tokens = TokenBatch(prompt_BP, mask_BT[:, :prompt_length], response_BR, mask_BT[:, prompt_length:])
         wanted = self.owner.args.algorithm == "grpo" and self.owner.args.entropy_coef > 0
         scored = self.owner.policy(tokens, entropies=wanted)
+        self._ends_BR = scored.ends
         return scored.logprobs, scored.entropies if wanted else torch.zeros_like(scored.logprobs), None
 
     # --- learn, by TRL ------------------------------------------------------------------------------------------------
@@ -235,7 +237,18 @@ class TRLBridge:
         """See `training_step`."""
         self._learning.enter_context(self.owner.policy.learning_mode())
         self._any_to_learn |= bool(inputs["judged"].any()) or self.owner.args.kl_coef > 0
-        return super().compute_loss(model, inputs, **more)  # type: ignore[misc]
+        loss = super().compute_loss(model, inputs, **more)  # type: ignore[misc]
+        return loss + self.owner.args.kl_coef * self._end_kl(inputs)
+
+    def _end_kl(self, inputs: Any) -> Any:
+        """Return the KL of the ends that `min_new_tokens` blocks, by the same mean as TRL's loss."""
+        mask_BR = inputs["completion_mask"].bool()
+        reference_BR = inputs["reference_ends"][:, : mask_BR.shape[1]]
+        total = end_kl(self._ends_BR, reference_BR, mask_BR).sum()
+        if self.owner.args.algorithm == "rloo":
+            return total / len(mask_BR)
+        micro_batches = self.current_gradient_accumulation_steps / self.args.steps_per_generation  # type: ignore[attr-defined]
+        return total / (inputs["num_items_in_batch"].clamp(min=1.0) * micro_batches)
 
     def _clip_grad_norm(self, model: Any) -> Any:
         """Shorten gradients; where nothing is learned, or they are not finite, leave none: Adam makes no step then."""
