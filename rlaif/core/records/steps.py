@@ -84,7 +84,7 @@ class Step(Record):
     eos_rate: Share | None
     """Share of completions that ended by themselves."""
     ends_early: Sometimes[Share | None] = ABSENT
-    """Probability that a completion sampled without `min_new_tokens` ends before so many tokens; absent until 0.1.0."""
+    """Probability that a completion sampled without `min_new_tokens` ends before so many tokens; absent in 0.1.0."""
     judges: Mapping[str, StepJudge]
     """What is learned from, by name."""
     kl_coef: NotNegative
