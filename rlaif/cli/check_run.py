@@ -11,7 +11,7 @@ from rlaif.cli.output import forecast
 from rlaif.cli.output.summary import say
 from rlaif.cli.probing import FaultList, ProbedJudge, probe_all, read_cards
 from rlaif.core.config.run import RunConfig
-from rlaif.core.config.trainers import GroupConfig
+from rlaif.core.config.trainers import GroupConfig, refuse_biased
 from rlaif.core.errors import InputError
 from rlaif.core.system.devices import computes_on
 from rlaif.core.system.distributed import Processes, refuse_misfit, refuse_unknown_trackers
@@ -98,7 +98,9 @@ class RunForecast:
 
     def refuse_algorithm(self) -> None:
         """Raise `InputError` if the algorithm cannot train this model or does not support a key of the run file."""
-        if isinstance(args := args_of(self.config), GroupConfig):
+        args = args_of(self.config)
+        refuse_biased(args)
+        if isinstance(args, GroupConfig):
             refuse_unfit(args, self.config.policy.model, self.config.policy.revision)
 
     def memory(self) -> MemoryEstimate:

@@ -102,12 +102,13 @@ def _read(
 ) -> list[ScoredCompletion]:
     """Score completions in micro-batches that fit into memory."""
     read: dict[int, ScoredCompletion] = {}
+    how = (sampling.temperature, sampling.min_new_tokens)
     for micro_batch in micro_batches(tokens.lengths, micro_batch_tokens):
         rows = tokens.rows(micro_batch)
         with policy.use_reference():
             reference_B = sums(policy, rows, 1.0)
-            base_B = reference_B if sampling.temperature == 1 else sums(policy, rows, sampling.temperature)
-        own_B = base_B if as_reference else sums(policy, rows, sampling.temperature)
+            base_B = sums(policy, rows, *how) if how != (1.0, 0) else reference_B
+        own_B = base_B if as_reference else sums(policy, rows, *how)
         lengths_B = rows.mask_BR.sum(1)
         last_B = rows.response_BR.gather(1, lengths_B[:, None] - 1).squeeze(1)
         numbers = zip(

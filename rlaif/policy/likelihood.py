@@ -17,16 +17,21 @@ from rlaif.policy.tokens import TokenBatch, micro_batches, pad_sequences
 Ids = Sequence[int]
 
 
-def sums(policy: Policy, tokens: TokenBatch, temperature: float) -> Tensor:
-    """Return the log-probability of each completion, in nats, [B], float64."""
-    with _use_temperature(policy, temperature):
+def sums(policy: Policy, tokens: TokenBatch, temperature: float, min_new_tokens: int = 0) -> Tensor:
+    """Return the log-probability of each completion, sampled in this way, in nats, [B], float64."""
+    with _use_sampling(policy, temperature, min_new_tokens):
         scored: TokenScores = policy(tokens)
     return scored.logprobs.double().sum(1)
 
 
 @torch.no_grad()
 def score_ids(
-    policy: Policy, prompts: Sequence[Ids], completions: Sequence[Ids], temperature: float, micro_batch_tokens: int
+    policy: Policy,
+    prompts: Sequence[Ids],
+    completions: Sequence[Ids],
+    temperature: float,
+    micro_batch_tokens: int,
+    min_new_tokens: int = 0,
 ) -> list[float]:
     """
     Return the log-probability of each completion given its prompt, in nats.
@@ -37,6 +42,7 @@ def score_ids(
         completions: ids, none without a token; EOS included where there is one.
         temperature: divides the logits.
         micro_batch_tokens: tokens of a forward pass.
+        min_new_tokens: tokens before a completion could end.
 
     """
     whole = TokenBatch(
@@ -44,7 +50,7 @@ def score_ids(
     )
     found = [math.nan] * len(prompts)
     for micro_batch in micro_batches(whole.lengths, micro_batch_tokens):
-        logprobs = sums(policy, whole.rows(micro_batch), temperature).tolist()
+        logprobs = sums(policy, whole.rows(micro_batch), temperature, min_new_tokens).tolist()
         for place, logprob in zip(micro_batch, logprobs, strict=True):
             found[place] = logprob
     return found
@@ -100,9 +106,10 @@ def same_tokens(one: Any, other: Any) -> bool:
 
 
 @contextmanager
-def _use_temperature(policy: Policy, temperature: float) -> Iterator[None]:
-    own, policy.temperature = policy.temperature, temperature
+def _use_sampling(policy: Policy, temperature: float, min_new_tokens: int) -> Iterator[None]:
+    own = policy.temperature, policy.min_new_tokens
+    policy.temperature, policy.min_new_tokens = temperature, min_new_tokens
     try:
         yield
     finally:
-        policy.temperature = own
+        policy.temperature, policy.min_new_tokens = own

@@ -2,7 +2,7 @@
 The policy: a causal or seq2seq model, a value head on its trunk, and the reference that it started from.
 
 Dropout is off everywhere, or the ratio of the first mini-batch would not be 1. Log-probabilities are float32 and of
-the distribution that is sampled from, at its temperature.
+the distribution that is sampled from, at its temperature, and without an end before `min_new_tokens` tokens.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from rlaif.policy.attention import speed_up
 from rlaif.policy.generation.protocol import Encoded, Generator, Sampling, Watch
 from rlaif.policy.generation.transformers import TransformersGenerator
 from rlaif.policy.loading import LoadedModel
-from rlaif.policy.output_layer import LogitsHead, capture_hidden_states, refuse_other_logits
+from rlaif.policy.output_layer import BlockedEnds, LogitsHead, capture_hidden_states, refuse_other_logits
 from rlaif.policy.parts import (
     autocast,
     copies,
@@ -44,6 +44,8 @@ class TokenScores(NamedTuple):
     logprobs: Tensor
     values: Tensor
     entropies: Tensor | None
+    ends: Tensor | None = None
+    """Probability of an end where `min_new_tokens` blocks it, which the other three know nothing of."""
 
 
 class Policy(nn.Module):
@@ -53,6 +55,7 @@ class Policy(nn.Module):
     Args:
         loaded: the model with its tokenizer.
         temperature: of sampling and of all log-probabilities.
+        min_new_tokens: tokens before a completion may end, in sampling and in all log-probabilities.
         critic: `shared`, a value head on the policy's trunk; or `separate`, one on a copy of it.
         gradient_checkpointing: recompute activations in the backward pass.
         where: the first words of a message.
@@ -64,13 +67,14 @@ class Policy(nn.Module):
         loaded: LoadedModel,
         *,
         temperature: float = 1.0,
+        min_new_tokens: int = 0,
         critic: str = "shared",
         gradient_checkpointing: bool = False,
         where: str = "policy.model",
     ) -> None:
         super().__init__()
         self.model, self.tokenizer = loaded.model.eval(), loaded.tokenizer
-        self.temperature = temperature
+        self.temperature, self.min_new_tokens = temperature, min_new_tokens
         self.is_seq2seq: bool = self.model.config.is_encoder_decoder
         self.special = special_tokens_of(self.model, self.tokenizer, where)
         self.eos, self.pad = self.special.eos, self.special.pad
@@ -107,10 +111,15 @@ class Policy(nn.Module):
             hidden_Nd = self._compute_hidden(self.model, tokens, encoded)
             states_Nd = hidden_Nd if self.critic is None else self._compute_hidden(self.critic, tokens, None)
             ids_N = tokens.response_BR[mask_BR]
-            logprobs_N, entropies_N = self._head.logprobs(hidden_Nd, ids_N, self.temperature, entropies)
+            blocked = BlockedEnds(self.eos, self.special.find_blocked(tokens.response_BR, self.min_new_tokens)[mask_BR])
+            logprobs_N, entropies_N, ends_N = self._head.logprobs(
+                hidden_Nd, ids_N, self.temperature, entropies, blocked
+            )
         values_N = self._values(states_Nd)
         entropies_BR = None if entropies_N is None else _scatter(entropies_N, mask_BR)
-        return TokenScores(_scatter(logprobs_N, mask_BR), _scatter(values_N, mask_BR), entropies_BR)
+        return TokenScores(
+            _scatter(logprobs_N, mask_BR), _scatter(values_N, mask_BR), entropies_BR, _scatter(ends_N, mask_BR)
+        )
 
     def _compute_hidden(self, model: Any, tokens: TokenBatch, encoded: Tensor | None) -> Tensor:
         """Return the hidden states from which the response tokens are predicted, as rows: [N, d]."""

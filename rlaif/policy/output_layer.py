@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -45,6 +45,33 @@ def capture_hidden_states(model: Any) -> Iterator[list[Tensor]]:
         handle.remove()
 
 
+class BlockedEnds(NamedTuple):
+    """
+    Where a completion may not end yet.
+
+    Args:
+        ids: of the tokens that would end it.
+        rows_N: whether they are blocked.
+
+    """
+
+    ids: tuple[int, ...]
+    rows_N: Tensor
+
+
+def block_ends(logits_NV: Tensor, blocked: BlockedEnds, temperature: float) -> Tensor:
+    """Set logits of blocked ends to -inf, in place, and return what probability they had, float32 [N]."""
+    rows_N, ids = blocked.rows_N, list(blocked.ids)
+    ends_N = torch.zeros(len(logits_NV), dtype=torch.float32, device=logits_NV.device)
+    if not ids or not bool(rows_N.any()):
+        return ends_N
+    places_M = rows_N.nonzero().squeeze(1)
+    p_ME = torch.softmax(logits_NV[places_M].float() / temperature, -1)[:, ids]
+    with torch.no_grad():  # their gradient from what follows is 0: they have no probability there
+        logits_NV[places_M.unsqueeze(1), torch.tensor(ids, device=logits_NV.device)] = -torch.inf
+    return ends_N.index_put((places_M,), p_ME.sum(-1))
+
+
 class LogitsHead:
     """A model's output layer with what the architecture does to the logits after it."""
 
@@ -67,31 +94,36 @@ class LogitsHead:
         return logits_NV if self._softcap is None else torch.tanh(logits_NV / self._softcap) * self._softcap
 
     def logprobs(
-        self, hidden_Nd: Tensor, ids_N: Tensor, temperature: float, entropies: bool
-    ) -> tuple[Tensor, Tensor | None]:
+        self, hidden_Nd: Tensor, ids_N: Tensor, temperature: float, entropies: bool, blocked: BlockedEnds | None = None
+    ) -> tuple[Tensor, Tensor | None, Tensor]:
         """
-        Return log-probabilities of ids [N] and, if asked, entropies [N], in float32, at the temperature.
+        Return log-probabilities of ids [N], entropies [N] if asked, and probabilities of the blocked ends [N].
 
-        Where there is more than a chunk, the backward pass makes each chunk's logits again.
+        All are float32 and at the temperature; the first two are of the distribution without the ends that are blocked,
+        the last are of that with them, and 0 where nothing is blocked. Where there is more than a chunk, the backward
+        pass makes each chunk's logits again.
         """
+        blocked = blocked or BlockedEnds((), torch.zeros_like(ids_N, dtype=torch.bool))
 
-        def chunk_logprobs(hidden_Nd: Tensor, ids_N: Tensor) -> tuple[Tensor, Tensor | None]:
+        def chunk_logprobs(hidden_Nd: Tensor, ids_N: Tensor, rows_N: Tensor) -> tuple[Tensor, Tensor | None, Tensor]:
             logits_NV = self(hidden_Nd)
+            ends_N = block_ends(logits_NV, BlockedEnds(blocked.ids, rows_N), temperature)
             # By the same sums with and without entropies: the KL before training is 0 to the last bit.
             logprobs_N = token_logprobs(logits_NV, ids_N, temperature)
-            return logprobs_N, logprobs_and_entropy(logits_NV.float() / temperature, ids_N)[1] if entropies else None
+            found = logprobs_and_entropy(logits_NV.float() / temperature, ids_N)[1] if entropies else None
+            return logprobs_N, found, ends_N
 
         rows = max(1, self._chunk(hidden_Nd.device) // self.size)
         if len(ids_N) <= rows:
-            return chunk_logprobs(hidden_Nd, ids_N)
+            return chunk_logprobs(hidden_Nd, ids_N, blocked.rows_N)
         parts = [
-            checkpoint(chunk_logprobs, h, i, use_reentrant=False, preserve_rng_state=False)
+            checkpoint(chunk_logprobs, *chunk, use_reentrant=False, preserve_rng_state=False)
             if torch.is_grad_enabled()
-            else chunk_logprobs(h, i)
-            for h, i in zip(torch.split(hidden_Nd, rows), torch.split(ids_N, rows), strict=True)
+            else chunk_logprobs(*chunk)
+            for chunk in zip(*(torch.split(x, rows) for x in (hidden_Nd, ids_N, blocked.rows_N)), strict=True)
         ]
-        logprobs_N = torch.cat([logprobs for logprobs, _ in parts])
-        return logprobs_N, torch.cat([entropy for _, entropy in parts if entropy is not None]) if entropies else None
+        logprobs, found, ends = zip(*parts, strict=True)
+        return torch.cat(logprobs), torch.cat(found) if entropies else None, torch.cat(ends)
 
     @staticmethod
     def _chunk(device: torch.device) -> int:

@@ -35,6 +35,11 @@ class SpecialTokens:
         """Return where ids are an EOS."""
         return torch.isin(ids, torch.tensor(self.eos, device=ids.device))
 
+    def find_blocked(self, response_BR: Tensor, min_new_tokens: int) -> Tensor:
+        """Return where a completion cannot end; one that does was not sampled so, and is scored as it is."""
+        early_R = torch.arange(response_BR.shape[1], device=response_BR.device) < min_new_tokens
+        return early_R & ~self.is_end(response_BR)
+
     def mask_until_end(self, response_BR: Tensor) -> Tensor:
         """Return the mask of the tokens up to the first EOS, itself counted: it is a choice like any other."""
         ends_BR = self.is_end(response_BR).long()

@@ -104,7 +104,7 @@ def test_a_model_that_did_not_change_has_changes_of_exactly_zero(lora, architect
     from peft import LoraConfig
 
     given = {"peft_config": LoraConfig(r=4, lora_alpha=8)} if lora else {}
-    trainer = trainer_of(policy_folder(architecture), tmp_path / "run", given=given, temperature=0.8, top_p=0.9)
+    trainer = trainer_of(policy_folder(architecture), tmp_path / "run", given=given, temperature=0.8, min_new_tokens=3)
     evaluation = evaluation_of(trainer, Own(hashed, measures="toxicity"), per_prompt=2)
     evaluation.measure_before(trainer, never)
     told = evaluation.measure_after(trainer, 0, never).to_json()

@@ -212,3 +212,35 @@ def test_a_trained_copy_of_the_head_is_used_and_has_the_old_head_as_its_referenc
     start = policy_of(policy_folder("llama"))(tokens).logprobs
     with policy.use_reference():
         assert (policy(tokens).logprobs - start).abs().max() < 1e-5
+
+
+# --- ends that are blocked -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("chunk", [2**23, 600], ids=["one chunk", "chunks"])
+@pytest.mark.parametrize("architecture", ["llama", "t5"])
+def test_where_an_end_is_blocked_scores_are_those_of_the_other_tokens(policy_folder, architecture, chunk, monkeypatch):
+    monkeypatch.setattr(head, "CHUNK_LOGITS", chunk)
+    policy = policy_of(policy_folder(architecture), ends=[5, 6], temperature=0.7)
+    tokens = tokens_of(policy, LENGTHS)
+    tokens.response_BR[tokens.response_BR < 10] = 50
+    tokens.response_BR[1, 2] = 5  # it ends where it may
+    tokens.response_BR[0, 1] = 5  # and where it may not: what was not sampled so is scored as it is
+    policy.min_new_tokens = 2
+    scored = policy(tokens, entropies=True)
+    ends = list(policy.eos)
+    for row in range(len(tokens)):
+        ids_R, logits_RV, _ = plain_logits(policy, tokens, row)
+        plain_RV = torch.log_softmax(logits_RV / 0.7, -1)
+        masked_RV, early = logits_RV / 0.7, torch.zeros(len(ids_R))
+        for t in range(min(2, len(ids_R))):
+            if int(ids_R[t]) not in ends:
+                early[t] = plain_RV[t, ends].exp().sum()
+                masked_RV = masked_RV.index_put((torch.tensor([t]), torch.tensor(ends)), torch.tensor(-torch.inf))
+        found = torch.distributions.Categorical(logits=masked_RV)
+        assert (scored.logprobs[row, : len(ids_R)] - found.log_prob(ids_R)).abs().max() < 1e-4
+        assert (scored.entropies[row, : len(ids_R)] - found.entropy()).abs().max() < 1e-3
+        assert (scored.ends[row, : len(ids_R)] - early).abs().max() < 1e-5
+    assert float(scored.ends.sum()) > 0
+    (scored.logprobs.sum() + scored.ends.sum()).backward()
+    assert all(p.grad is None or bool(p.grad.isfinite().all()) for p in policy.parameters())

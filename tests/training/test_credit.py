@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 
 import pytest
 import torch
@@ -61,19 +60,37 @@ def test_rewards_become_advantages_and_returns_as_worked_out_by_hand(kl_coef):
     assert (credit.judged_B.tolist(), credit.rewards_B.tolist()) == ([True] * 3, REWARDS)
 
 
-def test_the_kl_is_estimated_as_the_knob_says():
-    credit = assign(rollout(), REWARDS, 0.5, config(kl_estimator="k3"), RunningMoments())
-    nats = [[math.expm1(-x) + x for x in row] for row in NATS]
-    torch.testing.assert_close(credit.advantages_BR, torch.tensor(by_hand(REWARDS, 0.5, nats)[0]))
+def test_with_the_kl_in_the_loss_the_reward_has_none_and_earlier_tokens_answer_for_the_kl_of_later_ones():
+    credit = assign(rollout(), [2.0, None, 4.0], 0.5, config(kl_in="loss"), RunningMoments())
+    advantages, returns = by_hand([2.0, None, 4.0], 0.0, NATS)
+    mean = (sum(NATS[0]) + NATS[2][0]) / 2
+    later = [[NATS[0][1] + NATS[0][2], NATS[0][2], 0.0], [NATS[1][1], 0.0], [0.0]]
+    for t in range(3):
+        advantages[0][t] -= 0.5 * (later[0][t] - mean)
+    advantages[2][0] -= 0.5 * (later[2][0] - mean)
+    advantages[1][:2] = [-0.5 * later[1][0], -(0.75 - 0.25)]
+    torch.testing.assert_close(credit.advantages_BR, torch.tensor(advantages))
+    torch.testing.assert_close(credit.returns_BR, torch.tensor(returns))
+    assert credit.kl_loss_weight == 0.5
+    assert assign(rollout(), REWARDS, 0.5, config(), RunningMoments()).kl_loss_weight == 0.0
 
 
-def test_an_abstention_weighs_nothing_and_leaves_the_others_as_they_are():
+def test_the_reward_of_an_abstention_weighs_nothing_and_the_others_stay_as_they_are():
+    """Its advantages are those of its KL: -0.1 * (log r to the end), less what the critic's value rose by."""
     credit = assign(rollout(), [2.0, None, 4.0], 0.1, config(), RunningMoments())
     advantages, returns = by_hand([2.0, None, 4.0], 0.1, NATS)
+    advantages[1][:2] = [-0.1 * (-0.5 + 2.0), -0.1 * 2.0 - (0.75 - 0.25)]
     torch.testing.assert_close(credit.advantages_BR, torch.tensor(advantages))
     torch.testing.assert_close(credit.returns_BR, torch.tensor(returns))
     assert credit.mask_BR.tolist() == [[True] * 3, [False] * 3, [True, False, False]]
+    assert torch.equal(credit.policy_mask_BR, rollout().tokens.mask_BR)
     assert (credit.judged_B.tolist(), credit.rewards_B.tolist()) == ([True, False, True], [2.0, 0.0, 4.0])
+
+
+def test_an_abstention_teaches_nothing_where_the_kl_costs_nothing():
+    credit = assign(rollout(), [2.0, None, 4.0], 0.0, config(), RunningMoments())
+    assert torch.equal(credit.policy_mask_BR, credit.mask_BR)
+    assert not credit.advantages_BR[1].any()
 
 
 def test_rewards_are_shaped_before_they_are_spread_and_the_moments_remember_them():
@@ -89,7 +106,8 @@ def test_whitened_advantages_have_mean_0_and_variance_1_over_tokens_that_count_a
     white = assign(rollout(), [2.0, None, 4.0], 0.1, config(whiten_advantages=True), RunningMoments())
     kept = plain.advantages_BR[plain.mask_BR]
     torch.testing.assert_close(white.advantages_BR[white.mask_BR], (kept - kept.mean()) / kept.std(correction=0))
-    assert not white.advantages_BR[~white.mask_BR].any()
+    # What was not judged is in no mean, but in the same unit.
+    torch.testing.assert_close(white.advantages_BR[1], plain.advantages_BR[1] / kept.std(correction=0))
     torch.testing.assert_close(white.returns_BR, plain.returns_BR)
 
 

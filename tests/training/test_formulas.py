@@ -20,7 +20,18 @@ from rlaif.core.masked import Reduce, masked_mean, masked_moments, no_reduce
 from rlaif.judges.shaping import RunningMoments
 from rlaif.policy.token_logprobs import logprobs_and_entropy
 from rlaif.training.loop.kl_control import AdaptiveKL, FixedKL, kl_estimate, log_ratio
-from rlaif.training.ppo.formulas import explained_variance, gae, policy_loss, token_rewards, value_loss, whiten
+from rlaif.training.ppo.formulas import (
+    explained_variance,
+    gae,
+    kl_loss,
+    policy_loss,
+    sum_to_end,
+    token_rewards,
+    unjudged_advantages,
+    value_loss,
+    whiten,
+    whitening_factor,
+)
 
 NAN = math.nan
 
@@ -169,6 +180,13 @@ def test_explained_variance_by_hand(values, explained):
 def test_the_explained_variance_of_small_returns_is_that_of_large_ones():
     returns, values, mask = double([1.0, 2.0, 6.0]), double([0.0, -1.0, 6.0]), torch.ones(3, dtype=torch.bool)
     close(explained_variance(1e-4 * values, 1e-4 * returns, mask), 2 / 3)
+
+
+def test_the_whitening_factor_is_one_over_the_deviation_and_1_where_there_is_none():
+    mask = torch.tensor([True, True, True, False])
+    assert whitening_factor(double([1.0, 3.0, 5.0, 99.0]), mask) == pytest.approx(1 / math.sqrt(8 / 3))
+    assert whitening_factor(double([2.0, 2.0, 2.0, 99.0]), mask) == 1.0
+    assert whitening_factor(double([1.0, 3.0, 5.0, 99.0]), ~mask) == 1.0
 
 
 def test_flat_returns_leave_nothing_to_explain():
@@ -530,6 +548,28 @@ def test_an_empty_response_has_no_advantage():
     advantages, returns = gae(torch.ones(2, 2), torch.ones(2, 2), mask, gamma=1.0, lam=1.0)
     assert advantages[0].tolist() == returns[0].tolist() == [0, 0]
     assert returns[1].tolist() == [2, 1]
+
+
+# --- what nobody judged ---------------------------------------------------------------------------------------
+
+
+def test_sums_to_the_end_by_hand():
+    x, mask = double([[1, 2, 4], [8, NAN, 16]]), torch.tensor([[True, True, True], [True, False, False]])
+    close(sum_to_end(x, mask), [[7, 6, 4], [8, 0, 0]])
+
+
+def test_without_a_reward_advantages_are_the_kl_to_come_and_what_the_value_fell_by():
+    kl, values = double([[1.5, 1.0, 2.0], [1.0, NAN, NAN]]), double([[3.0, 4.0, 2.5], [7.0, NAN, NAN]])
+    mask = torch.tensor([[True, True, True], [True, False, False]])
+    close(unjudged_advantages(kl, values, mask, 0.1), [[-0.15, -0.1 - 1.0, -0.2 + 0.5], [-0.1, 0, 0]])
+
+
+def test_the_gradient_of_the_kl_loss_is_the_log_ratio():
+    logprobs = double([-1.0, -2.0, -4.0, NAN]).requires_grad_()
+    loss = kl_loss(logprobs, double([-1.5, -2.0, -1.0, -1.0]), torch.tensor([True, True, True, False]))
+    close(loss, [0.125, 0, 4.5, 0])
+    (gradient,) = torch.autograd.grad(loss.sum(), logprobs)
+    close(gradient, [0.5, 0, -3, 0])
 
 
 # --- losses ---------------------------------------------------------------------------------------------------

@@ -207,7 +207,7 @@ def test_a_row_that_abstains_teaches_as_if_it_were_not_there(llama, tmp_path):
     assert distance(*seen) < 1e-5
 
 
-def test_a_batch_of_nothing_but_abstentions_moves_no_weight_and_no_momentum(llama, tmp_path):
+def test_where_the_kl_costs_nothing_a_batch_of_abstentions_moves_no_weight_and_no_momentum(llama, tmp_path):
     calls = []
 
     def silent_at_the_second(completions, **_):
@@ -216,7 +216,8 @@ def test_a_batch_of_nothing_but_abstentions_moves_no_weight_and_no_momentum(llam
 
     at = {}
     watch = Watch(lambda t, m: at.update({m["step"]: (weights_of(t), dict(t.learner.state()))}))
-    trainer = trainer_of(llama, tmp_path / "run", silent_at_the_second, steps=3, given={"callbacks": [watch]})
+    given = {"callbacks": [watch]}
+    trainer = trainer_of(llama, tmp_path / "run", silent_at_the_second, steps=3, given=given, kl_coef=0.0)
     moments = []
     at_end = trainer.learner.update
 
@@ -239,6 +240,25 @@ def test_a_batch_of_nothing_but_abstentions_moves_no_weight_and_no_momentum(llam
     assert second["reward_mean"] is second["reward_std"] is second["grad_norm"] is second["policy_loss"] is None
     assert second["skipped_updates"] == 0
     assert second["kl"] > 0
+
+
+def test_a_batch_of_nothing_but_abstentions_is_drawn_to_the_reference_and_leaves_the_critic_alone(llama, tmp_path):
+    calls, at = [], {}
+
+    def silent_later(completions, **_):
+        calls.append(1)
+        return vowels(completions) if len(calls) <= 2 else [None] * len(completions)
+
+    watch = Watch(lambda trainer, line: at.update({line["step"]: weights_of(trainer)}))
+    args = {"steps": 24, "kl_coef": 1.0, "batch_size": 32, "mini_batch_size": 16, "lr_scheduler_type": "linear"}
+    trainer_of(llama, tmp_path / "run", silent_later, given={"callbacks": [watch]}, **args).train()
+    lines = lines_of(tmp_path / "run")
+    assert lines[-1]["kl"] < 0.9 * max(line["kl"] for line in lines)
+    assert all(line["optimizer_steps"] == 4 for line in lines)
+    assert all(line["policy_loss"] is not None and line["value_loss"] is None for line in lines[2:])
+    head = {name for name in at[2] if name.startswith("value_head.")}
+    assert head
+    assert all(torch.equal(at[2][name], at[24][name]) for name in head)
 
 
 def test_a_sample_that_one_of_two_sources_abstains_on_has_no_reward(llama, tmp_path):

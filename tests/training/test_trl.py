@@ -163,8 +163,8 @@ def test_the_model_is_given_the_very_tokens_of_the_prompts(
 
 
 @BOTH
-def test_where_all_abstain_the_policy_stays_to_the_last_bit(algorithm, llama, tmp_path):
-    """Not by the pull of the reference, nor by the momentum of Adam."""
+def test_where_all_abstain_and_the_kl_costs_nothing_the_policy_stays_to_the_last_bit(algorithm, llama, tmp_path):
+    """Not even by the momentum of Adam."""
     at, steps = {}, []
 
     def silent_later(completions, **_):
@@ -172,7 +172,7 @@ def test_where_all_abstain_the_policy_stays_to_the_last_bit(algorithm, llama, tm
         return vowels(completions) if len(steps) == 1 else [None] * len(completions)
 
     watch = Watch(lambda trainer, metrics: at.update({metrics["step"]: weights_of(trainer)}))
-    trainer = group_of(llama, tmp_path / "run", silent_later, algorithm=algorithm, steps=3, kl_coef=1.0,
+    trainer = group_of(llama, tmp_path / "run", silent_later, algorithm=algorithm, steps=3, kl_coef=0.0,
                        given={"callbacks": [watch]})  # fmt: skip
     before = weights_of(trainer)
     trainer.train()
@@ -187,15 +187,32 @@ def test_where_all_abstain_the_policy_stays_to_the_last_bit(algorithm, llama, tm
 
 
 @BOTH
+def test_where_all_abstain_the_policy_is_drawn_to_the_reference(algorithm, llama, tmp_path):
+    steps = []
+
+    def silent_later(completions, **_):
+        steps.append(1)
+        return vowels(completions) if len(steps) <= 2 else [None] * len(completions)
+
+    group_of(
+        llama, tmp_path / "run", silent_later, algorithm=algorithm, steps=24, kl_coef=1.0, batch_size=32,
+        mini_batch_size=16, lr_scheduler_type="linear",
+    ).train()  # fmt: skip
+    lines = lines_of(tmp_path / "run")
+    assert lines[-1]["kl"] < 0.9 * max(line["kl"] for line in lines)
+    assert all(line["optimizer_steps"] == 4 for line in lines)
+
+
+@BOTH
 def test_one_that_abstains_weighs_nothing_and_the_others_of_its_group_are_compared(algorithm, llama, tmp_path):
-    """By what reaches the log-probabilities: no gradient where nobody has judged, also far from the reference."""
+    """By what reaches the log-probabilities: without a KL, no gradient where nobody has judged."""
 
     def some(completions, **_):
         return [None if i % 4 == 3 else reward for i, reward in enumerate(vowels(completions))]
 
     trainer = group_of(
         llama, tmp_path / "run", some, algorithm=algorithm, steps=3, batch_size=8, num_generations=4, ppo_epochs=1,
-        mini_batch_size=8, micro_batch_tokens=1, kl_coef=1.0, learning_rate=3e-3,
+        mini_batch_size=8, micro_batch_tokens=1, kl_coef=0.0, learning_rate=3e-3,
     )  # fmt: skip
     seen, forward = [], trainer.policy.forward
 

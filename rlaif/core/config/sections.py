@@ -116,8 +116,13 @@ class PPOSection(Checked):
     vf_learning_rate: Positive | None = knob(
         None, "learning rate of the value head; null: 10 times learning_rate, because the head is new"
     )
-    kl_coef: NotNegative = knob(0.05, "penalty in the reward per nat of KL from the reference")
-    kl_estimator: Literal["k1", "k2", "k3"] = knob("k1", "estimator of the KL per token in the reward (Schulman 2020)")
+    kl_coef: NotNegative = knob(0.05, "penalty per nat of KL from the reference")
+    kl_in: Literal["reward", "loss"] = knob(
+        "reward", "where the KL penalty is applied: subtracted from the reward, or added to the loss"
+    )
+    kl_estimator: Literal["k1", "k2", "k3"] = knob(
+        "k1", "estimator of the KL per token (Schulman 2020); k1 means k2 in the loss"
+    )
     adap_kl_ctrl: bool = knob(False, "adapt kl_coef to bring the KL to `target`")
     target: Positive = knob(6.0, "nats per completion, for adap_kl_ctrl")
     horizon: Positive = knob(10_000.0, "completions in which adap_kl_ctrl may double kl_coef")

@@ -14,6 +14,7 @@ from rlaif.core.config.sections import (
     TrainingSection,
     refuse_split_groups,
 )
+from rlaif.core.errors import InputError
 from rlaif.core.ranges import Count, Positive, Share
 
 
@@ -59,3 +60,24 @@ class GroupConfig(GroupSection, PPOConfig):
         PPOConfig.__post_init__(self)
         with suppress(TypeError, ZeroDivisionError):  # a value of a wrong type is reported elsewhere
             refuse_split_groups(self.batch_size, self.num_generations)
+
+
+def refuse_biased(args: PPOConfig) -> None:
+    """
+    Raise `InputError` where training would end elsewhere than at the optimum of reward less KL.
+
+    It is no rule of the sections, as runs of 0.1.0 that have such values can still be read and measured.
+    """
+    if args.top_p < 1:
+        raise InputError(
+            f"generation.top_p: {args.top_p} makes the KL of what is sampled unbounded, so it cannot be trained with; "
+            "leave it at 1.0"
+        )
+    if isinstance(args, GroupConfig):
+        return
+    if args.kl_estimator == "k3":
+        raise InputError("ppo.kl_estimator: k3 draws PPO to another optimum; take k1, or ppo.kl_in: loss with k2")
+    if args.kl_estimator == "k2" and args.kl_in == "reward":
+        raise InputError(
+            "ppo.kl_estimator: k2 in the reward pushes away from the reference; take k1, or ppo.kl_in: loss"
+        )

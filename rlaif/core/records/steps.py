@@ -102,6 +102,8 @@ class Step(Record):
     """Mean tokens of a completion, EOS included."""
     eos_rate: Share | None
     """Share of completions that ended by themselves."""
+    ends_early: Sometimes[Share | None] = ABSENT
+    """Probability that a completion sampled without `min_new_tokens` ends before so many tokens; absent in 0.1.0."""
     judges: Mapping[str, StepJudge]
     """What is learned from, by name."""
     kl_coef: NotNegative

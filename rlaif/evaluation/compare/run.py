@@ -30,6 +30,7 @@ from rlaif.evaluation.measure import MeasureOptions
 from rlaif.evaluation.sampling import sample_batches
 from rlaif.evaluation.side_effects import Scorer
 from rlaif.judges.asking import PendingJudgements
+from rlaif.policy.generation.protocol import Sampling
 from rlaif.policy.likelihood import score_ids, score_texts
 from rlaif.policy.loading import load
 from rlaif.policy.model import Policy
@@ -107,7 +108,7 @@ class ComparisonRun:
         """Generate the completions of the side after."""
         with self._answer("after", pending, progress) as policy:
             if policy is not None and self._of.by_ids:
-                self._own = self._score(policy, "after", "after", self._how.sampling.temperature)
+                self._own = self._score(policy, "after", "after", self._how.sampling)
 
     def answer_before(self, pending: PendingJudgements, progress: ProgressBar) -> None:
         """Generate the completions of the side before, and score those of both sides with its model, the reference."""
@@ -118,10 +119,10 @@ class ComparisonRun:
                 self._score_texts(policy, "before", "reference")
                 self.sides["before"] = [replace(side, kl=0.0) for side in self.sides["before"]]
                 return
-            temperature = self._how.sampling.temperature
+            sampling, plain = self._how.sampling, Sampling(self._how.sampling.max_new_tokens)
             for name in SIDES:
-                logprobs = self._score(policy, "before", name, 1.0)
-                base = logprobs if temperature == 1 else self._score(policy, "before", name, temperature)
+                logprobs = self._score(policy, "before", name, plain)
+                base = logprobs if sampling == plain else self._score(policy, "before", name, sampling)
                 own = self._own if name == "after" else base
                 self.sides[name] = [
                     replace(side, reference_logprob=logprob, kl=ours - theirs)
@@ -182,14 +183,16 @@ class ComparisonRun:
 
     # --- probabilities ----------------------------------------------------------------------------------------------
 
-    def _score(self, policy: Policy, reader: str, name: str, temperature: float) -> list[float]:
+    def _score(self, policy: Policy, reader: str, name: str, sampling: Sampling) -> list[float]:
         """Return the log-probabilities of a side's completions, computed in the batches of the sampling."""
         ids, made = self._ids(reader), self._drawn[name]
         found = [0.0] * len(made.ids)
         for rows in made.batches:
             self._how.poll()
             given = [ids[row] for row in rows], [made.ids[row] for row in rows]
-            logprobs = score_ids(policy, *given, temperature, self._how.micro_batch_tokens)
+            logprobs = score_ids(
+                policy, *given, sampling.temperature, self._how.micro_batch_tokens, sampling.min_new_tokens
+            )
             for row, logprob in zip(rows, logprobs, strict=True):
                 found[row] = logprob
         return found

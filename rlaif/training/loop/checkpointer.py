@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Literal, Protocol
 
@@ -140,11 +140,13 @@ class Checkpointer:
 
 def refuse_other_run(state: TrainingState, args: TrainerSettings, processes: int, folder: Path) -> None:
     """Raise `InputError` where a checkpoint is of a run with other settings."""
-    own, theirs = asdict(args), state.facts["args"]
+    own = asdict(args)
+    # A release that did not have a key did what its default says.
+    theirs = {**{field.name: field.default for field in fields(args)}, **state.facts["args"]}
     for key in sorted(own.keys() - MAY_CHANGE):
-        if own[key] != theirs.get(key):
+        if own[key] != theirs[key]:
             raise InputError(
-                f"{folder}: is of a run with {key} = {short_repr(theirs.get(key))}, not {short_repr(own[key])}; "
+                f"{folder}: is of a run with {key} = {short_repr(theirs[key])}, not {short_repr(own[key])}; "
                 "go on with the same, or begin another one in another folder"
             )
     if state.facts["processes"] != processes:

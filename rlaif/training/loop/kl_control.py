@@ -39,6 +39,20 @@ def kl_estimate(logprobs: Tensor, reference: Tensor, mask: Tensor, kind: KLEstim
     return {"k1": lambda: -log_r, "k2": lambda: log_r**2 / 2, "k3": lambda: torch.expm1(log_r) - log_r}[kind]()
 
 
+def end_kl(ends: Tensor, reference: Tensor, mask: Tensor) -> Tensor:
+    """
+    Return KL(policy || reference) of whether a completion ends here, in nats.
+
+    Args:
+        ends: probability of an end by the policy.
+        reference: the same by the reference.
+        mask: the tokens that count.
+
+    """
+    p, q = (zero_outside(x, mask).clamp(1e-7, 1 - 1e-6) for x in (ends, reference))
+    return p * (p / q).log() + (1 - p) * ((1 - p) / (1 - q)).log()
+
+
 @dataclass
 class FixedKL:
     """A KL coefficient that stays."""

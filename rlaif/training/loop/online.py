@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from rlaif.core.config.trainers import PPOConfig
+from rlaif.core.config.trainers import PPOConfig, refuse_biased
 from rlaif.core.errors import InputError
 from rlaif.core.records.steps import Step
 from rlaif.core.schema import check, short_repr
@@ -80,6 +80,7 @@ class OnlineTrainer(Trainer):
         merge: bool = False,
     ) -> None:
         self.args = args = check_args(args, self.settings)
+        refuse_biased(args)
         self._refuse(model)
         callbacks = check_callbacks(callbacks)
         is_ready = isinstance(reward_funcs, Rewards)
@@ -179,8 +180,9 @@ def load_policy(model: Any, tokenizer: Any, lora: Any, args: PPOConfig, processe
     torch.manual_seed(seed_of(args.seed, "adapter"))
     loaded = load_any(model, tokenizer, lora, args.dtype, processes.device)
     policy = Policy(
-        loaded, temperature=args.temperature, critic=args.critic, gradient_checkpointing=args.gradient_checkpointing
-    ).to(processes.device)
+        loaded, temperature=args.temperature, min_new_tokens=args.min_new_tokens, critic=args.critic,
+        gradient_checkpointing=args.gradient_checkpointing,
+    ).to(processes.device)  # fmt: skip
     processes.broadcast_from_main(list(policy.weights().values()))
     return policy
 

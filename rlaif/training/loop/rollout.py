@@ -28,6 +28,7 @@ class Rollout:
         reference_BR: log-probabilities of the same tokens by the reference.
         ended_B: whether a completion ended by an EOS; the others were cut.
         completions: the texts, without special tokens.
+        reference_ends_BR: `TokenScores.ends` by the reference.
 
     """
 
@@ -36,6 +37,7 @@ class Rollout:
     reference_BR: Tensor
     ended_B: Tensor
     completions: list[str]
+    reference_ends_BR: Tensor | None = None
 
 
 def act(
@@ -80,14 +82,14 @@ def act(
         tokens = policy.generate(ids, sampling, encoded=encoded, watch=watch)
         for row in set(range(len(prompts))) - reported:
             report(row, tokens.response_BR[row][tokens.mask_BR[row]])
-        old, reference_BR = _score_tokens(policy, tokens, ids, micro_batch_tokens, encoded, poll)
+        old, reference_BR, reference_ends_BR = _score_tokens(policy, tokens, ids, micro_batch_tokens, encoded, poll)
     except BaseException:
         pending.cancel()
         raise
     last_B = tokens.mask_BR.sum(1, keepdim=True) - 1
     ended_B = policy.is_end(tokens.response_BR.gather(1, last_B).squeeze(1))
     completions = [sample.completion for sample in pending.samples]
-    return Rollout(tokens, old, reference_BR, ended_B, completions), pending
+    return Rollout(tokens, old, reference_BR, ended_B, completions, reference_ends_BR), pending
 
 
 @torch.no_grad()
@@ -98,11 +100,11 @@ def _score_tokens(
     micro_batch_tokens: int,
     encoded: tuple[Tensor, Tensor] | None,
     poll: Poll,
-) -> tuple[TokenScores, Tensor]:
+) -> tuple[TokenScores, Tensor, Tensor]:
     """Score all tokens once, before any update, by the policy and by its reference in the same micro-batches."""
     cut = micro_batches(tokens.lengths, micro_batch_tokens)
     old_BR = [torch.zeros(tokens.mask_BR.shape, device=policy.device) for _ in TokenScores._fields]
-    reference_BR = torch.zeros_like(old_BR[0])
+    reference_BR, reference_ends_BR = torch.zeros_like(old_BR[0]), torch.zeros_like(old_BR[0])
     for micro_batch in cut:
         poll()
         scored = policy(tokens.rows(micro_batch), _rows(encoded, micro_batch), entropies=True)
@@ -112,9 +114,10 @@ def _score_tokens(
         encoded = policy.encode(prompts)  # all at once, as the policy's: before training they agree to the last bit
         for micro_batch in cut:
             poll()
-            logprobs_BR = policy(tokens.rows(micro_batch), _rows(encoded, micro_batch)).logprobs
-            reference_BR[micro_batch, : logprobs_BR.shape[1]] = logprobs_BR
-    return TokenScores(*old_BR), reference_BR
+            scored = policy(tokens.rows(micro_batch), _rows(encoded, micro_batch))
+            reference_BR[micro_batch, : scored.logprobs.shape[1]] = scored.logprobs
+            reference_ends_BR[micro_batch, : scored.logprobs.shape[1]] = scored.ends
+    return TokenScores(*old_BR), reference_BR, reference_ends_BR
 
 
 def _rows(encoded: tuple[Tensor, Tensor] | None, rows: Sequence[int]) -> Tensor | None:

@@ -29,6 +29,7 @@ class RolloutMetrics:
     entropy: float
     length_tokens: float
     eos_rate: float
+    ends_early: float | None
 
 
 @dataclass(frozen=True)
@@ -67,6 +68,7 @@ def rollout_metrics(rollout: Rollout, rewards_B: Tensor, judged_B: Tensor, reduc
         entropy=float(masked_mean(old.entropies, mask_BR, reduce)),
         length_tokens=float(masked_mean(mask_BR.sum(1).float(), everything_B, reduce)),
         eos_rate=float(masked_mean(rollout.ended_B.float(), everything_B, reduce)),
+        ends_early=None if old.ends is None else float(masked_mean(1 - (1 - old.ends).prod(1), everything_B, reduce)),
     )
 
 

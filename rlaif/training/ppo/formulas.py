@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from rlaif.core.masked import Reduce, masked_moments, no_reduce, zero_outside
-from rlaif.training.loop.kl_control import log_ratio
+from rlaif.training.loop.kl_control import kl_estimate, log_ratio
 
 # --- whitening -------------------------------------------------------------------------------------------
 
@@ -24,6 +24,12 @@ def whiten(x: Tensor, mask: Tensor, reduce: Reduce = no_reduce) -> Tensor:
     """Shift to mean 0 and scale to variance 1 over all processes: the mean is removed, not added back."""
     mean, variance = masked_moments(x, mask, reduce)
     return zero_outside(x - mean.to(x.dtype), mask) * torch.rsqrt(variance + 1e-8).to(x.dtype)
+
+
+def whitening_factor(x: Tensor, mask: Tensor, reduce: Reduce = no_reduce) -> float:
+    """Return what `whiten` multiplies by; 1 where there are too few values, or all are equal."""
+    _, variance = masked_moments(x, mask, reduce)
+    return float(torch.rsqrt(variance + 1e-8)) if variance > 1e-8 else 1.0
 
 
 def explained_variance(values: Tensor, returns: Tensor, mask: Tensor, reduce: Reduce = no_reduce) -> Tensor:
@@ -63,6 +69,29 @@ def gae(rewards_BR: Tensor, values_BR: Tensor, mask_BR: Tensor, *, gamma: float,
     return zero_outside(advantages_BR, mask_BR), zero_outside(advantages_BR + values_BR, mask_BR)
 
 
+def sum_to_end(x_BR: Tensor, mask_BR: Tensor) -> Tensor:
+    """Return at each token the sum of `x_BR` from it to the end of its completion."""
+    return zero_outside(zero_outside(x_BR, mask_BR).flip(1).cumsum(1).flip(1), mask_BR)
+
+
+def unjudged_advantages(kl_to_end_BR: Tensor, values_BR: Tensor, mask_BR: Tensor, kl_coef: float) -> Tensor:
+    """
+    Return the advantages of completions without a reward, whose KL is a loss of its own.
+
+    Let log r be log(policy / reference) of a whole completion. The policy stops moving where the mean of
+    c * grad log policy is 0, with c = reward - kl_coef * log r - b for judged completions and c = -kl_coef * log r for
+    the others. If b is the mean of what it is subtracted from, c is then 0 everywhere: an unjudged completion keeps the
+    probability that the reference gives it, and the judged ones share the rest by reference * exp(reward / kl_coef).
+
+    At token t a judged completion is compared with the critic's value V_t in the place of b = V_1, the value of the
+    prompt. A baseline that depends on the tokens before t does no harm where all completions that begin with these have
+    it; so V_t - V_1 is subtracted here as well: A_t = -kl_coef * `kl_to_end_BR` - (V_t - V_1), with
+    the sum of k1 from t on.
+    """
+    values_BR = zero_outside(values_BR, mask_BR)
+    return zero_outside(-kl_coef * zero_outside(kl_to_end_BR, mask_BR) - (values_BR - values_BR[:, :1]), mask_BR)
+
+
 # --- losses ---------------------------------------------------------------------------------------------------
 
 
@@ -84,6 +113,16 @@ def policy_loss(
         capped = (advantages < 0) & (loss > bound)
         loss, acts = torch.where(capped, bound, loss), acts | capped
     return loss, acts
+
+
+def kl_loss(logprobs: Tensor, reference: Tensor, mask: Tensor) -> Tensor:
+    """
+    Return k2 = log(policy / reference)^2 / 2 of each token, whose gradient is that of the KL.
+
+    The gradient is log(policy / reference) * grad log policy: what k1 in the reward gives (Liu et al. 2025, arXiv
+    2510.01555). That an early token changes the KL of later ones is no part of it: see `credit.assign`.
+    """
+    return kl_estimate(logprobs, reference, mask, "k2")
 
 
 def value_loss(values: Tensor, old: Tensor, returns: Tensor, mask: Tensor, *, cliprange: float | None) -> Tensor:

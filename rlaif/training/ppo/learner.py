@@ -13,12 +13,12 @@ from rlaif.core.config.trainers import PPOConfig
 from rlaif.core.masked import Reduce
 from rlaif.policy.model import Policy
 from rlaif.policy.tokens import micro_batches
-from rlaif.training.loop.kl_control import kl_estimate, log_ratio
+from rlaif.training.loop.kl_control import end_kl, kl_estimate, log_ratio
 from rlaif.training.loop.optimizer import load_moments, moments_of, rate_factor
 from rlaif.training.loop.rollout import Rollout
 from rlaif.training.loop.step_metrics import UpdateMetrics
 from rlaif.training.ppo.credit import Credit
-from rlaif.training.ppo.formulas import policy_loss, value_loss
+from rlaif.training.ppo.formulas import kl_loss, policy_loss, value_loss
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,9 @@ class Learner:
     The optimizer of a policy.
 
     Gradients are sums over tokens, divided by the tokens of the mini-batch over all processes: neither the size of
-    micro-batches nor the number of processes changes the update.
+    micro-batches nor the number of processes changes the update. Where some completions were not judged, the number is
+    multiplied by the share of the batch's tokens that was: on average the loss is a mean over judged tokens, and each
+    token, judged or not, weighs the same in whatever mini-batch it is.
 
     Args:
         policy: the model that is trained.
@@ -68,6 +70,7 @@ class Learner:
         self._parameters = [*trunk, *head]
         critic = set() if policy.critic is None else set(policy.critic.parameters())
         self._values_only = [p for p in self._parameters if p in head or p in critic]
+        self._policy_only = [p for p in trunk if p not in critic]
 
     def update(self, rollout: Rollout, credit: Credit, share: BatchShare) -> UpdateMetrics:
         """
@@ -83,23 +86,40 @@ class Learner:
         place = {row: i for i, row in enumerate(share.rows)}
         rate = self._set_learning_rate(share.step)
         values_only = share.step <= config.critic_warmup_steps
+        judged_share = self._share_of_judged(credit)
         generator = torch.Generator().manual_seed(share.seed)
         for _ in range(config.ppo_epochs):
             order = torch.randperm(share.batch, generator=generator).tolist()
             for start in range(0, share.batch, config.mini_batch_size):
                 mine = [place[row] for row in order[start : start + config.mini_batch_size] if row in place]
-                if not self._step(rollout, credit, mine, stats, values_only=values_only):
+                if not self._step(rollout, credit, mine, stats, judged_share, values_only=values_only):
                     return stats.to_metrics(rate)
         return stats.to_metrics(rate)
 
+    def _share_of_judged(self, credit: Credit) -> float:
+        """Return the share of judged tokens in those that the policy learns from, in the batch of all processes."""
+        judged, learned = self._count(credit.mask_BR), self._count(credit.policy_mask_BR)
+        return judged / learned if judged else 1.0
+
+    def _count(self, mask_BR: Tensor) -> float:
+        return self._reduce(mask_BR.sum().double()).item()
+
     def _step(
-        self, rollout: Rollout, credit: Credit, rows: list[int], stats: UpdateStats, *, values_only: bool
+        self,
+        rollout: Rollout,
+        credit: Credit,
+        rows: list[int],
+        stats: UpdateStats,
+        judged_share: float,
+        *,
+        values_only: bool,
     ) -> bool:
         """Make an optimizer step, and return whether to go on: the policy has not moved beyond the target KL."""
-        config, parameters = self._config, self._values_only if values_only else self._parameters
-        count = self._reduce(credit.mask_BR[rows].sum().double()).item()
-        if not count:
-            return True  # nobody judged any of it: there is nothing to learn, and momentum alone must not move
+        config = self._config
+        judged, learned = self._count(credit.mask_BR[rows]), self._count(credit.policy_mask_BR[rows])
+        if not (judged if values_only else learned):
+            return True  # there is nothing to learn from, and momentum alone must not move
+        parameters = self._values_only if values_only else self._parameters if judged else self._policy_only
         self._optimizer.zero_grad(set_to_none=True)
         sums = torch.zeros(len(UpdateStats.SUMS), dtype=torch.float64, device=self._policy.device)
         worst = 0.0
@@ -108,11 +128,10 @@ class Learner:
             for micro_batch in micro_batches([lengths[row] for row in rows], config.micro_batch_tokens):
                 loss, loss_sums, deviation = self._loss(rollout, credit, [rows[i] for i in micro_batch], values_only)
                 # A value head's gradient flows into the trunk, which is the policy's: a warm-up leaves it alone.
-                torch.autograd.backward(loss / count, inputs=parameters)
+                torch.autograd.backward(loss / (learned * judged_share), inputs=parameters)
                 sums += loss_sums
                 worst = max(worst, deviation)
-        sums = self._reduce(sums) / count
-        stats.add(sums, worst)
+        stats.add(self._reduce(sums), judged, learned, worst)
         if config.target_kl is not None and stats.last_kl > 1.5 * config.target_kl:
             return False
         self._sync([_gradient(parameter) for parameter in parameters])
@@ -132,7 +151,7 @@ class Learner:
         def select(x_BR: Tensor) -> Tensor:
             return x_BR[rows, :length]
 
-        mask, old = select(credit.mask_BR), select(rollout.old.logprobs)
+        mask, judged, old = select(credit.policy_mask_BR), select(credit.mask_BR), select(rollout.old.logprobs)
         now = self._policy(tokens, entropies=config.entropy_coef > 0 and not values_only)
         surrogate, clipped = policy_loss(
             now.logprobs,
@@ -143,13 +162,19 @@ class Learner:
             dual_clip=config.dual_clip,
         )
         error = value_loss(
-            now.values, select(rollout.old.values), select(credit.returns_BR), mask, cliprange=config.cliprange_value
+            now.values, select(rollout.old.values), select(credit.returns_BR), judged, cliprange=config.cliprange_value
         )
         loss = config.vf_coef * error.sum()
         if not values_only:
             loss = loss + surrogate.sum()
+            if credit.kl_loss_weight:
+                kl = kl_loss(now.logprobs, select(rollout.reference_BR), mask)
+                loss = loss + credit.kl_loss_weight * kl.sum()
+            if credit.ends_weight and now.ends is not None and rollout.reference_ends_BR is not None:
+                # What is blocked is in no ratio and no reward; the weights decide on it all the same.
+                loss = loss + credit.ends_weight * end_kl(now.ends, select(rollout.reference_ends_BR), mask).sum()
             if now.entropies is not None:
-                loss = loss - config.entropy_coef * now.entropies.masked_fill(~mask, 0).sum()
+                loss = loss - config.entropy_coef * now.entropies.masked_fill(~judged, 0).sum()
         with torch.no_grad():
             moved = kl_estimate(old, now.logprobs, mask, "k3")
             sums = torch.stack([x.double().sum() for x in (surrogate, error, clipped, moved)])
@@ -187,9 +212,20 @@ class UpdateStats:
         """The k3 estimate of how far the last mini-batch saw the policy move, in nats a token."""
         return self._rows[-1][-1]
 
-    def add(self, means: Tensor, deviation: float) -> None:
-        """Add a mini-batch; the first one's ratios should be 1 but for rounding."""
-        self._rows.append(means.tolist())
+    def add(self, sums: Tensor, judged: float, learned: float, deviation: float) -> None:
+        """
+        Add a mini-batch; the first one's ratios should be 1 but for rounding.
+
+        Args:
+            sums: `SUMS`, over tokens.
+            judged: tokens that the critic learns from.
+            learned: tokens that the policy learns from.
+            deviation: the largest |ratio - 1|.
+
+        """
+        policy_loss, value_loss, clipped, moved = sums.tolist()
+        error = value_loss / judged if judged else math.nan
+        self._rows.append([policy_loss / learned, error, clipped / learned, moved / learned])
         self._first = deviation if self._first is None else self._first
 
     def add_step(self, norm: float) -> None:

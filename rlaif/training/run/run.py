@@ -11,7 +11,7 @@ from typing import Any
 
 from rlaif.core.config.run import RunConfig
 from rlaif.core.config.sections import GenerationSection, PPOSection, TrainingSection
-from rlaif.core.config.trainers import GroupConfig, PPOConfig
+from rlaif.core.config.trainers import GroupConfig, PPOConfig, refuse_biased
 from rlaif.core.errors import InputError, RlaifError
 from rlaif.core.records.evaluation import EvaluationRecord
 from rlaif.core.records.samples import SampleRow
@@ -74,7 +74,9 @@ def train(run: str | Path | RunConfig, sets: Iterable[str] = (), *, resume: bool
     if resume:
         run_folder.refuse_other_run(config, output)
     refuse_misfit(config.training.batch_size)
-    if isinstance(args := args_of(config), GroupConfig):
+    args = args_of(config)
+    refuse_biased(args)
+    if isinstance(args, GroupConfig):
         refuse_unfit(args, config.policy.model, config.policy.revision)
     refuse_missing(config.data)
     judges = judges_of(config, Session(budget), resume=resume)

@@ -15,10 +15,12 @@ import torch
 from torch import Tensor
 
 from rlaif.core.config.trainers import GroupConfig
+from rlaif.core.masked import masked_moments, zero_outside
 from rlaif.data.prompts import Prompt
 from rlaif.policy.model import Policy
 from rlaif.policy.parts import inner
 from rlaif.policy.tokens import TokenBatch
+from rlaif.training.loop.kl_control import end_kl, kl_estimate
 from rlaif.training.loop.optimizer import rate_factor
 from rlaif.training.loop.progress import Progress
 from rlaif.training.loop.rollout import Rollout
@@ -151,8 +153,8 @@ class TRLBridge:
 
     owner: Owner
 
-    _any_judged = False
-    """Whether there is something to learn from in the mini-batch."""
+    _any_to_learn = False
+    """Whether there is something to learn from in the mini-batch: a reward, or a KL that costs something."""
 
     _steps = False
     """Whether the last one changed the weights."""
@@ -174,12 +176,31 @@ class TRLBridge:
     def _generate_and_score_completions(self, inputs: Any) -> Any:
         output = super()._generate_and_score_completions(inputs)  # type: ignore[misc]
         output["judged"] = self.owner.judged_B
-        if self.owner.args.algorithm == "grpo":
-            # An advantage of 0 is not all: GRPO's loss also draws each token to the reference. What nobody has judged
-            # is left out, as if a tool had written it.
-            mask = output["completion_mask"] * self.owner.judged_B.unsqueeze(1)
-            output |= {"tool_mask": mask, "num_items_in_batch": mask.sum()}
+        output["reference_ends"] = self.owner.rollout.reference_ends_BR
+        if self.owner.args.algorithm == "rloo":
+            output["advantages"] = self._advantages_with_kl(output["advantages"])
         return output
+
+    def _advantages_with_kl(self, advantages_B: Tensor) -> Tensor:
+        """
+        Return RLOO's advantages, normalised if asked, with those of unjudged completions: their KL alone.
+
+        GRPO's loss draws each token to the reference, judged or not. RLOO has the KL in the reward, of which TRL gives
+        a completion without a reward none.
+        """
+        owner, rollout = self.owner, self.owner.rollout
+        judged_B = owner.judged_B
+        of_group_B = judged_B.view(-1, owner.args.num_generations).sum(1).repeat_interleave(owner.args.num_generations)
+        kl_BR = kl_estimate(rollout.old.logprobs, rollout.reference_BR, rollout.tokens.mask_BR, "k1")
+        unjudged_B = (-owner.args.kl_coef * kl_BR.sum(1)).masked_fill(judged_B, 0)
+        factor = 1.0
+        if owner.args.whiten_advantages:  # by TRL's own rule, over completions that were compared with others
+            compared_B = judged_B & (of_group_B > 1)
+            mean, variance = masked_moments(advantages_B, compared_B)
+            count = float(compared_B.sum())
+            factor = 1 / (math.sqrt(float(variance) * count / (count - 1)) + 1e-4) if count > 1 else 1.0
+            advantages_B = zero_outside(advantages_B - mean.to(advantages_B.dtype), compared_B)
+        return factor * (advantages_B + unjudged_B)
 
     # --- log-probabilities, by the policy -----------------------------------------------------------------------------
 
@@ -202,6 +223,7 @@ class TRLBridge:
         tokens = TokenBatch(prompt_BP, mask_BT[:, :prompt_length], response_BR, mask_BT[:, prompt_length:])
         wanted = self.owner.args.algorithm == "grpo" and self.owner.args.entropy_coef > 0
         scored = self.owner.policy(tokens, entropies=wanted)
+        self._ends_BR = scored.ends
         return scored.logprobs, scored.entropies if wanted else torch.zeros_like(scored.logprobs), None
 
     # --- learn, by TRL ------------------------------------------------------------------------------------------------
@@ -214,16 +236,27 @@ class TRLBridge:
     def compute_loss(self, model: Any, inputs: Any, **more: Any) -> Any:
         """See `training_step`."""
         self._learning.enter_context(self.owner.policy.learning_mode())
-        self._any_judged |= bool(inputs["judged"].any())
-        return super().compute_loss(model, inputs, **more)  # type: ignore[misc]
+        self._any_to_learn |= bool(inputs["judged"].any()) or self.owner.args.kl_coef > 0
+        loss = super().compute_loss(model, inputs, **more)  # type: ignore[misc]
+        return loss + self.owner.args.kl_coef * self._end_kl(inputs)
+
+    def _end_kl(self, inputs: Any) -> Any:
+        """Return the KL of the ends that `min_new_tokens` blocks, by the same mean as TRL's loss."""
+        mask_BR = inputs["completion_mask"].bool()
+        reference_BR = inputs["reference_ends"][:, : mask_BR.shape[1]]
+        total = end_kl(self._ends_BR, reference_BR, mask_BR).sum()
+        if self.owner.args.algorithm == "rloo":
+            return total / len(mask_BR)
+        micro_batches = self.current_gradient_accumulation_steps / self.args.steps_per_generation  # type: ignore[attr-defined]
+        return total / (inputs["num_items_in_batch"].clamp(min=1.0) * micro_batches)
 
     def _clip_grad_norm(self, model: Any) -> Any:
-        """Shorten gradients; where nobody has judged, or they are not finite, leave none: Adam makes no step then."""
+        """Shorten gradients; where nothing is learned, or they are not finite, leave none: Adam makes no step then."""
         norm = super()._clip_grad_norm(model)  # type: ignore[misc]
-        self._steps = self._any_judged and math.isfinite(norm)
+        self._steps = self._any_to_learn and math.isfinite(norm)
         if not self._steps:
             model.zero_grad(set_to_none=True)
-        self._any_judged = False
+        self._any_to_learn = False
         return norm
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:

@@ -18,13 +18,13 @@ from rlaif.policy.loading import LoadedModel, config_of
 OF_A_CRITIC = ("vf_learning_rate", "gamma", "lam", "cliprange_value", "vf_coef", "critic_warmup_steps", "critic")
 """Keys of what there is none of."""
 
-PPO_ONLY = (*OF_A_CRITIC, "kl_estimator", "adap_kl_ctrl", "target", "horizon", "target_kl")
+PPO_ONLY = (*OF_A_CRITIC, "kl_in", "kl_estimator", "adap_kl_ctrl", "target", "horizon", "target_kl")
 """Keys that TRL's trainers have nothing for."""
 
 MEANINGLESS = {"grpo": PPO_ONLY, "rloo": (*PPO_ONLY, "dual_clip", "entropy_coef")}
 
 DONE_ANYWAY: dict[str, dict[str, float | str]] = {
-    "grpo": {"lam": 1.0, "vf_coef": 0.0, "kl_estimator": "k3"},
+    "grpo": {"lam": 1.0, "vf_coef": 0.0, "kl_in": "loss", "kl_estimator": "k3"},
     "rloo": {"lam": 1.0, "vf_coef": 0.0},
 }
 """Values, beside the defaults, that say what is done: without a critic each token earns the whole advantage."""
@@ -118,7 +118,7 @@ def settings_of(args: GroupConfig, *, longest: int, steps: int) -> dict[str, obj
         "dataloader_pin_memory": False,
     }
     if args.algorithm == "rloo":
-        return settings | {"normalize_advantages": args.whiten_advantages}
+        return settings | {"normalize_advantages": False}  # the bridge does it: it has the unjudged ones to scale too
     return settings | {
         "scale_rewards": "group" if args.whiten_advantages else "none",
         "delta": args.dual_clip,

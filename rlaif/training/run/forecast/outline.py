@@ -48,7 +48,7 @@ class Outline(Policy):
         with autocast(self.device, self._dtype):
             hidden_Nd = self._states(self.model, prompt_BP, response_BR)
             states_Nd = hidden_Nd if self.critic is None else self._states(self.critic, prompt_BP, response_BR)
-            logprobs_N, entropies_N = self._head.logprobs(hidden_Nd, response_BR.flatten(), 1.0, entropies)
+            logprobs_N, entropies_N, _ = self._head.logprobs(hidden_Nd, response_BR.flatten(), 1.0, entropies)
         return logprobs_N.sum() + self._values(states_Nd).sum() + (0 if entropies_N is None else entropies_N.sum())
 
     def _states(self, model: Any, prompt_BP: Tensor, response_BR: Tensor) -> Tensor:
