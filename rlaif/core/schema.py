@@ -87,10 +87,11 @@ def read_text(path: Path) -> str:
 
 
 def reason_of(error: BaseException) -> str:
-    """Say why in a few words: the system's for an `OSError`, else the first line of the message."""
+    """Say why in a few words: the system's for an `OSError`, else the message's first line, and what it announces."""
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
+    return " ".join(lines[:2]) if lines[0].endswith(":") else lines[0]
 
 
 def did_you_mean(word: str, known: Mapping[str, Any] | list[str] | tuple[str, ...]) -> str:

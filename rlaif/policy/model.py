@@ -211,13 +211,7 @@ class Policy(nn.Module):
             parameter.data.copy_(weights[name])
 
     def save(self, folder: Path, *, merge: bool = False) -> None:
-        """
-        Write the model so that transformers, or peft for an adapter, loads it alone; a trained head lies apart.
-
-        Raises:
-            RlaifError: what was written, loaded again, is another model.
-
-        """
+        """Write the model, so that transformers, or peft for an adapter, loads it alone, or raise `RlaifError`."""
         head = self.value_head if self.value_head.weight.requires_grad else None
         save(self.model, self.tokenizer, head, folder, merge=merge, dtype=self._dtype)
 

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from rlaif.core.errors import RlaifError
 from rlaif.core.schema import reason_of
 from rlaif.core.system.hub import is_cached
-from rlaif.policy.adapter import add_adapter
+from rlaif.policy.adapter import add_adapter, hide_leftover_adapter
 from rlaif.policy.loading import hide_progress_bars
 from rlaif.policy.parts import autocast, inner
 
@@ -155,7 +155,8 @@ def _load_again(model: Any, folder: Path) -> Any:
     source, revision = own.config.name_or_path, getattr(own.config, "_commit_hash", None)
     if source and (Path(source).is_dir() or is_cached(source, revision)):
         more = {"quantization_config": q} if (q := getattr(own.config, "quantization_config", None)) else {}
-        base = type(own).from_pretrained(source, revision=revision, dtype=own.dtype, **more)
+        with hide_leftover_adapter(source) as base_folder:
+            base = type(own).from_pretrained(base_folder, revision=revision, dtype=own.dtype, **more)
     else:  # made in memory, and never on disk
         base = deepcopy(model).unload()
     return add_adapter(base, str(folder), None, None, str(folder))[0].eval()

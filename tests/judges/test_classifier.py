@@ -15,8 +15,8 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from rlaif import InputError, Sample, load_judge
 from rlaif.judges.classifier.card import ClassifierCard
-from rlaif.judges.classifier.encoder import token_batches
 from rlaif.judges.classifier.head import Head, resolve_head
+from rlaif.judges.classifier.text import token_batches
 from tests import tiny
 
 ARCHITECTURES = ("roberta", "bert", "distilbert", "deberta", "llama", "qwen", "gpt2")
