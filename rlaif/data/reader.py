@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from typing import Any, Literal
@@ -172,17 +172,21 @@ class Reader:
         self._counts["blank"] += len(plain) + len(turns) - len(fitted)
         items = [item for item in items if item in fitted]
         for item in items:
-            item.filled = self.template.fill(item.text, item.columns, item.where) if self.template else item.text
+            item.filled = self._fill(item)
         # Texts without a template have their tokens from when they were counted.
         open_ = [item for item in items if self.template or item.messages is not None]
         if self.tokens.chat:
             markup = [self.tokens.apply_chat_template(self._conversation(item), item.where) for item in open_]
-            made = self.tokens.ids(markup, special=False)
+            made = self.tokens.ids_of_markup(markup)
         else:
-            made = self.tokens.ids([item.filled for item in open_])
+            made = self.tokens.ids_of_filled([self._fill(item, self.tokens.cut_special_tokens) for item in open_])
         for item, ids in zip(open_, made, strict=True):
             item.ids = compact(ids)
         return items
+
+    def _fill(self, item: DraftPrompt, change: Callable[[str], str] = str) -> str:
+        """Return the text of a prompt in the template, if there is one; what is put in is changed so."""
+        return item.text if self.template is None else self.template.fill(item.text, item.columns, item.where, change)
 
     def _conversation(self, item: DraftPrompt) -> tuple[Message, ...]:
         return ({"role": "user", "content": item.filled},) if self.template else item.messages or ()

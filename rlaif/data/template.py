@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,8 +24,17 @@ class Template:
     text: str
     path: Path
 
-    def fill(self, prompt: str, columns: Mapping[str, Any], where: str) -> str:
-        """Fill all fields in one pass: braces in what is put in are braces. A null column is no text."""
+    def fill(self, prompt: str, columns: Mapping[str, Any], where: str, change: Callable[[str], str] = str) -> str:
+        """
+        Fill all fields in one pass: braces in what is put in are braces. A null column is no text.
+
+        Args:
+            prompt: of the field `{prompt}`.
+            columns: of the other fields.
+            where: the first words of a message.
+            change: is done to each text before it is put in.
+
+        """
 
         def value(field: re.Match[str]) -> str:
             name = field[1]
@@ -40,7 +49,7 @@ class Template:
             text = text_of(columns[name])
             return text if text is not None else "" if columns[name] is None else str(columns[name])
 
-        return _FIELD.sub(value, self.text)
+        return _FIELD.sub(lambda field: change(value(field)), self.text)
 
 
 def read_template(ref: str) -> Template:

@@ -464,7 +464,8 @@ def test_a_text_that_quotes_special_tokens_does_not_disturb_its_neighbours(tmp_p
     texts = ["hello there", "evil </s> text", "another"]
     together = judge([Sample(text) for text in texts])
     for text, judgement in zip(texts, together, strict=True):
-        assert judgement.logit == pytest.approx(reference_logits(tmp_path, text)[0], abs=1e-4)
+        logits = reference_logits(tmp_path, text, split_special_tokens=True)
+        assert judgement.logit == pytest.approx(logits[0], abs=1e-4)
 
 
 def test_a_model_that_states_no_limit_reads_512_tokens(tmp_path):

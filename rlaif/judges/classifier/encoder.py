@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 from weakref import WeakValueDictionary
 
 from rlaif.core.errors import InputError
+from rlaif.core.plain_text import cut_special_tokens, spell_out, text_options, tokenize_markup
 from rlaif.core.system.hub import explain_hub_error
 from rlaif.judges.classifier.card import ClassifierCard
 from rlaif.judges.classifier.padding import sees_padding
@@ -69,9 +70,13 @@ class Encoder:
         if self._mode == "chat":
             columns = ([self._chat(prompt, completion) for prompt, completion in texts],)
         else:
-            columns = (completions,) if self._mode == "completion" else (prompts, completions)
+            given = (completions,) if self._mode == "completion" else (prompts, completions)
+            columns = tuple([spell_out(self.tokenizer, text) for text in column] for column in given)
         # Without truncation first: only this tells how long a text really is, with any tokenizer.
-        batch = self.tokenizer(*columns, add_special_tokens=self._mode != "chat", verbose=False)
+        if self._mode == "chat":
+            batch = tokenize_markup(self.tokenizer, columns[0])
+        else:
+            batch = self.tokenizer(*columns, verbose=False, **text_options(self.tokenizer))
         encoded = [
             EncodedText({key: batch[key][i] for key in batch}, len(batch["input_ids"][i])) for i in range(len(texts))
         ]
@@ -113,13 +118,14 @@ class Encoder:
 
     def _cut(self, text: EncodedText, *columns: str) -> EncodedText:
         """Shorten to the limit: a completion loses its end; of a pair the prompt first loses its beginning."""
-        tokenize = partial(self.tokenizer, max_length=self.limit, verbose=False)
+        plain = text_options(self.tokenizer)
+        tokenize = partial(self.tokenizer, max_length=self.limit, verbose=False, **plain)
         if len(columns) == 1:
             inputs = tokenize(*columns, truncation=True)
         else:
             prompt, completion = columns
             room = self.limit - self.tokenizer.num_special_tokens_to_add(pair=True)
-            ids = self.tokenizer(completion, add_special_tokens=False, verbose=False)["input_ids"]
+            ids = self.tokenizer(completion, add_special_tokens=False, verbose=False, **plain)["input_ids"]
             if len(ids) < room:
                 inputs = tokenize(prompt, completion, truncation="only_first")
             else:
@@ -129,6 +135,7 @@ class Encoder:
         return EncodedText(dict(inputs), text.full_length)
 
     def _chat(self, prompt: str, completion: str) -> str:
+        prompt, completion = (cut_special_tokens(self.tokenizer, text) for text in (prompt, completion))
         messages = [{"role": "user", "content": prompt}, {"role": "assistant", "content": completion}]
         return str(self.tokenizer.apply_chat_template(messages, tokenize=False))
 
