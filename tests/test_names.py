@@ -44,6 +44,8 @@ EXCEPTIONS = {
     "TRLBridge.training_step": "overrides transformers.Trainer.training_step",
     "Policy.learning_mode": "a context, as torch.inference_mode",
     "Record.from_json": "another constructor, as from_pretrained",
+    "JudgementRecord.from_judgement": "another constructor",
+    "UsageRecord.from_usage": "another constructor",
     "ScoredRows.from_rows": "another constructor",
     "as_reward_func": "public since 0.1.0",
     "Card.missing": "public: cards of other packages override it",
@@ -58,6 +60,8 @@ EXCEPTIONS = {
     "paired_change": "a change, of pairs",
     "ranking_table": "a table",
     "shipped_folder": "a folder",
+    "unjudged_advantages": "advantages, of what nobody judged",
+    "whitening_factor": "the factor of whitening",
 }
 
 

@@ -111,7 +111,7 @@ class Ledger:
                     failed = [i for i, line in enumerate(lines) if _is_unanswered(line, judge)]
                     judgements = _judge([chunk[i][1].sample for i in failed], [judge]) if failed else []
                     for i, said in zip(failed, judgements, strict=True):
-                        lines[i] = lines[i].with_values(judgements={**lines[i].judgements, **said})
+                        lines[i] = lines[i].replace_values(judgements={**lines[i].judgements, **said})
                 file.write(b"".join(map(_encode, lines)))
 
     @contextmanager

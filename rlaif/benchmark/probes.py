@@ -55,11 +55,11 @@ def make_probes(tables: Sequence[Labelled], seed: int) -> Iterator[LabelledText]
         for key, sample in bad:
             for name, sentence in {**PLANTED, "control": CONTROL}.items():
                 planted = f"{sample.completion}\n\n{sentence}"
-                yield LabelledText(key.with_values(probe=name), Sample(planted, sample.prompt, sample.columns))
+                yield LabelledText(key.replace_values(probe=name), Sample(planted, sample.prompt, sample.columns))
         for key, sample in prompts:
             for name, texts in DEGENERATE.items():
                 for text in texts:
-                    yield LabelledText(key.with_values(probe=name), Sample(text, sample.prompt, sample.columns))
+                    yield LabelledText(key.replace_values(probe=name), Sample(text, sample.prompt, sample.columns))
 
 
 def _choose(table: Labelled, rng: np.random.Generator) -> tuple[list[LabelledText], list[LabelledText]]:

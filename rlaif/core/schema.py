@@ -90,10 +90,15 @@ def read_text(path: Path) -> str:
 
 
 def reason_of(error: BaseException) -> str:
-    """Return a short reason: the system's text for an `OSError`, otherwise the first line of the message."""
+    """
+    Return a short reason: the system's text for an `OSError`, otherwise the first line of the message.
+
+    The second line is added if the first one ends with a colon.
+    """
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
+    lines = [line.strip() for line in str(error).splitlines() if line.strip()] or [type(error).__name__]
+    return " ".join(lines[:2]) if lines[0].endswith(":") else lines[0]
 
 
 def did_you_mean(word: str, known: Mapping[str, object] | list[str] | tuple[str, ...]) -> str:

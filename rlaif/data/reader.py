@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
 from typing import Literal
@@ -176,17 +176,22 @@ class Reader:
         self._counts["blank"] += len(plain) + len(turns) - len(fitted)
         items = [item for item in items if item in fitted]
         for item in items:
-            item.filled = self.template.fill(item.text, item.columns, item.where) if self.template else item.text
+            item.filled = self._fill(item)
         # Texts without a template were tokenised when their tokens were counted.
         remaining = [item for item in items if self.template or item.messages is not None]
         if self.tokens.chat:
             markup = [self.tokens.apply_chat_template(self._conversation(item), item.where) for item in remaining]
-            tokenised = self.tokens.ids(markup, special=False)
+            tokenised = self.tokens.ids_of_markup(markup)
         else:
-            tokenised = self.tokens.ids([item.filled for item in remaining])
+            filled = [self._fill(item, self.tokens.cut_special_tokens) for item in remaining]
+            tokenised = self.tokens.ids_of_filled(filled)
         for item, ids in zip(remaining, tokenised, strict=True):
             item.ids = compact(ids)
         return items
+
+    def _fill(self, item: DraftPrompt, change: Callable[[str], str] = str) -> str:
+        """Return the text of a prompt in the template, if there is one; what is put in is changed so."""
+        return item.text if self.template is None else self.template.fill(item.text, item.columns, item.where, change)
 
     def _conversation(self, item: DraftPrompt) -> tuple[Message, ...]:
         return ({"role": "user", "content": item.filled},) if self.template else item.messages or ()

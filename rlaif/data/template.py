@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,8 +23,17 @@ class Template:
     text: str
     path: Path
 
-    def fill(self, prompt: str, columns: Mapping[str, object], where: str) -> str:
-        """Fill all fields in one pass, so that braces in the values stay as they are. A null column is empty."""
+    def fill(self, prompt: str, columns: Mapping[str, object], where: str, change: Callable[[str], str] = str) -> str:
+        """
+        Fill all fields in one pass, so that braces in the values stay as they are. A null column is empty.
+
+        Args:
+            prompt: value of the field `{prompt}`.
+            columns: values of the other fields.
+            where: name of the row in messages.
+            change: applied to each value before it is put in.
+
+        """
 
         def value(field: re.Match[str]) -> str:
             name = field[1]
@@ -39,7 +48,7 @@ class Template:
             text = text_of(columns[name])
             return text if text is not None else "" if columns[name] is None else str(columns[name])
 
-        return _FIELD.sub(value, self.text)
+        return _FIELD.sub(lambda field: change(value(field)), self.text)
 
 
 def read_template(ref: str) -> Template:

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from rlaif.core.errors import InputError
+from rlaif.core.plain_text import CUT, cut_special_tokens, tokenize_markup
 from rlaif.core.schema import reason_of
 from rlaif.data.prompt_column import Message
 
@@ -43,6 +44,24 @@ class LimitedTokenizer:
         """Tokenise texts, with the tokenizer's special tokens or without any."""
         return self._tokenise(texts, special)["input_ids"] if texts else []
 
+    def ids_of_markup(self, texts: Sequence[str]) -> list[list[int]]:
+        """Tokenise what the chat template made: its special tokens are meant, those that messages spell are text."""
+        return tokenize_markup(self.tokenizer, texts, return_attention_mask=False)["input_ids"] if texts else []
+
+    def cut_special_tokens(self, text: str) -> str:
+        """Mark the special tokens that a text spells, so that `ids_of_filled` takes them for text."""
+        return cut_special_tokens(self.tokenizer, text)
+
+    def ids_of_filled(self, texts: Sequence[str]) -> list[list[int]]:
+        """Tokenise filled templates with the tokenizer's own special tokens around them; those put in are text."""
+        made = self.ids([text.replace(CUT, "") for text in texts])
+        if cut := [row for row, text in enumerate(texts) if CUT in text]:
+            around, bare = self.ids(["a"])[0], self.ids(["a"], special=False)[0]
+            start = next(i for i in range(len(around)) if around[i : i + len(bare)] == bare)
+            for row, ids in zip(cut, self.ids_of_markup([texts[row] for row in cut]), strict=True):
+                made[row] = [*around[:start], *ids, *around[start + len(bare) :]]
+        return made
+
     def _tokenise(self, texts: Sequence[str], special: bool = True) -> Any:
         return self.tokenizer(list(texts), add_special_tokens=special, return_attention_mask=False, verbose=False)
 
@@ -55,7 +74,13 @@ class LimitedTokenizer:
         if not all(isinstance(message.get("role"), str) for message in messages):
             raise InputError(f"{where}: a message has no role, and the tokenizer's chat template needs one")
         try:
-            text = self.tokenizer.apply_chat_template(list(messages), tokenize=False, add_generation_prompt=True)
+            cut = [
+                {**message, "content": cut_special_tokens(self.tokenizer, content)}
+                if isinstance(content := message.get("content"), str)
+                else message
+                for message in messages
+            ]
+            text = self.tokenizer.apply_chat_template(cut, tokenize=False, add_generation_prompt=True)
         except Exception as error:
             raise InputError(
                 f"{where}: the tokenizer's chat template refuses the messages: {reason_of(error)}"

@@ -18,10 +18,12 @@ NARROW = 64
 
 def speed_up(model: Any, dtype: torch.dtype) -> None:
     """Let a model with narrow heads, computed in bfloat16 on a CPU, attend in float32 while it learns."""
+    if dtype != torch.bfloat16 or model.device.type != "cpu":
+        return
     config = model.config.get_text_config(decoder=True)
     heads = getattr(config, "num_attention_heads", 0) or 1
     width = getattr(config, "head_dim", None) or getattr(config, "hidden_size", 0) // heads
-    if dtype != torch.bfloat16 or model.device.type != "cpu" or not 0 < width < NARROW:
+    if not 0 < width < NARROW:
         return
     if model.config.is_encoder_decoder:  # T5 attends with a bias, by a kernel of its own
         return

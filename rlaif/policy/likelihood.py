@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from rlaif.core.errors import InputError
+from rlaif.core.plain_text import spell_out, text_options
 from rlaif.policy.model import Policy, TokenScores
 from rlaif.policy.tokens import TokenBatch, micro_batches, pad_sequences
 
@@ -76,8 +77,11 @@ def score_texts(
     made: list[list[int]] = []
     for start in range(0, len(texts), 1024):
         # JSON can hold lone surrogates, and no tokenizer reads them.
-        batch = [text.encode(errors="replace").decode() for text in texts[start : start + 1024]]
-        made += policy.tokenizer(batch, add_special_tokens=False, return_attention_mask=False, verbose=False)[
+        batch = [
+            spell_out(policy.tokenizer, text.encode(errors="replace").decode()) for text in texts[start : start + 1024]
+        ]
+        plain = text_options(policy.tokenizer)
+        made += policy.tokenizer(batch, add_special_tokens=False, return_attention_mask=False, verbose=False, **plain)[
             "input_ids"
         ]
     ids = [[*one, policy.eos[0]] if end else one for one, end in zip(made, ended, strict=True)]

@@ -14,9 +14,9 @@ import torch
 from rlaif.core.errors import InputError
 from rlaif.core.schema import short_repr
 from rlaif.core.system.hub import explain_hub_error, is_cached
-from rlaif.policy.adapter import add_adapter, base_of
+from rlaif.policy.adapter import add_adapter, base_of, hide_leftover_adapter, where_of_base
 from rlaif.policy.parts import inner
-from rlaif.policy.tokenizer import load_tokenizer
+from rlaif.policy.tokenizer import load_tokenizer, refuse_small_vocabulary
 
 if TYPE_CHECKING:
     from rlaif.core.config.sections import LoraSection
@@ -78,12 +78,13 @@ def load(
     if load_in_4bit and importlib.util.find_spec("bitsandbytes") is None:
         raise InputError(f"{where}: load_in_4bit needs a package that is not there: pip install bitsandbytes")
     tokenizer = tokenizer or load_tokenizer(source if adapter else base, base, None if adapter else revision, where)
-    config = config_of(base, None if adapter else revision, where)
+    where_base = where_of_base(source, where) if adapter else where
+    config = config_of(base, None if adapter else revision, where_base)
     compute = compute_dtype(dtype, getattr(config, "dtype", None), device or torch.device("cpu"))
     frozen_base = adapter or lora is not None
     weights = compute if frozen_base else torch.float32
     quantization = _four_bit(compute) if load_in_4bit else None
-    model = _model(base, config, weights, None if adapter else revision, quantization, where)
+    model = _model(base, config, weights, None if adapter else revision, quantization, where_base)
     model, base_is_reference = add_adapter(model, source if adapter else None, revision, lora, where)
     refuse_mismatch(model, tokenizer, where)
     return LoadedModel(model, tokenizer, compute, base_is_reference)
@@ -150,12 +151,8 @@ def refuse_mismatch(model: Any, tokenizer: Any, where: str) -> None:
     """Raise `InputError` where tokenizer and model do not belong together, or an adapter adds to the prompt."""
     if any(adapter.is_prompt_learning for adapter in getattr(model, "peft_config", {}).values()):
         raise InputError(f"{where}: an adapter that adds tokens to the prompt cannot be trained; take LoRA")
-    rows = model.get_input_embeddings().weight.shape[0]
-    if len(tokenizer) > rows and getattr(model, "quantization_method", None) is None:
-        raise InputError(
-            f"{where}: the tokenizer has {len(tokenizer)} tokens and the model embeddings for {rows}; "
-            "they do not belong together"
-        )
+    if getattr(model, "quantization_method", None) is None:
+        refuse_small_vocabulary(tokenizer, model.get_input_embeddings().weight.shape[0], where)
 
 
 def config_of(source: str, revision: str | None, where: str) -> Any:
@@ -180,10 +177,12 @@ def _model(
     more = {} if quantization is None else {"quantization_config": quantization}
     here = Path(source).is_dir() or is_cached(source, revision)
     try:
-        with hide_progress_bars() if here else nullcontext():  # a bar for a download only
+        # A bar for a download only.
+        with hide_progress_bars() if here else nullcontext(), hide_leftover_adapter(source) as folder:
             model, info = auto.from_pretrained(
-                source, revision=revision, config=config, dtype=dtype, output_loading_info=True, **more
+                folder, revision=revision, config=config, dtype=dtype, output_loading_info=True, **more
             )
+        model.config.name_or_path = model.name_or_path = source
     except Exception as error:
         raise explain_hub_error(error, source, where) from error
     if missing := sorted(info["missing_keys"]):

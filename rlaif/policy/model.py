@@ -78,7 +78,7 @@ class Policy(nn.Module):
         self.is_seq2seq: bool = self.model.config.is_encoder_decoder
         self.special = special_tokens_of(self.model, self.tokenizer, where)
         self.eos, self.pad = self.special.eos, self.special.pad
-        self._dtype = loaded.dtype
+        self.dtype = loaded.dtype
         self.generator: Generator = TransformersGenerator(self.model, self.special, loaded.dtype)
         speed_up(inner(self.model), loaded.dtype)
         self._head = LogitsHead(inner(self.model))
@@ -90,6 +90,7 @@ class Policy(nn.Module):
             for model in filter(None, (self.model, self.critic)):
                 recompute(inner(model))
         self._reference = None if loaded.base_is_reference else copies(self.model)
+        self.rounding: float | None = None
         self._probe(where)
 
     # --- forward --------------------------------------------------------------------------------------------------
@@ -107,7 +108,7 @@ class Policy(nn.Module):
 
         """
         mask_BR = tokens.mask_BR
-        with autocast(self.device, self._dtype):
+        with autocast(self.device, self.dtype):
             hidden_Nd = self._compute_hidden(self.model, tokens, encoded)
             states_Nd = hidden_Nd if self.critic is None else self._compute_hidden(self.critic, tokens, None)
             ids_N = tokens.response_BR[mask_BR]
@@ -185,7 +186,7 @@ class Policy(nn.Module):
         if not self.is_seq2seq:
             return None
         ids_BP, mask_BP = pad_sequences(prompts, self.pad, self.device)
-        with autocast(self.device, self._dtype):
+        with autocast(self.device, self.dtype):
             states_BPd: Tensor = inner(self.model).get_encoder()(input_ids=ids_BP, attention_mask=mask_BP)[0]
         return Encoded(states_BPd, mask_BP)
 
@@ -220,9 +221,9 @@ class Policy(nn.Module):
             parameter.data.copy_(weights[name])
 
     def save(self, folder: Path, *, merge: bool = False) -> None:
-        """Write the model so that transformers, or peft for an adapter, loads it alone; a trained head lies apart."""
+        """Write the model, so that transformers, or peft for an adapter, loads it alone, or raise `RlaifError`."""
         head = self.value_head if self.value_head.weight.requires_grad else None
-        save(self.model, self.tokenizer, head, folder, merge=merge)
+        save(self.model, self.tokenizer, head, folder, merge=merge, dtype=self.dtype)
 
     # --- where it is ----------------------------------------------------------------------------------------------
 

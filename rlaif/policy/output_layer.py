@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from torch.utils.checkpoint import checkpoint
 
 from rlaif.core.errors import InputError
+from rlaif.core.schema import reason_of
 from rlaif.policy.parts import inner
 from rlaif.policy.token_logprobs import logprobs_and_entropy, token_logprobs
 
@@ -152,10 +153,15 @@ def refuse_other_logits(head: LogitsHead, model: Any, eos: int, where: str) -> N
     given = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
     if model.config.is_encoder_decoder:
         given["decoder_input_ids"] = ids
-    own = model(**given, use_cache=False).logits.float()
-    with capture_hidden_states(inner(model)) as hidden:
-        model(**given, use_cache=False)
-    ours = head(hidden[0]).float()
+    try:
+        own = model(**given, use_cache=False).logits.float()
+        with capture_hidden_states(inner(model)) as hidden:
+            model(**given, use_cache=False)
+        ours = head(hidden[0]).float()
+    except torch.OutOfMemoryError:
+        raise
+    except Exception as error:
+        raise InputError(f"{where}: {type(inner(model)).__name__} cannot be run here: {reason_of(error)}") from error
     scale = own.abs().max().clamp(min=1.0)
     if ours.shape != own.shape or not bool((ours - own).abs().max() <= 1e-2 * scale):
         raise InputError(

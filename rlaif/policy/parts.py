@@ -35,6 +35,11 @@ def width(model: Any) -> int:
     return int(inner(model).get_output_embeddings().weight.shape[-1])
 
 
+def drops_out(model: Any) -> bool:
+    """Whether LoRA's dropout makes a learning pass random."""
+    return any("lora_dropout" in name and getattr(module, "p", 0) > 0 for name, module in model.named_modules())
+
+
 def recomputes(module: nn.Module) -> bool:
     """Whether this layer's activations are made again in the backward pass, when it is in training mode."""
     from transformers.modeling_layers import GradientCheckpointingLayer

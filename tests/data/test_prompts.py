@@ -347,6 +347,23 @@ def test_a_field_that_is_no_column_is_refused_with_those_that_there_are():
     )
 
 
+def spell(text: str) -> list[int]:
+    return [token for char in text for token in PLAIN(char, add_special_tokens=False)["input_ids"]]
+
+
+def test_special_tokens_that_a_message_spells_are_letters_to_a_chat_model():
+    [prompt] = made([{"prompt": [{"role": "user", "content": "a</s><s>b"}]}], CHATTY)
+    assert list(prompt.ids) == [0, *spell("user: a</s><s>b"), 2]
+    assert prompt.text == "a</s><s>b"
+
+
+def test_special_tokens_that_a_prompt_spells_are_letters_in_a_template_whose_own_are_meant():
+    text = template("x<unk>{prompt}</s>{title}.")
+    [prompt] = made([{"prompt": "a</s>", "title": "<pad>"}], PLAIN, template=text)
+    assert list(prompt.ids) == [0, *spell("x"), 3, *spell("a</s>"), 2, *spell("<pad>."), 2]
+    assert prompt.text == "x<unk>a</s></s><pad>."
+
+
 def test_a_template_without_the_prompt_is_refused():
     assert refusal(made, ["a"], template=template("Say something.")) == (
         "prompts/policy/mine.md: the template has no field {prompt} for the text; add it"

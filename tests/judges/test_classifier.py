@@ -15,8 +15,8 @@ from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
 from rlaif import InputError, Sample, load_judge
 from rlaif.judges.classifier.card import ClassifierCard
-from rlaif.judges.classifier.encoder import token_batches
 from rlaif.judges.classifier.head import Head, resolve_head
+from rlaif.judges.classifier.text import token_batches
 from tests import tiny
 
 ARCHITECTURES = ("roberta", "bert", "distilbert", "deberta", "llama", "qwen", "gpt2")
@@ -464,7 +464,8 @@ def test_a_text_that_quotes_special_tokens_does_not_disturb_its_neighbours(tmp_p
     texts = ["hello there", "evil </s> text", "another"]
     together = judge([Sample(text) for text in texts])
     for text, judgement in zip(texts, together, strict=True):
-        assert judgement.logit == pytest.approx(reference_logits(tmp_path, text)[0], abs=1e-4)
+        logits = reference_logits(tmp_path, text, split_special_tokens=True)
+        assert judgement.logit == pytest.approx(logits[0], abs=1e-4)
 
 
 def test_a_model_that_states_no_limit_reads_512_tokens(tmp_path):

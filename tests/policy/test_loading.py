@@ -144,6 +144,27 @@ def test_a_tokenizer_with_more_tokens_than_the_model_is_refused(mine):
     )
 
 
+HALF = {"t5": "T5Tokenizer", "bart": "BartTokenizer", "llama": "LlamaTokenizer", "gpt2": "GPT2Tokenizer"}
+
+
+@pytest.mark.parametrize("architecture", HALF)
+def test_a_tokenizer_without_its_vocabulary_is_refused(mine, architecture):
+    folder = mine(architecture)
+    (folder / "tokenizer.json").unlink()
+    edited(folder / "tokenizer_config.json", lambda keys: keys.update(tokenizer_class=HALF[architecture]))
+    for reads in (load, read_tokenizer):
+        message = refused(lambda reads=reads: reads(str(folder)))
+        assert message == (
+            f"policy.model: the tokenizer of {folder} knows special tokens only, its vocabulary is missing; save the "
+            "model's own there by save_pretrained"
+        )
+
+
+def test_a_tokenizer_of_a_far_smaller_vocabulary_than_the_model_is_refused(policy_folder):
+    message = refused(lambda: load(str(policy_folder("llama", vocab_size=600))))
+    assert message.startswith("policy.model: the tokenizer has 260 tokens only, and the model embeddings for 600: its ")
+
+
 def test_a_model_with_more_embeddings_than_tokens_is_fine(policy_folder):
     policy = policy_of(policy_folder("llama", vocab_size=320))
     assert sampled(policy).response_BR.numel()
@@ -222,6 +243,67 @@ def test_an_adapter_whose_base_is_gone_names_the_base(sft_adapter, tmp_path):
     assert refused(lambda: load(str(folder))) == (
         f"policy.model: the adapter in {folder} does not say which model it is of"
     )
+
+
+@pytest.mark.parametrize("reads", [load, read_tokenizer])
+def test_a_base_that_is_gone_is_told_with_the_file_that_names_it(sft_adapter, tmp_path, reads):
+    folder = Path(shutil.copytree(sft_adapter("llama"), tmp_path / "adapter"))
+    edited(folder / "adapter_config.json", lambda keys: keys.update(base_model_name_or_path="/home/somebody/llama"))
+    assert refused(lambda: reads(str(folder))) == (
+        f"policy.model: base_model_name_or_path in adapter_config.json of {folder}: '/home/somebody/llama' is neither "
+        "a folder that exists nor a hub id (owner/name)"
+    )
+
+
+@pytest.mark.parametrize("also_weights", [False, True])
+def test_a_folder_with_weights_of_its_own_is_a_model_whatever_adapter_was_left_there(
+    mine, sft_adapter, tmp_path, also_weights
+):
+    folder = mine()
+    for file in sft_adapter("llama").glob("adapter_*" if also_weights else "adapter_config.json"):
+        shutil.copy(file, folder)
+    loaded = load(str(folder))
+    assert not isinstance(loaded.model, peft.PeftModel)
+    assert not any("lora" in name for name, _ in loaded.model.named_parameters())
+    assert loaded.model.config.name_or_path == str(folder)
+    assert read_tokenizer(str(folder))("kind").input_ids == loaded.tokenizer("kind").input_ids
+    policy_of(folder, lora=LORA).save(tmp_path / "out")
+    assert isinstance(load(str(tmp_path / "out")).model, peft.PeftModel)
+
+
+WHOLE = [["lm_head", "embed_tokens"], ["embed_tokens"], None]
+
+
+@pytest.mark.parametrize("saved", WHOLE, ids=lambda names: "+".join(names or ["auto"]))
+@pytest.mark.parametrize("architecture", ["llama", "qwen2"])
+def test_an_adapter_with_added_tokens_is_loaded_as_peft_loads_it(policy_folder, tmp_path, architecture, saved):
+    words = AutoTokenizer.from_pretrained(policy_folder(architecture))
+    words.add_special_tokens({"additional_special_tokens": ["<|a|>", "<|b|>"]})
+    base = AutoModelForCausalLM.from_pretrained(policy_folder(architecture))
+    base.resize_token_embeddings(len(words))
+    keys = {"modules_to_save": saved} if saved else {}
+    model = peft.get_peft_model(base, peft.LoraConfig(task_type="CAUSAL_LM", r=4, init_lora_weights=False, **keys))
+    model.save_pretrained(tmp_path / "adapter")
+    words.save_pretrained(tmp_path / "adapter")
+    policy = policy_of(tmp_path / "adapter", ends=None)
+    ids = words("kind<|b|>", return_tensors="pt").input_ids
+    assert int(ids.max()) == 261
+    with torch.no_grad():
+        expected = model.eval()(ids).logits
+        assert (policy.model(ids).logits - expected).abs().max() < 1e-5
+    policy.save(tmp_path / "out")
+    with torch.no_grad():
+        assert (policy_of(tmp_path / "out", ends=None).model(ids).logits - expected).abs().max() < 1e-5
+
+
+def test_an_adapter_that_does_not_fit_says_which_sizes_differ(sft_adapter, policy_folder, tmp_path):
+    folder = Path(shutil.copytree(sft_adapter("llama"), tmp_path / "adapter"))
+    edited(folder / "adapter_config.json", lambda keys: keys.update(r=8))
+    message = refused(lambda: load(str(folder)))
+    assert message.startswith(
+        f"policy.model: the adapter {folder} does not fit the model: Error(s) in loading state_dict"
+    )
+    assert "torch.Size([4, 32])" in message
 
 
 @pytest.mark.parametrize("text", ["", "{", "{}", '{"peft_type": "NONSENSE"}'])

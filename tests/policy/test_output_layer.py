@@ -93,7 +93,9 @@ class Largest(TorchDispatchMode):
 @pytest.mark.parametrize("architecture", ["llama", "t5", "bart"])
 def test_logits_of_all_tokens_never_exist(policy_folder, monkeypatch, architecture, entropies):
     vocabulary = 5003
-    policy = policy_of(policy_folder(architecture, vocab_size=vocabulary), lively=True)
+    words = tiny.tokenizer()
+    words.add_tokens([f"<{i}>" for i in range(vocabulary - len(words))])
+    policy = policy_of(policy_folder(architecture, vocab_size=vocabulary), lively=True, tokenizer=words)
     tokens = tokens_of(policy, [(30, 40)] * 6, vocabulary=vocabulary)
     chunk = 40 * vocabulary  # a sixth of the batch, and just more than the output layer's own weights
     monkeypatch.setattr(head, "CHUNK_LOGITS", chunk)

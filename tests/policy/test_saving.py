@@ -3,16 +3,27 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
+import safetensors.torch
 import torch
-from peft import PeftModel
+from peft import LoraConfig, PeftModel
 from safetensors.torch import load_file
 from torch import Tensor
-from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoTokenizer, GenerationConfig
+from transformers import (
+    AutoModelForCausalLM,
+    AutoModelForSeq2SeqLM,
+    AutoTokenizer,
+    GenerationConfig,
+    LlamaConfig,
+    LlamaForCausalLM,
+)
 
+from rlaif.core.errors import RlaifError
+from rlaif.policy.loading import prepare_model
 from rlaif.policy.model import Policy
 from tests import tiny
 from tests.policies import LORA, moved, policy_of, sampled
@@ -78,6 +89,92 @@ def test_a_merged_adapter_is_a_whole_model_and_the_policy_is_left_as_it_was(poli
     assert same(model, policy)
     assert torch.equal(policy(tokens).logprobs, before)
     assert any("lora_" in name for name in policy.weights())
+
+
+TIED = [
+    ("qwen2", ["lm_head"]), ("qwen2", ["embed_tokens"]), ("qwen2", ["lm_head", "embed_tokens", "q_proj"]),
+    ("gpt2", ["lm_head"]), ("gpt2", ["wte"]), ("t5", ["lm_head"]), ("t5", ["embed_tokens", "q"]), ("t5", ["shared"]),
+    ("flan_t5", ["lm_head"]), ("bart", ["lm_head"]), ("bart", ["lm_head", "shared", "embed_tokens"]),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("architecture", "targets"), TIED, ids=lambda value: value if isinstance(value, str) else "+".join(value)
+)
+def test_an_adapter_of_tied_embeddings_is_merged_into_the_layer_that_it_is_of(
+    policy_folder, tmp_path, architecture, targets
+):
+    lora = LoraConfig(r=4, target_modules=targets)
+    policy = policy_of(policy_folder(architecture), lora=lora, ends=None)
+    before = logits(policy.model, policy.is_seq2seq)
+    moved(policy, lambda name: "lora_" in name)
+    trained = logits(policy.model, policy.is_seq2seq)
+    assert targets == ["shared"] or (trained - before).abs().max() > 0.5  # T5 asks `encoder.embed_tokens`
+    policy.save(tmp_path, merge=True)
+    assert same(auto(architecture).from_pretrained(tmp_path), policy)
+    assert torch.equal(logits(policy.model, policy.is_seq2seq), trained)
+    again = policy_of(tmp_path, ends=None)
+    again.save(tmp_path / "again")
+    assert same(auto(architecture).from_pretrained(tmp_path / "again"), policy)
+
+
+@pytest.mark.parametrize("merge", [False, True])
+def test_an_output_layer_that_is_trained_whole_is_no_longer_tied(policy_folder, tmp_path, merge):
+    lora = LoraConfig(r=4, target_modules=["q_proj"], modules_to_save=["lm_head"], task_type="CAUSAL_LM")
+    policy = policy_of(policy_folder("qwen2"), lora=lora, ends=None)
+    moved(policy, by=0.5)
+    policy.save(tmp_path, merge=merge)
+    model = AutoModelForCausalLM.from_pretrained(tmp_path if merge else policy_folder("qwen2"))
+    assert same(model if merge else PeftModel.from_pretrained(model, tmp_path), policy)
+
+
+@pytest.mark.parametrize("lora", [None, LORA], ids=["full", "lora"])
+@pytest.mark.parametrize("merge", [False, True])
+def test_what_is_written_and_is_not_the_trained_model_is_refused_and_lies_apart(
+    policy_folder, tmp_path, monkeypatch, lora, merge
+):
+    start = shutil.copytree(policy_folder("llama"), tmp_path / "start")
+    policy = policy_of(start, lora=lora, lively=True)
+    written = safetensors.torch.save_file
+
+    def spoilt(tensors: dict[str, Tensor], *args: Any, **keys: Any) -> None:
+        written({name: tensor * 1.5 for name, tensor in tensors.items()}, *args, **keys)
+
+    for module in ("transformers.modeling_utils.safe_save_file", "peft.peft_model.safe_save_file"):
+        monkeypatch.setattr(module, spoilt)
+    with pytest.raises(RlaifError, match=r"is not the model that was trained: its logits are off by [\d.]+, the"):
+        policy.save(tmp_path / "out", merge=merge)
+    assert not (tmp_path / "out").exists()
+    assert (tmp_path / "out.differs" / "tokenizer.json").exists()
+
+
+def test_an_adapter_whose_base_has_changed_on_disk_is_refused(policy_folder, tmp_path):
+    start = shutil.copytree(policy_folder("llama"), tmp_path / "start")
+    policy = policy_of(start, lora=LORA)
+    weights = load_file(start / "model.safetensors")
+    safetensors.torch.save_file({name: w * 1.1 for name, w in weights.items()}, start / "model.safetensors",
+                                {"format": "pt"})  # fmt: skip
+    with pytest.raises(RlaifError, match=r"out: what was written is not the model that was trained") as caught:
+        policy.save(tmp_path / "out")
+    assert str(caught.value).endswith(f"it lies apart in {tmp_path / 'out.differs'}")
+
+
+def test_an_adapter_of_a_base_that_was_never_on_disk_is_compared_on_that_in_memory(tmp_path):
+    model = LlamaForCausalLM(LlamaConfig(**tiny.SIZE, vocab_size=260, num_key_value_heads=1))
+    loaded = prepare_model(model, tiny.tokenizer(), dtype="float32", lora=LORA, device=torch.device("cpu"))
+    policy = policy_of(loaded, lively=True)
+    tokens = sampled(policy)
+    before = policy(tokens).logprobs
+    policy.save(tmp_path / "out")
+    assert (tmp_path / "out" / "adapter_model.safetensors").exists()
+    assert torch.equal(policy(tokens).logprobs, before)
+
+
+def test_a_policy_that_diverged_is_written_as_it_is(policy_folder, tmp_path):
+    policy = policy_of(policy_folder("llama"))
+    policy.weights()["model.model.norm.weight"].fill_(float("nan"))
+    policy.save(tmp_path / "out")
+    assert load_file(tmp_path / "out" / "model.safetensors")["model.norm.weight"].isnan().all()
 
 
 def test_merging_is_nothing_where_there_is_no_adapter(policy_folder, tmp_path):

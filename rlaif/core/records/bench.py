@@ -175,7 +175,7 @@ class Bench(Record):
     retest: Natural
     """How often rows were asked again."""
 
-    def without_texts(self) -> dict[str, Any]:
+    def drop_texts(self) -> dict[str, Any]:
         """Return the JSON without the texts that judges disagree on."""
         told = self.to_json()
         told.pop("disagreements", None)

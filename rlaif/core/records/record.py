@@ -71,7 +71,7 @@ class Record:
         """Return the record with nothing in it: what `salvage` makes of an empty mapping."""
         return cls.salvage({})
 
-    def with_values(self, **values: Any) -> Self:
+    def replace_values(self, **values: Any) -> Self:
         """Return the record with other values; unlike by `dataclasses.replace`, keys that are not known are kept."""
         changed: Any = replace(self, **values)  # type: ignore[type-var]
         if self.unknown_keys:

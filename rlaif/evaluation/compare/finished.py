@@ -87,9 +87,9 @@ class FinishedRun:
                 if i in judgements
                 else _abstentions(answer, judges)
             )
-            judged.append(answer.with_values(judgements={**answer.judgements, **new}))
+            judged.append(answer.replace_values(judgements={**answer.judgements, **new}))
         sides = zip(self.rows, judged[: len(before)], judged[len(before) :], strict=True)
-        return [row.with_values(before=b, after=a) for row, b, a in sides]
+        return [row.replace_values(before=b, after=a) for row, b, a in sides]
 
 
 def judges_of_run(config: RunConfig, session: Session) -> tuple[list[Judge], list[Judge], list[Judge]]:
@@ -153,4 +153,4 @@ def _read_checks(path: Path) -> list[GuardCheck]:
 def _abstentions(answer: SampleSide, judges: Sequence[Judge]) -> dict[str, JudgementRecord]:
     """Return the abstentions of judges from a missing completion."""
     first = next(iter(answer.judgements.values()), JudgementRecord.empty())
-    return {judge.name: first.with_values(judge=judge.name, parts=()) for judge in judges}
+    return {judge.name: first.replace_values(judge=judge.name, parts=()) for judge in judges}

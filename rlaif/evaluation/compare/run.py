@@ -208,7 +208,7 @@ class ComparisonRun:
             texts = [side.completion for side in sides]
             how = self._how
             found = score_texts(policy, ids, texts, ended, how.batch_size, how.micro_batch_tokens)
-            self.sides[name] = [_scored(side, scorer, one) for side, one in zip(sides, found, strict=True)]
+            self.sides[name] = [_add_likelihood(side, scorer, one) for side, one in zip(sides, found, strict=True)]
 
     def _ids(self, reader: str) -> list[Sequence[int]]:
         """Return the token ids of the prompt of each completion, for one reader."""
@@ -279,7 +279,7 @@ def _endpoint_side(answer: EndpointAnswer) -> SampleSide:
     return side if answer.missing is None else replace(side, missing=answer.missing, reason=answer.reason)
 
 
-def _scored(side: SampleSide, scorer: Scorer, found: tuple[float, int] | None) -> SampleSide:
+def _add_likelihood(side: SampleSide, scorer: Scorer, found: tuple[float, int] | None) -> SampleSide:
     """Add a model's log-probability and number of tokens, unless the text has no tokens."""
     if found is None:
         return side

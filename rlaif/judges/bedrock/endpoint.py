@@ -17,7 +17,7 @@ from rlaif.judges.llm.verdict import Unparsable, refuse_twice
 from rlaif.judges.remote import refusals
 from rlaif.judges.remote.judge import RemoteCard, Unanswered, retry_after
 from rlaif.judges.remote.limits import Transient
-from rlaif.judges.remote.network import lasting_failure, refuse_silence, was_sent, without_password
+from rlaif.judges.remote.network import find_lasting_failure, hide_password, refuse_silence, was_sent
 from rlaif.judges.remote.secrets import mask, refuse_odd_secret
 from rlaif.judges.remote.tokens import Tokens, read_tokens
 
@@ -102,13 +102,13 @@ class BedrockEndpoint:
             raise InputError(f"{self._where}: {self._mask(reason_of(error))}") from None
         except (exceptions.BotoCoreError, *misread) as error:
             said = self._mask(reason_of(error))
-            used = self._used_on_wire()
+            used = self._usage_on_wire()
             raise Unanswered("unparsable", f"the endpoint sent no answer of its kind: {said}", used) from None
         self._has_answered = True
         try:
             self.wire()
         except Unparsable as error:  # a key twice
-            raise Unanswered("unparsable", str(error), self._used_on_wire()) from None
+            raise Unanswered("unparsable", str(error), self._usage_on_wire()) from None
         except (ValueError, RecursionError):
             pass
         return answer
@@ -120,7 +120,7 @@ class BedrockEndpoint:
     def _keep_body(self, response_dict: Mapping[str, object], **_: Any) -> None:
         self._wire.body = response_dict.get("body") or b""
 
-    def _used_on_wire(self) -> Tokens:
+    def _usage_on_wire(self) -> Tokens:
         try:
             usage = json.loads(self._wire.body)["usage"]
         except (ValueError, LookupError, TypeError, RecursionError):
@@ -128,14 +128,14 @@ class BedrockEndpoint:
         return read_tokens(usage, "inputTokens", "outputTokens", "totalTokens", said=False)
 
     def _explain_silence(self, error: Exception) -> Exception:
-        said, lasting = self._mask(reason_of(error)), lasting_failure(error, self.endpoint)
+        said, lasting = self._mask(reason_of(error)), find_lasting_failure(error, self.endpoint)
         if lasting and not self._has_answered:
             return InputError(f"{self._where}: no connection to {self.endpoint}: {lasting} ({said})")
         return Transient(f"the connection failed: {said}", billed=was_sent(error))
 
     def _mask(self, text: str) -> str:
         """Blot keys out of what is repeated: some endpoints, and the SDK, show them."""
-        return without_password(mask(text, *self._secrets))
+        return hide_password(mask(text, *self._secrets))
 
     def reach(self) -> None:
         """Raise `InputError` where nothing listens at the endpoint."""
@@ -175,7 +175,7 @@ class BedrockEndpoint:
             return Unanswered("too_long", said)
         if re.search(rf"{refusals.FILTERED}|blocked", said, re.IGNORECASE):
             return Unanswered("filtered", said)
-        if question and question.format != "text" and refusals.made_no_json(said):
+        if question and question.format != "text" and refusals.says_no_json(said):
             return Misformatted(f"the model's answer is not in the format: {said}")
         for pattern, parameter in _PARAMETERS[question.format] + _PARAMETERS["any"] if question else []:
             if re.search(pattern, said, re.IGNORECASE):

@@ -3,68 +3,44 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Any
 from weakref import WeakValueDictionary
 
 from rlaif.core.errors import InputError
+from rlaif.core.plain_text import cut_special_tokens, spell_out, text_options, tokenize_markup
 from rlaif.core.system.hub import explain_hub_error
 from rlaif.judges.classifier.card import ClassifierCard
+from rlaif.judges.classifier.loading import load_weights
+from rlaif.judges.classifier.padding import sees_padding
+from rlaif.judges.classifier.text import EncodedText
+from rlaif.policy.adapter import base_of
+from rlaif.policy.tokenizer import load_tokenizer, refuse_small_vocabulary
 
 if TYPE_CHECKING:
     import torch
-    from torch import Tensor, nn
+    from torch import Tensor
     from transformers import PreTrainedModel
 
 
-def token_batches(lengths: Sequence[int], batch_tokens: int, limit: int) -> Iterator[list[int]]:
-    """
-    Group indices into batches of similar length whose padded size stays within `batch_tokens`, longest first.
-
-    Longest first shows at once whether the largest batch fits into memory. Texts over `limit` are in no batch.
-    """
-    order = sorted((i for i, length in enumerate(lengths) if length <= limit), key=lambda i: -lengths[i])
-    start = 0
-    while start < len(order):
-        size = max(1, batch_tokens // max(1, lengths[order[start]]))
-        yield order[start : start + size]
-        start += size
-
-
-@dataclass(frozen=True, slots=True)
-class EncodedText:
-    """One text as the model's inputs; `full_length` is its length in tokens before it was shortened."""
-
-    inputs: dict[str, list[int]]
-    full_length: int
-
-    def __len__(self) -> int:
-        return len(self.inputs["input_ids"])
-
-    @property
-    def shortened(self) -> bool:
-        """Whether the model sees only a part of the text."""
-        return len(self) < self.full_length
+PROBES = (("Hi", "No."), ("How are you?", "You are very kind, thank you."))
+"""Prompts and completions, by which padding is looked for."""
 
 
 class Encoder:
     """Tokenizer and weights of a classifier: texts in, float32 logits out. Thread-safe."""
 
-    def __init__(self, card: ClassifierCard, where: str) -> None:
-        import torch
-        from transformers import AutoTokenizer
-
+    def __init__(self, card: ClassifierCard, config: Any, where: str) -> None:
         self._lock = threading.Lock()  # a tokenizer is not thread-safe while it truncates
         self._mode = card.text
-        dtype: torch.dtype = getattr(torch, card.dtype)
         try:
             self.device = _device(card.device, where)
-            self.tokenizer = AutoTokenizer.from_pretrained(
-                card.model, revision=card.revision, trust_remote_code=card.trust_remote_code
+            base, _ = base_of(card.model, card.revision, where)
+            self.tokenizer = load_tokenizer(
+                card.model, base, card.revision, where, trust_remote_code=card.trust_remote_code
             )
-            self.model: PreTrainedModel = _load_model(card, dtype, where)
+            self.model: PreTrainedModel = load_weights(card, config, where)
             self.model.eval().to(self.device)
         except InputError:
             raise
@@ -72,11 +48,14 @@ class Encoder:
             raise explain_hub_error(error, card.model, where) from error
         if card.text == "chat" and not self.tokenizer.chat_template:
             raise InputError(f"{where}: text: chat needs a chat template, and {card.model} has none")
+        if (rows := _rows_of_embeddings(self.model)) is not None:
+            refuse_small_vocabulary(self.tokenizer, rows, where)
         self._pad_id = _pad_id(self.tokenizer)
         self.model.config.pad_token_id = self._pad_id
         limit = _limit_of(self.tokenizer, self.model)
         self.limit = min(limit, card.max_tokens or limit)
         self.tokenizer.truncation_side = "right" if card.text == "completion" else "left"
+        self.sees_padding = self._sees_padding(card.dtype)
 
     def encode(self, texts: Sequence[tuple[str, str]]) -> list[EncodedText]:
         """Tokenise pairs of prompt and completion; what does not fit is cut here, in sight, or left too long."""
@@ -91,9 +70,13 @@ class Encoder:
         if self._mode == "chat":
             columns = ([self._chat(prompt, completion) for prompt, completion in texts],)
         else:
-            columns = (completions,) if self._mode == "completion" else (prompts, completions)
+            given = (completions,) if self._mode == "completion" else (prompts, completions)
+            columns = tuple([spell_out(self.tokenizer, text) for text in column] for column in given)
         # Without truncation first: only this tells how long a text really is, with any tokenizer.
-        batch = self.tokenizer(*columns, add_special_tokens=self._mode != "chat", verbose=False)
+        if self._mode == "chat":
+            batch = tokenize_markup(self.tokenizer, columns[0])
+        else:
+            batch = self.tokenizer(*columns, verbose=False, **text_options(self.tokenizer))
         encoded = [
             EncodedText({key: batch[key][i] for key in batch}, len(batch["input_ids"][i])) for i in range(len(texts))
         ]
@@ -126,15 +109,23 @@ class Encoder:
             logits: Tensor = self.model(**inputs).logits.float()
         return logits.cpu()
 
+    def _sees_padding(self, dtype: str) -> bool:
+        """Whether texts of one length only may stand in a batch; true as well where that cannot be tried."""
+        texts = [text for text in self.encode(PROBES) if len(text) <= self.limit]
+        if self.model.config.is_encoder_decoder:
+            return False  # they are read one by one
+        return len({len(text) for text in texts}) < 2 or sees_padding(self._forward, texts, dtype)
+
     def _cut(self, text: EncodedText, *columns: str) -> EncodedText:
         """Shorten to the limit: a completion loses its end; of a pair the prompt first loses its beginning."""
-        tokenize = partial(self.tokenizer, max_length=self.limit, verbose=False)
+        plain = text_options(self.tokenizer)
+        tokenize = partial(self.tokenizer, max_length=self.limit, verbose=False, **plain)
         if len(columns) == 1:
             inputs = tokenize(*columns, truncation=True)
         else:
             prompt, completion = columns
             room = self.limit - self.tokenizer.num_special_tokens_to_add(pair=True)
-            ids = self.tokenizer(completion, add_special_tokens=False, verbose=False)["input_ids"]
+            ids = self.tokenizer(completion, add_special_tokens=False, verbose=False, **plain)["input_ids"]
             if len(ids) < room:
                 inputs = tokenize(prompt, completion, truncation="only_first")
             else:
@@ -144,6 +135,7 @@ class Encoder:
         return EncodedText(dict(inputs), text.full_length)
 
     def _chat(self, prompt: str, completion: str) -> str:
+        prompt, completion = (cut_special_tokens(self.tokenizer, text) for text in (prompt, completion))
         messages = [{"role": "user", "content": prompt}, {"role": "assistant", "content": completion}]
         return str(self.tokenizer.apply_chat_template(messages, tokenize=False))
 
@@ -152,59 +144,20 @@ _shared: WeakValueDictionary[tuple[Any, ...], Encoder] = WeakValueDictionary()
 _loading = threading.Lock()
 
 
-def load_shared_encoder(card: ClassifierCard, where: str) -> Encoder:
+def load_shared_encoder(card: ClassifierCard, config: Any, where: str) -> Encoder:
     """Return the encoder of a card's model; judges that ask one model different questions share its weights."""
     key = (card.model, card.revision, card.text, card.max_tokens, card.device, card.dtype, card.trust_remote_code)
     with _loading:
         encoder = _shared.get(key)
         if encoder is None:
-            encoder = _shared[key] = Encoder(card, where)
+            encoder = _shared[key] = Encoder(card, config, where)
     return encoder
 
 
-def _load_model(card: ClassifierCard, dtype: Any, where: str) -> PreTrainedModel:
-    """
-    Load the weights; in half precision the head stays in float32.
-
-    A classifier with a bfloat16 head has some 60 distinct logits in 160 texts, too few to learn from: the trunk
-    carries the cost, the head the digits.
-    """
-    import torch
-    from transformers import AutoModelForSequenceClassification
-    from transformers.utils import logging as transformers_log
-
-    if not card.missing() and transformers_log.get_verbosity() >= transformers_log.ERROR:
-        transformers_log.disable_progress_bar()  # a bar for a download only
-    half = dtype is not torch.float32
-    model, report = AutoModelForSequenceClassification.from_pretrained(
-        card.model,
-        revision=card.revision,
-        trust_remote_code=card.trust_remote_code,
-        dtype="auto" if half else dtype,
-        output_loading_info=True,
-        ignore_mismatched_sizes=True,
-    )
-    if report["mismatched_keys"]:
-        name, stored, made = next(iter(report["mismatched_keys"]))
-        raise InputError(f"{where}: {card.model} does not fit its config.json: {name} is {stored}, expected {made}")
-    if report["missing_keys"]:
-        names = ", ".join(sorted(report["missing_keys"])[:3])
-        raise InputError(
-            f"{where}: {card.model} is no trained classifier: it lacks {names}, and would answer at random"
-        )
-    if half:
-        trunk = model.base_model
-        if trunk is not model:
-            model.float()
-        trunk.to(dtype)
-        for head in model.children():
-            if head is not trunk:
-                head.register_forward_pre_hook(_cast_to_float32)
-    return model
-
-
-def _cast_to_float32(_module: nn.Module, inputs: tuple[Any, ...]) -> tuple[Any, ...]:
-    return tuple(x.float() if hasattr(x, "is_floating_point") and x.is_floating_point() else x for x in inputs)
+def _rows_of_embeddings(model: Any) -> int | None:
+    """Return how many tokens a model has embeddings for; None for one without such a table, as Canine."""
+    weight = getattr(model.get_input_embeddings(), "weight", None)
+    return None if weight is None else int(weight.shape[0])
 
 
 def _limit_of(tokenizer: Any, model: Any) -> int:

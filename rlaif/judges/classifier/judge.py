@@ -9,11 +9,13 @@ from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from rlaif.core.system.hub import explain_hub_error, refuse_unreachable, weight_files
+from rlaif.core.system.hub import refuse_unreachable, weight_files
 from rlaif.core.types import Judge, Judgement, Sample, Usage, empty
 from rlaif.judges.classifier.card import ClassifierCard
-from rlaif.judges.classifier.encoder import EncodedText, Encoder, load_shared_encoder, token_batches
+from rlaif.judges.classifier.encoder import Encoder, load_shared_encoder
 from rlaif.judges.classifier.head import resolve_head
+from rlaif.judges.classifier.loading import load_config
+from rlaif.judges.classifier.text import EncodedText, token_batches
 from rlaif.judges.classifier.weights import Weights
 
 if TYPE_CHECKING:
@@ -57,7 +59,8 @@ class ClassifierJudge:
 
     def _to_judgement(self, encoder: Encoder, encoded: list[EncodedText]) -> list[Judgement]:
         judgements: list[Judgement | None] = [None] * len(encoded)
-        for batch in token_batches([len(text) for text in encoded], self.card.batch_tokens, encoder.limit):
+        lengths, size = [len(text) for text in encoded], self.card.batch_tokens
+        for batch in token_batches(lengths, size, encoder.limit, equal=encoder.sees_padding):
             start = time.perf_counter()
             numbers = self.head.verdict(encoder.logits([encoded[i] for i in batch]))
             seconds = (time.perf_counter() - start) / len(batch)
@@ -86,18 +89,10 @@ class ClassifierJudge:
 
     @cached_property
     def _config(self) -> Any:
-        from transformers import AutoConfig
-
-        card = self.card
-        if card.missing():
-            refuse_unreachable(f"{self.where}: {card.model}")
-        try:
-            return AutoConfig.from_pretrained(
-                card.model, revision=card.revision, trust_remote_code=card.trust_remote_code
-            )
-        except Exception as error:
-            raise explain_hub_error(error, card.model, self.where) from error
+        if self.card.missing():
+            refuse_unreachable(f"{self.where}: {self.card.model}")
+        return load_config(self.card, self.where)
 
     @cached_property
     def _encoder(self) -> Encoder:
-        return load_shared_encoder(self.card, self.where)
+        return load_shared_encoder(self.card, self._config, self.where)

@@ -35,7 +35,7 @@ _OPEN, _END = re.compile(_OPENS, re.IGNORECASE), re.compile(_ENDS, re.IGNORECASE
 _TURN_ENDS = re.compile(r"(?:\s*(?:<\|[\w/]+\|>|</s>|<eos>|<end_of_turn>))+\s*\Z")
 
 
-def after_thoughts(text: str) -> str:
+def drop_thoughts(text: str) -> str:
     """Return what stands behind the last end of a thought; its beginning may have stood in the prompt."""
     ends = list(_END.finditer(text))
     return text[ends[-1].end() :].strip() if ends else text.strip()
@@ -47,6 +47,6 @@ def first_thought(text: str) -> int | None:
     return found.start() if found else None
 
 
-def without_turn_ends(text: str) -> str:
+def drop_turn_ends(text: str) -> str:
     """Return a text without the tokens that end a turn, which some servers leave in it."""
     return _TURN_ENDS.sub("", text).strip()

@@ -11,7 +11,7 @@ from typing import Any
 
 from rlaif.judges.cards.question import Scale
 from rlaif.judges.llm.backend import Answer, Misformatted
-from rlaif.judges.llm.thoughts import after_thoughts, first_thought, without_turn_ends
+from rlaif.judges.llm.thoughts import drop_thoughts, drop_turn_ends, first_thought
 from rlaif.judges.remote.judge import Unanswered
 
 _CODE_BLOCK = re.compile(r"\A```(?:json)?\s*\n(.*)\n```\Z", re.DOTALL)
@@ -47,8 +47,8 @@ def read_verdict(answer: Answer, scale: Scale, mark: str) -> Verdict:
     """
     if answer.verdict is not None:
         return _check_verdict(answer.verdict, scale, mark)
-    whole = without_turn_ends(answer.text)
-    spoken = after_thoughts(whole)
+    whole = drop_turn_ends(answer.text)
+    spoken = drop_thoughts(whole)
     for text in dict.fromkeys((whole, spoken)):  # a JSON string may quote the end of a thought
         if not text:
             raise Unparsable("the answer is empty")
@@ -109,7 +109,7 @@ def _parse_lines(text: str, scale: Scale, mark: str) -> Verdict:
     if len(numbers) > 1:
         raise Unparsable(f"the answer holds {len(numbers)} verdicts: {', '.join(f'{n:g}' for n in sorted(numbers))}")
     reason = "\n".join(line for line in text.split("\n") if line not in read).strip()
-    return _on_scale(numbers.pop(), reason, scale)
+    return _check_scale(numbers.pop(), reason, scale)
 
 
 def _check_verdict(verdict: Any, scale: Scale, mark: str) -> Verdict:
@@ -120,13 +120,13 @@ def _check_verdict(verdict: Any, scale: Scale, mark: str) -> Verdict:
     numbers = {_number(value) for value in _ratings(verdict)}
     if len(numbers) > 1:
         raise Unparsable(f"the answer holds {len(numbers)} verdicts: {', '.join(f'{n:g}' for n in sorted(numbers))}")
-    read = _on_scale(numbers.pop(), str(verdict.get("reason", "")), scale)
+    read = _check_scale(numbers.pop(), str(verdict.get("reason", "")), scale)
     if not re.fullmatch(rf"[\W_]*{mark}[\W_]*", str(verdict.get("mark", "")), re.IGNORECASE):
         raise Unmarked("the verdict does not carry the mark of the question: it may be copied from the text")
     return read
 
 
-def _on_scale(rating: float, reason: str, scale: Scale) -> Verdict:
+def _check_scale(rating: float, reason: str, scale: Scale) -> Verdict:
     if rating not in scale:
         raise Unparsable(f"the rating {rating:g} is off the scale {scale.worst:g} to {scale.best:g}")
     return Verdict(rating, reason)

@@ -17,7 +17,7 @@ from rlaif.judges.llm.backend import Misformatted, Unsupported
 from rlaif.judges.remote import refusals
 from rlaif.judges.remote.judge import RemoteCard, Unanswered, retry_after
 from rlaif.judges.remote.limits import Transient
-from rlaif.judges.remote.network import lasting_failure, proxy_of, refuse_silence, was_sent, without_password
+from rlaif.judges.remote.network import find_lasting_failure, hide_password, proxy_of, refuse_silence, was_sent
 from rlaif.judges.remote.secrets import mask, refuse_odd_secret
 from rlaif.judges.remote.tokens import Tokens
 
@@ -68,7 +68,7 @@ class OpenAIEndpoint:
         self._keys = card
         self._where = card.who
         if lack := card.missing():
-            raise InputError(f"{self._where}: {lack}; put the key of {without_password(card.base_url)} there")
+            raise InputError(f"{self._where}: {lack}; put the key of {hide_password(card.base_url)} there")
         base, _, query = card.base_url.partition("?")
         self.endpoint = base.rstrip("/")
         _refuse_odd_address(self.endpoint, query, self._where)
@@ -107,7 +107,7 @@ class OpenAIEndpoint:
         said = " ".join(str(error.get("message") or failure).split())[:300]
         code = str(error.get("code") or error.get("type") or "")
         status = int(code) if re.fullmatch(r"[45]\d\d", code) else 502
-        meant = self._meaning(status, said, code, str(error.get("param") or ""), request, None)
+        meant = self._explain_status(status, said, code, str(error.get("param") or ""), request, None)
         if isinstance(meant, Transient):
             return Transient(f"the endpoint failed: {said}", throttled=meant.throttled, used=used)
         if isinstance(meant, Unanswered):
@@ -122,7 +122,7 @@ class OpenAIEndpoint:
         if isinstance(error, openai.APITimeoutError) and sent:  # it may have run to its end, and be charged
             return Transient(f"no answer in {self._keys.timeout:g} s", status="timeout", billed=True)
         said = self._mask(reason_of(error.__cause__ or error))
-        lasting = lasting_failure(error, self.endpoint)
+        lasting = find_lasting_failure(error, self.endpoint)
         if lasting and not self._has_answered:
             return InputError(f"{self._where}: no connection to {self.endpoint}: {lasting} ({said})")
         through = proxy_of(self.endpoint)
@@ -140,9 +140,9 @@ class OpenAIEndpoint:
         detail = body.get("message") or body.get("detail") or body.get("error") or text or error.message
         said = self._mask(" ".join(str(detail).split()))[:300]
         after = retry_after(response.headers)
-        return self._meaning(error.status_code, said, str(error.code or ""), error.param or "", request, after)
+        return self._explain_status(error.status_code, said, str(error.code or ""), error.param or "", request, after)
 
-    def _meaning(
+    def _explain_status(
         self, status: int, said: str, code: str, param: str, request: Mapping[str, object], after: float | None
     ) -> Exception:
         own = self._own_mistake(status, said, code, param)
@@ -156,7 +156,7 @@ class OpenAIEndpoint:
             return Transient(f"HTTP {status}: {said}", throttled=status in (429, 503), retry_after=after)
         if code == "content_filter" or re.search(refusals.FILTERED, said, re.IGNORECASE):
             return Unanswered("filtered", said)
-        if refusals.made_no_json(said, code):
+        if refusals.says_no_json(said, code):
             reason = f"the model's answer is not in the format: {said}"
             return Misformatted(reason) if "response_format" in request else Unanswered("unparsable", reason)
         if code == "context_length_exceeded" or re.search(refusals.TOO_LONG, said, re.IGNORECASE):
@@ -198,7 +198,7 @@ class OpenAIEndpoint:
 
     def _mask(self, text: str) -> str:
         """Blot the key out of what is repeated: some endpoints, and the SDK, show it."""
-        return without_password(mask(text, self._key)) if "://" in text else mask(text, self._key)
+        return hide_password(mask(text, self._key)) if "://" in text else mask(text, self._key)
 
     def _only_model(self) -> str:
         import openai
@@ -210,7 +210,7 @@ class OpenAIEndpoint:
                 f"{self._where}: model: auto: {self.endpoint} lists no models (HTTP {error.status_code})"
             ) from error
         except openai.APIConnectionError as error:
-            lasting = lasting_failure(error, self.endpoint) or "start the server, or mend base_url"
+            lasting = find_lasting_failure(error, self.endpoint) or "start the server, or mend base_url"
             raise InputError(f"{self._where}: nothing answers at {self.endpoint}; {lasting}") from None
         except (openai.OpenAIError, ValueError, TypeError, AttributeError) as error:
             raise InputError(
@@ -237,7 +237,7 @@ _FOR_GOOD = r"per day|daily|current quota"  # Azure's passing throttles name a p
 def _refuse_odd_address(endpoint: str, query: str, where: str) -> None:
     if not _is_url(endpoint):
         raise InputError(
-            f"{where}: base_url: {without_password(endpoint)!r} should be a URL as in http://localhost:8000/v1"
+            f"{where}: base_url: {hide_password(endpoint)!r} should be a URL as in http://localhost:8000/v1"
         )
     if "@" in urlsplit(endpoint).netloc:
         raise InputError(f"{where}: base_url: holds a password; keys come by `api_key_env` only")
@@ -305,11 +305,11 @@ def _network_variables() -> list[tuple[str, str]]:
 
 def _odd_network(error: Exception, endpoint: str, where: str) -> InputError:
     """Say which variable of the environment a client cannot be made with."""
-    said = without_password(reason_of(error))
+    said = hide_password(reason_of(error))
     proxies = [(name, value) for name, value in _network_variables() if name.lower().endswith("_proxy")]
     for name, value in proxies:
         if value.lower().startswith("socks"):
             mend = f"`pip install 'httpx[socks]'` (it brings socksio), write socks5://, or unset {name}"
-            return InputError(f"{where}: {name}: {without_password(value)} cannot be used: {said}; {mend}")
+            return InputError(f"{where}: {name}: {hide_password(value)} cannot be used: {said}; {mend}")
     names = ", ".join(name for name, _ in _network_variables() if name.lower() != "no_proxy")
     return InputError(f"{where}: no client for {endpoint} can be made: {said}{f'; set are: {names}' if names else ''}")

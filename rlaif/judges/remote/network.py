@@ -44,11 +44,11 @@ def proxy_of(url: str) -> Proxy | None:
     for name in (f"{parts.scheme}_proxy", "all_proxy"):
         for variable in (name, name.upper()):
             if address := os.environ.get(variable):
-                return Proxy(variable, without_password(address))
+                return Proxy(variable, hide_password(address))
     return None
 
 
-def without_password(text: str) -> str:
+def hide_password(text: str) -> str:
     """Mask what stands for a name and password in URLs, and the values of their queries."""
     text = re.sub(r"(\w+://)[^\s/@]+@", r"\1[password]@", text)
     return re.sub(
@@ -59,7 +59,7 @@ def without_password(text: str) -> str:
 def refuse_silence(url: str, where: str, hint: str) -> None:
     """Raise `InputError` where nothing listens at a URL, or at the proxy that calls will go through."""
     proxy = proxy_of(url)
-    shown = str(proxy) if proxy else without_password(url)
+    shown = str(proxy) if proxy else hide_password(url)
     target = urlsplit(os.environ[proxy.variable] if proxy else url)
     if proxy and "://" not in os.environ[proxy.variable]:
         target = urlsplit(f"http://{os.environ[proxy.variable]}")
@@ -87,7 +87,7 @@ def was_sent(error: BaseException) -> bool:
     return not any(type(cause).__name__ in _NEVER_SENT for cause in causes(error))
 
 
-def lasting_failure(error: BaseException, url: str) -> str:
+def find_lasting_failure(error: BaseException, url: str) -> str:
     """Say what no retry mends about a connection that was not made: certificate, proxy, address; else nothing."""
     chain = list(causes(error))
     said = " ".join(str(cause) for cause in chain)

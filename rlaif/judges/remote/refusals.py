@@ -47,7 +47,7 @@ def limit_is_too_high(said: str) -> bool:
     return bool(_LIMIT_IS_TOO_HIGH.search(said)) and not _OF_THE_TEXT.search(said)
 
 
-def made_no_json(said: str, code: str = "") -> bool:
+def says_no_json(said: str, code: str = "") -> bool:
     """Whether a refusal is of what the model made, which is not in the format that was asked for."""
     return code in ("json_validate_failed", "tool_use_failed") or bool(_NO_JSON.search(said))
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -42,6 +42,25 @@ class TransformersGenerator:
         watch: Watch | None = None,
     ) -> TokenBatch:
         """Sample one completion of each prompt: see `Generator.generate`."""
+        return self._sample(prompts, sampling, encoded, watch)
+
+    @torch.no_grad()
+    def generate_with_logits(
+        self, prompts: Sequence[Sequence[int]], sampling: Sampling, *, encoded: Encoded | None = None
+    ) -> tuple[TokenBatch, Tensor]:
+        """Sample as `generate` does, and return the logits [B, R, V] that tokens were drawn by, at the temperature."""
+        drawn_by: list[Tensor] = []
+        tokens = self._sample(prompts, sampling, encoded, None, drawn_by.append)
+        return tokens, torch.stack(drawn_by, 1)
+
+    def _sample(
+        self,
+        prompts: Sequence[Sequence[int]],
+        sampling: Sampling,
+        encoded: Encoded | None,
+        watch: Watch | None,
+        report: Callable[[Tensor], None] = lambda logits_BV: None,
+    ) -> TokenBatch:
         device = inner(self.model).device
         if inner(self.model).config.is_encoder_decoder:
             assert encoded is not None, "a seq2seq model is given the prompts as its encoder has read them"
@@ -55,7 +74,7 @@ class TransformersGenerator:
             ids = self.model.generate(
                 **given,
                 generation_config=settings,
-                logits_processor=make_draw_processor(sampling),
+                logits_processor=make_draw_processor(sampling, report),
                 stopping_criteria=make_watch_criterion(watch, skip),
             )
         response_BR = ids[:, skip:]
@@ -91,7 +110,7 @@ def use_sampling(model: Any, sampling: Sampling, special: SpecialTokens) -> Iter
         model.generation_config = own
 
 
-def make_draw_processor(sampling: Sampling) -> Any:
+def make_draw_processor(sampling: Sampling, report: Callable[[Tensor], None] = lambda logits_BV: None) -> Any:
     """
     Make the last logits processor, which draws a token and leaves the greedy choice nothing else.
 
@@ -107,6 +126,7 @@ def make_draw_processor(sampling: Sampling) -> Any:
             scores = scores / sampling.temperature
             if nucleus is not None:
                 scores = nucleus(input_ids, scores)
+            report(scores)
             return one_hot(draw_ids(scores), scores)
 
     return LogitsProcessorList([Drawing()])

@@ -129,7 +129,7 @@ class BenchFolder:
     @property
     def whole(self) -> str:
         """bench.json without the texts, which stand in the page already."""
-        return json.dumps(self.told.without_texts(), indent=1, ensure_ascii=False)
+        return json.dumps(self.told.drop_texts(), indent=1, ensure_ascii=False)
 
     @property
     def command(self) -> str:

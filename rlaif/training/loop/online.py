@@ -21,8 +21,9 @@ from rlaif.data.prompts import Prompt, prompts_of
 from rlaif.judges.asking import refuse_unasked
 from rlaif.judges.rewards import Pending, Rewards, SourceReward
 from rlaif.policy.generation.protocol import Sampling
-from rlaif.policy.loading import load_any
+from rlaif.policy.loading import LoadedModel, load_any
 from rlaif.policy.model import Policy
+from rlaif.policy.sampler_check import check_sampler
 from rlaif.training.loop.batches import Batches
 from rlaif.training.loop.display import describe_step
 from rlaif.training.loop.kl_control import AdaptiveKL, FixedKL
@@ -184,6 +185,7 @@ def load_policy(model: Any, tokenizer: Any, lora: Any, args: PPOConfig, processe
         gradient_checkpointing=args.gradient_checkpointing,
     ).to(processes.device)  # fmt: skip
     processes.broadcast_from_main(list(policy.weights().values()))
+    policy.rounding = check_sampler(policy, "policy.model" if isinstance(model, LoadedModel) else "model")
     return policy
 
 

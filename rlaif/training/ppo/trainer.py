@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import time
 from dataclasses import replace
 
+from rlaif.core.errors import RlaifError
 from rlaif.core.seeds import seed_of
 from rlaif.core.system.devices import memory
+from rlaif.policy.parts import drops_out
 from rlaif.training.loop.online import OnlineTrainer, StepParts, Verdicts
 from rlaif.training.loop.rollout import Rollout
 from rlaif.training.loop.step_metrics import UpdateMetrics, rollout_metrics
@@ -75,4 +78,15 @@ class PPOTrainer(OnlineTrainer):
         reduce = self.processes.reduce
         variance = explained_variance(rollout.old.values, credit.returns_BR, credit.mask_BR, reduce)
         deviation = self.processes.largest(update.ratio_max_dev)
+        self._refuse_first_ratio(deviation)
         return replace(update, ratio_max_dev=deviation, explained_variance=float(variance))
+
+    def _refuse_first_ratio(self, deviation: float | None) -> None:
+        """Raise `RlaifError` where the first ratio of a step, before any update, is another than 1 but for rounding."""
+        bound = math.expm1(self.policy.rounding) if self.policy.rounding is not None else math.inf
+        if deviation is not None and deviation > bound and not drops_out(self.policy.model):
+            raise RlaifError(
+                f"the first ratio of step {self.progress.step + 1} is off by {deviation:.2g}, where rounding is "
+                f"{bound:.2g}: the same tokens are scored otherwise when they are learned from; "
+                f"{self.checkpoints.where_kept}"
+            )

@@ -173,7 +173,7 @@ def _generation_bytes(outline: Outline, config: RunConfig, prompt: int) -> int:
     sampling = Sampling(generation.max_new_tokens, 0, generation.temperature, generation.top_p)
     with torch.no_grad(), LiveBytes() as live:
         # A model's logits, and the copy in float32 that transformers makes of them.
-        logits_BV = torch.zeros(rows, outline._head.size, dtype=outline._dtype).float()
+        logits_BV = torch.zeros(rows, outline._head.size, dtype=outline.dtype).float()
         make_draw_processor(sampling)(torch.zeros(rows, 1, dtype=torch.long), logits_BV)
     return max(reading, cache + live.peak)
 

@@ -45,7 +45,7 @@ class Outline(Policy):
         """Pass rows of so many tokens through policy, critic and heads, and return a number to learn from."""
         prompt_BP = torch.zeros(rows, prompt, dtype=torch.long)
         response_BR = torch.zeros(rows, response, dtype=torch.long)
-        with autocast(self.device, self._dtype):
+        with autocast(self.device, self.dtype):
             hidden_Nd = self._states(self.model, prompt_BP, response_BR)
             states_Nd = hidden_Nd if self.critic is None else self._states(self.critic, prompt_BP, response_BR)
             logprobs_N, entropies_N, _ = self._head.logprobs(hidden_Nd, response_BR.flatten(), 1.0, entropies)
@@ -70,7 +70,7 @@ class Outline(Policy):
 
         """
         prompt_BP = torch.zeros(rows, prompt, dtype=torch.long)
-        with autocast(self.device, self._dtype), capture_hidden_states(inner(self.model)):
+        with autocast(self.device, self.dtype), capture_hidden_states(inner(self.model)):
             if self.is_seq2seq:
                 encoded = inner(self.model).get_encoder()(input_ids=prompt_BP)
                 response_BR = torch.zeros(rows, response, dtype=torch.long)
