@@ -103,7 +103,7 @@ def predicted(run: Path) -> dict[str, Any]:
     from rlaif.training.run.run_file import open_run
 
     config = open_run(run)
-    judges = rlaif.training.run.run.judges_of(config, Session())
+    judges = rlaif.training.run.run.judges_of(config, Session(), resume=False)
     tokenizer = read_tokenizer(config.policy.model)
     parts = rlaif.training.run.run.parts_of(config, tokenizer, judges)
     Processes()  # brings in what a trainer does
