@@ -110,7 +110,7 @@ FILES = {
 }
 
 
-@pytest.mark.parametrize("name", FILES.keys() - OTHER_FORMATS.keys())
+@pytest.mark.parametrize("name", sorted(FILES.keys() - OTHER_FORMATS.keys()))
 def test_no_file_outside_the_records_names_their_keys(name: str) -> None:
     wrong = [f"rlaif/{name}:{line}: {key}: read it as a record" for line, key in uses_in(FILES[name].read_text())]
     assert not wrong, "\n".join(wrong)
