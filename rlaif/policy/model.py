@@ -8,7 +8,7 @@ the distribution that is sampled from, at its temperature, and without an end be
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from copy import deepcopy
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -166,17 +166,9 @@ class Policy(nn.Module):
             for name, parameter in trainable(self.model):
                 parameter.data = trained[name]
 
-    @contextmanager
-    def learning_mode(self) -> Iterator[None]:
+    def learning_mode(self) -> AbstractContextManager[None]:
         """Let activations be recomputed and LoRA's own dropout act, as is right in a learning pass only."""
-        modules = [module for name, module in self.named_modules() if recomputes(module) or "lora_dropout" in name]
-        for module in modules:
-            module.training = True
-        try:
-            yield
-        finally:
-            for module in modules:
-                module.training = False
+        return _enable_learning(self)
 
     # --- generation -----------------------------------------------------------------------------------------------
 
@@ -235,6 +227,18 @@ class Policy(nn.Module):
     def _probe(self, where: str) -> None:
         """Make sure that our logits are the model's own, before anything is learned from them."""
         refuse_other_logits(self._head, self.model, self.eos[0], where)
+
+
+@contextmanager
+def _enable_learning(policy: nn.Module) -> Iterator[None]:
+    modules = [module for name, module in policy.named_modules() if recomputes(module) or "lora_dropout" in name]
+    for module in modules:
+        module.training = True
+    try:
+        yield
+    finally:
+        for module in modules:
+            module.training = False
 
 
 def _scatter(x_N: Tensor, mask_BR: Tensor) -> Tensor:

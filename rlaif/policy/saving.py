@@ -152,7 +152,7 @@ def _load_again(model: Any, folder: Path) -> Any:
     own = inner(model)
     if own is model:
         return type(model).from_pretrained(folder, dtype=torch.float32).eval()
-    source, revision = own.config.name_or_path, getattr(own.config, "_commit_hash", None)
+    source, revision = own.config.name_or_path, next(iter(model.peft_config.values())).revision
     if source and (Path(source).is_dir() or is_cached(source, revision)):
         more = {"quantization_config": q} if (q := getattr(own.config, "quantization_config", None)) else {}
         with hide_leftover_adapter(source) as base_folder:

@@ -180,7 +180,7 @@ def test_a_rank_whose_judge_abstains_on_everything_keeps_nobody_waiting(driven):
     metrics = told["2-0"]["moody"]["metrics"]
     assert [line["judges"]["moody"]["abstained"] for line in metrics] == [4, 4, 8, 4]
     assert metrics[2]["reward_mean"] is None
-    assert metrics[2]["optimizer_steps"] == 0
+    assert metrics[2]["optimizer_steps"] > 0  # the KL of what nobody judged
     assert metrics[1]["optimizer_steps"] > 0
     assert metrics == [
         {**line, "seconds": mine["seconds"]}

@@ -363,13 +363,13 @@ def test_a_benchmark_and_a_run_do_not_stand_side_by_side(tmp_path, done, main):
 @pytest.mark.parametrize("value", [3, None, [], {}, "x", [3], {"x": 3}, {"lexicon": {"curves": 1}}])
 def test_a_part_of_the_numbers_that_is_damaged_costs_the_page_only_that(tmp_path, key, value):
     (tmp_path / "bench.json").write_text(json.dumps({**SMALL, key: value}))
-    assert "How to make this page again" in page_of(tmp_path)
+    assert "How to reproduce this page" in page_of(tmp_path)
 
 
 @pytest.mark.parametrize("value", [3, None, [], {"judges": 3}, {"judges": {"a": 3}}, {"judges": {"a": {"groups": 1}}}])
 def test_a_table_that_is_damaged_costs_the_page_only_that(tmp_path, value):
     (tmp_path / "bench.json").write_text(json.dumps({**SMALL, "files": {"x": value, "y": {}}}))
-    assert "How to make this page again" in page_of(tmp_path)
+    assert "How to reproduce this page" in page_of(tmp_path)
 
 
 SMALL = {"files": {"x": {"kind": "labels"}}, "judges": {"a": {}}, "agreement": {}, "disagreements": [], "best_of": None}

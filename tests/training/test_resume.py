@@ -83,8 +83,8 @@ JUDGE = "RobertaForSequenceClassification"
 MODEL_IS_WRITTEN = At("open", "model/*")
 MOMENTS = {
     "while a completion is written": At("forward", n=4, since=At("append", "metrics.jsonl", n=3)),
-    "before the judge is asked": At("forward", JUDGE, n=4),
-    "after the judge has answered": At("forward", JUDGE, n=4, when="after"),
+    "before the judge is asked": At("forward", JUDGE, since=At("append", "metrics.jsonl", n=3)),
+    "after the judge has answered": At("forward", JUDGE, since=At("append", "metrics.jsonl", n=3), when="after"),
     "between two optimizer steps": At("optimizer", n=14, when="after"),
     "in a backward pass": At("backward", n=19),
     "before the line of metrics": At("append", "metrics.jsonl", n=5),

@@ -178,29 +178,8 @@ class TRLBridge:
         output["judged"] = self.owner.judged_B
         output["reference_ends"] = self.owner.rollout.reference_ends_BR
         if self.owner.args.algorithm == "rloo":
-            output["advantages"] = self._advantages_with_kl(output["advantages"])
+            output["advantages"] = _add_unjudged_kl(self.owner, output["advantages"])
         return output
-
-    def _advantages_with_kl(self, advantages_B: Tensor) -> Tensor:
-        """
-        Return RLOO's advantages, normalised if asked, with those of unjudged completions: their KL alone.
-
-        GRPO's loss draws each token to the reference, judged or not. RLOO has the KL in the reward, of which TRL gives
-        a completion without a reward none.
-        """
-        owner, rollout = self.owner, self.owner.rollout
-        judged_B = owner.judged_B
-        of_group_B = judged_B.view(-1, owner.args.num_generations).sum(1).repeat_interleave(owner.args.num_generations)
-        kl_BR = kl_estimate(rollout.old.logprobs, rollout.reference_BR, rollout.tokens.mask_BR, "k1")
-        unjudged_B = (-owner.args.kl_coef * kl_BR.sum(1)).masked_fill(judged_B, 0)
-        factor = 1.0
-        if owner.args.whiten_advantages:  # by TRL's own rule, over completions that were compared with others
-            compared_B = judged_B & (of_group_B > 1)
-            mean, variance = masked_moments(advantages_B, compared_B)
-            count = float(compared_B.sum())
-            factor = 1 / (math.sqrt(float(variance) * count / (count - 1)) + 1e-4) if count > 1 else 1.0
-            advantages_B = zero_outside(advantages_B - mean.to(advantages_B.dtype), compared_B)
-        return factor * (advantages_B + unjudged_B)
 
     # --- log-probabilities, by the policy -----------------------------------------------------------------------------
 
@@ -238,17 +217,7 @@ class TRLBridge:
         self._learning.enter_context(self.owner.policy.learning_mode())
         self._any_to_learn |= bool(inputs["judged"].any()) or self.owner.args.kl_coef > 0
         loss = super().compute_loss(model, inputs, **more)  # type: ignore[misc]
-        return loss + self.owner.args.kl_coef * self._end_kl(inputs)
-
-    def _end_kl(self, inputs: Any) -> Any:
-        """Return the KL of the ends that `min_new_tokens` blocks, by the same mean as TRL's loss."""
-        mask_BR = inputs["completion_mask"].bool()
-        reference_BR = inputs["reference_ends"][:, : mask_BR.shape[1]]
-        total = end_kl(self._ends_BR, reference_BR, mask_BR).sum()
-        if self.owner.args.algorithm == "rloo":
-            return total / len(mask_BR)
-        micro_batches = self.current_gradient_accumulation_steps / self.args.steps_per_generation  # type: ignore[attr-defined]
-        return total / (inputs["num_items_in_batch"].clamp(min=1.0) * micro_batches)
+        return loss + self.owner.args.kl_coef * _mean_end_kl(self, inputs)
 
     def _clip_grad_norm(self, model: Any) -> Any:
         """Shorten gradients; where nothing is learned, or they are not finite, leave none: Adam makes no step then."""
@@ -327,3 +296,36 @@ def silent() -> Iterator[None]:
         finally:
             for logger, level in loggers.items():
                 logger.setLevel(level)
+
+
+def _add_unjudged_kl(owner: Owner, advantages_B: Tensor) -> Tensor:
+    """
+    Return RLOO's advantages, normalised if asked, with those of unjudged completions: their KL alone.
+
+    GRPO's loss draws each token to the reference, judged or not. RLOO has the KL in the reward, of which TRL gives
+    a completion without a reward none.
+    """
+    rollout = owner.rollout
+    judged_B = owner.judged_B
+    of_group_B = judged_B.view(-1, owner.args.num_generations).sum(1).repeat_interleave(owner.args.num_generations)
+    kl_BR = kl_estimate(rollout.old.logprobs, rollout.reference_BR, rollout.tokens.mask_BR, "k1")
+    unjudged_B = (-owner.args.kl_coef * kl_BR.sum(1)).masked_fill(judged_B, 0)
+    factor = 1.0
+    if owner.args.whiten_advantages:  # by TRL's own rule, over completions that were compared with others
+        compared_B = judged_B & (of_group_B > 1)
+        mean, variance = masked_moments(advantages_B, compared_B)
+        count = float(compared_B.sum())
+        factor = 1 / (math.sqrt(float(variance) * count / (count - 1)) + 1e-4) if count > 1 else 1.0
+        advantages_B = zero_outside(advantages_B - mean.to(advantages_B.dtype), compared_B)
+    return factor * (advantages_B + unjudged_B)
+
+
+def _mean_end_kl(bridge: TRLBridge, inputs: Any) -> Any:
+    """Return the KL of the ends that `min_new_tokens` blocks, by the same mean as TRL's loss."""
+    mask_BR = inputs["completion_mask"].bool()
+    reference_BR = inputs["reference_ends"][:, : mask_BR.shape[1]]
+    total = end_kl(bridge._ends_BR, reference_BR, mask_BR).sum()
+    if bridge.owner.args.algorithm == "rloo":
+        return total / len(mask_BR)
+    micro_batches = bridge.current_gradient_accumulation_steps / bridge.args.steps_per_generation  # type: ignore[attr-defined]
+    return total / (inputs["num_items_in_batch"].clamp(min=1.0) * micro_batches)
