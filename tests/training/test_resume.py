@@ -293,6 +293,16 @@ def test_an_interrupted_run_keeps_its_last_whole_step_and_ends_as_the_undisturbe
     assert_same_run(causal, output, "undisturbed")
 
 
+def test_a_signal_while_the_judge_is_asked_before_training_ends_the_run_before_it_trains(causal, output):
+    """The classifier's fourth pass is its only one over completions; three at its loading look for padding."""
+    done = causal.train("--output", output, meddle=at(At("forward", JUDGE, n=4), "interrupt"))
+    assert done.returncode == 130, done.stderr
+    assert "nothing was trained yet; --resume goes on" in done.stderr.splitlines()[-1]
+    assert not (causal.folder / output / "checkpoints").exists()
+    resumed(causal, output)
+    assert_same_run(causal, output, "undisturbed")
+
+
 def test_a_second_signal_ends_a_run_at_once_also_in_an_update(causal, output):
     meddle = at(At("optimizer", n=10, when="after"), "interrupt") * 2
     done = causal.train("--output", output, meddle=meddle)

@@ -52,6 +52,8 @@ class Evaluation:
             trainer.view.say(f"measuring {len(self._prompts)} completions before training")
             sides = self._measure(trainer, poll, as_reference=True)
             self._write(trainer, sides, [None] * len(sides))
+            with trainer.processes.raise_on_all_ranks():
+                poll()  # a signal during the last call of a judge has met no other poll, and training would begin
 
     def measure_after(
         self, trainer: OnlineTrainer, kept_step: int, poll: Callable[[], None], checks: Sequence[GuardCheck] = ()
