@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import math
 from collections.abc import Hashable, Sequence
-from dataclasses import dataclass
-from typing import TypedDict
+from dataclasses import dataclass, replace
+from typing import TypeVar
 
 import numpy as np
 
@@ -42,11 +42,11 @@ class Evidence:
     prompts: int
     before: float | None
     after: float | None
-    ci95: Interval | None
-    ci90: Interval | None
-    p_value: float | None
-    p_resolution: float | None
-    note: str
+    ci95: Interval | None = None
+    ci90: Interval | None = None
+    p_value: float | None = None
+    p_resolution: float | None = None
+    note: str = ""
 
     @property
     def significant(self) -> bool:
@@ -59,20 +59,6 @@ class Evidence:
         if self.before is None or self.after is None or math.isclose(self.before, self.after, rel_tol=1e-12):
             return 0  # sums in another order differ by rounding
         return 1 if self.after > self.before else -1
-
-
-class EvidenceFields(TypedDict):
-    """The fields of `Evidence`, before it is known of what kind of change they are."""
-
-    n: int
-    prompts: int
-    before: float | None
-    after: float | None
-    ci95: Interval | None
-    ci90: Interval | None
-    p_value: float | None
-    p_resolution: float | None
-    note: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -134,11 +120,13 @@ def paired_change(
     ones = [1.0] * len(before)
     pairs = pairs_of(before, ones, after, ones, prompts=prompts)
     if not pairs.clusters:
-        return Change(difference=None, effect_size=None, **_no_evidence(pairs, (None, None), NO_PAIR))
-    differences_N = pairs.columns_NK[:, 2] - pairs.columns_NK[:, 0]
-    means = float(pairs.columns_NK[:, 0].mean()), float(pairs.columns_NK[:, 2].mean())
-    evidence = _evidence(pairs, means, _difference, draws=draws, flips=flips, seed=seed)
-    return Change(difference=float(differences_N.mean()), effect_size=_effect_size(differences_N), **evidence)
+        return Change(n=0, prompts=0, before=None, after=None, difference=None, effect_size=None, note=NO_PAIR)
+    before_N, after_N = pairs.columns_NK[:, 0], pairs.columns_NK[:, 2]
+    change = Change(
+        n=len(pairs.cluster_N), prompts=pairs.clusters, before=float(before_N.mean()), after=float(after_N.mean()),
+        difference=float((after_N - before_N).mean()), effect_size=_effect_size(after_N - before_N),
+    )  # fmt: skip
+    return _add_evidence(change, pairs, _difference, draws=draws, flips=flips, seed=seed)
 
 
 def ratio_change(
@@ -178,16 +166,18 @@ def ratio_change(
     sums_N2, counts_N2 = pairs.columns_NK[:, ::2], pairs.columns_NK[:, 1::2]
     if (counts_N2 < 0).any() or (not exponential and (sums_N2 < 0).any()):
         raise InputError("a ratio of negative numbers is not defined")
-    change = _difference if exponential else _log_ratio
     totals = pairs.sums().sum(axis=1)
     sides = [_quotient(totals[side], totals[side + 1], exponential) for side in (0, 2)]
+    change = RatioChange(n=len(pairs.cluster_N), prompts=pairs.clusters, before=sides[0], after=sides[1], ratio=None)
     if not sides[0] or not sides[1]:
         missing = [name for name, side in zip(("before", "after"), sides, strict=True) if not side]
         note = f"no ratio: {' and '.join(missing)} is 0 or cannot be measured" if pairs.clusters else NO_PAIR
-        return RatioChange(ratio=None, **_no_evidence(pairs, (sides[0], sides[1]), note))
-    evidence = _evidence(pairs, (sides[0], sides[1]), change, draws=draws, flips=flips, seed=seed)
-    evidence["ci95"], evidence["ci90"] = _exp(evidence["ci95"]), _exp(evidence["ci90"])
-    return RatioChange(ratio=sides[1] / sides[0], **evidence)
+        return replace(change, note=note)
+    measure = _difference if exponential else _log_ratio
+    change = _add_evidence(
+        replace(change, ratio=sides[1] / sides[0]), pairs, measure, draws=draws, flips=flips, seed=seed
+    )
+    return replace(change, ci95=_exp(change.ci95), ci90=_exp(change.ci90))
 
 
 def equivalent(evidence: Evidence, margin: float | Interval) -> bool | None:
@@ -219,6 +209,8 @@ def equivalent(evidence: Evidence, margin: float | Interval) -> bool | None:
         raise InputError(f"a margin of {low:g} to {high:g} does not include {same}, which means no change")
     return None if evidence.ci90 is None else low < evidence.ci90[0] and evidence.ci90[1] < high
 
+
+EvidenceT = TypeVar("EvidenceT", bound=Evidence)
 
 # --- implementation: totals are [4, ...], sum and count before, then sum and count after --------------------------
 
@@ -254,23 +246,13 @@ def _exp(interval: Interval | None) -> Interval | None:
     return None if interval is None else (math.exp(interval[0]), math.exp(interval[1]))
 
 
-def _no_evidence(pairs: Pairs, sides: tuple[float | None, float | None], note: str) -> EvidenceFields:
-    """Return the fields of `Evidence` without intervals and test."""
-    return {
-        "n": len(pairs.cluster_N), "prompts": pairs.clusters, "before": sides[0], "after": sides[1], "note": note,
-        "ci95": None, "ci90": None, "p_value": None, "p_resolution": None,
-    }  # fmt: skip
-
-
-def _evidence(
-    pairs: Pairs, sides: tuple[float, float], change: Measure, *, draws: int, flips: int, seed: int
-) -> EvidenceFields:
-    """Return the fields of `Evidence`: intervals and test of `change`, and notes on their limits."""
+def _add_evidence(change: EvidenceT, pairs: Pairs, measure: Measure, *, draws: int, flips: int, seed: int) -> EvidenceT:
+    """Return the change with intervals and test of `measure`, and notes on their limits."""
     if pairs.clusters < 2:
-        return _no_evidence(pairs, sides, "one prompt: no interval and no p-value")
+        return replace(change, note="one prompt: no interval and no p-value")
     sums_KG = pairs.sums()
-    ci95, ci90 = bootstrap_intervals(change, sums_KG, (1 - ALPHA, 1 - 2 * ALPHA), draws=draws, seed=seed)
-    p = swap_test(change, sums_KG[:2], sums_KG[2:], flips=flips, seed=seed)
+    ci95, ci90 = bootstrap_intervals(measure, sums_KG, (1 - ALPHA, 1 - 2 * ALPHA), draws=draws, seed=seed)
+    p = swap_test(measure, sums_KG[:2], sums_KG[2:], flips=flips, seed=seed)
     notes = []
     if pairs.clusters < FEW:
         notes.append(f"{pairs.clusters} prompts: the interval of so few is too narrow")
@@ -278,7 +260,4 @@ def _evidence(
         notes.append(f"so few prompts differ that no p-value below {p.resolution:.2g} was possible")
     if ci95 is None or ci90 is None:
         notes.append("no interval: it has no finite bounds")
-    return {
-        **_no_evidence(pairs, sides, "; ".join(notes)),
-        "ci95": ci95, "ci90": ci90, "p_value": p.value, "p_resolution": p.resolution,
-    }  # fmt: skip
+    return replace(change, ci95=ci95, ci90=ci90, p_value=p.value, p_resolution=p.resolution, note="; ".join(notes))

@@ -53,10 +53,7 @@ def jackknife_ratio(
     check_lengths(before, after, prompts)
     keys = list(range(len(before))) if prompts is None else prompts
     sides = measure(before, after)
-    unsure = RatioChange(
-        n=len(before), prompts=len(set(keys)), before=sides[0], after=sides[1], ratio=None,
-        ci95=None, ci90=None, p_value=None, p_resolution=None, note="",
-    )  # fmt: skip
+    unsure = RatioChange(n=len(before), prompts=len(set(keys)), before=sides[0], after=sides[1], ratio=None)
     if not sides[0] or not sides[1]:
         return replace(unsure, note="no ratio: one side is 0 or cannot be measured")
     unsure = replace(unsure, ratio=sides[1] / sides[0])
