@@ -53,7 +53,9 @@ class PolicySection(Checked):
 class DataSection(Checked):
     """The prompts."""
 
-    dataset: str = knob_without_default("Anthropic/hh-rlhf", "hub id, folder or file: jsonl, csv, parquet, txt")
+    dataset: str = knob_without_default(
+        "Anthropic/hh-rlhf", "hub id, folder or file: jsonl, json, csv, tsv, parquet, txt"
+    )
     name: str | None = knob(None, "configuration of a hub data set")
     data_dir: str | None = knob(None, "folder inside the data set")
     revision: str | None = knob(None, "revision of the hub repository")
