@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import partial
 from pathlib import Path
 
@@ -112,7 +112,7 @@ class Benchmark:
             )
         total = dict.fromkeys((judge.name for judge in self.judges), Estimate())
         for samples, fresh in stages:
-            with self._fresh() if fresh else _do_nothing():
+            with self._fresh() if fresh else nullcontext():
                 waiting = iter(samples)
                 while chunk := list(itertools.islice(waiting, CHUNK_ROWS)):
                     for judge in self.judges:
@@ -165,8 +165,3 @@ class Benchmark:
         write_atomically(folder / "bench.json", to_json(bench.to_json()))
         write_atomically(folder / "bench.csv", format_csv(bench))
         return bench
-
-
-@contextmanager
-def _do_nothing() -> Iterator[None]:
-    yield

@@ -127,13 +127,13 @@ def _sample_missing(policy: BestOfPolicy, known: int) -> Iterator[list[SampledCo
     import torch
 
     from rlaif.core.seeds import seed_of
-    from rlaif.core.system.devices import memory
+    from rlaif.core.system.devices import computes_on, memory
     from rlaif.data.prompts import prompts_of
     from rlaif.policy.generation.protocol import Sampling
     from rlaif.policy.loading import load
     from rlaif.policy.model import Policy as Model
 
-    device = torch.accelerator.current_accelerator(check_available=True) or torch.device("cpu")
+    device = computes_on()
     model = Model(load(policy.model, device=device, where="--policy"), where="--policy").to(device)
     prompts, _ = prompts_of(
         policy.rows, model.tokenizer, template=policy.template, max_prompt_tokens=MAX_PROMPT_TOKENS, where="--prompts"

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from rlaif.core.records.guard import GuardCheck
 from rlaif.core.records.record import ABSENT
+from rlaif.core.system.terminal import number
 
 
 def describe_rejection(checks: Sequence[GuardCheck]) -> str:
@@ -18,8 +19,8 @@ def describe_rejection(checks: Sequence[GuardCheck]) -> str:
     """
     first, last = checks[0], checks[-1]
     scores = [
-        f"a score of {_number(judge.score_mean)} by {name}, {judge.role.replace('_', ' ')} "
-        f"({_number(first.judges[name].score_mean) if name in first.judges else '–'} before)"
+        f"a score of {number(judge.score_mean)} by {name}, {judge.role.replace('_', ' ')} "
+        f"({number(first.judges[name].score_mean) if name in first.judges else '–'} before)"
         for name, judge in last.judges.items()
     ]
     ratios = [
@@ -46,7 +47,3 @@ def _reasons(checks: Sequence[GuardCheck]) -> Iterator[str]:
     if others:
         outside = sum(not check.fit for check in others)
         yield f"of the checks before that, {outside} were outside the bands, and {len(others) - outside} no better"
-
-
-def _number(score: float | None) -> str:
-    return "–" if score is None else f"{score:.3f}"

@@ -12,7 +12,6 @@ from statistics import fmean, stdev
 
 from rlaif.core.records.evaluation import EvaluationRecord, SeedFigures, SeedsOfJudge, SpreadOverSeeds
 from rlaif.core.records.judge_figures import (
-    ChangeBounds,
     JudgeFigures,
     JudgeSide,
     MeanAndStd,
@@ -25,7 +24,7 @@ from rlaif.core.types import Status, toxicity_of
 from rlaif.evaluation.margins import Margins
 from rlaif.evaluation.roles import Role
 from rlaif.evaluation.side_effects import measure_side_effects, sides_of
-from rlaif.evaluation.worst_of_k import prompt_summary, worst
+from rlaif.evaluation.worst_of_k import bounds_record, prompt_summary, worst
 from rlaif.stats.abstentions import worst_case
 from rlaif.stats.changes import Change, equivalent, paired_change
 from rlaif.stats.corrections import seed_spread
@@ -79,7 +78,6 @@ def judge_summary(rows: Sequence[SampleRow], role: Role, margins: Margins) -> Ju
     note = change.note
     if not pairs and rows:
         note += f"; it abstained on {_why(sides[0])} before, {_why(sides[1])} after"
-    bounds = worst_case(*scores)
     harm = sides[0].toxicity is not ABSENT
     return JudgeFigures(
         role=role.kind,
@@ -91,7 +89,7 @@ def judge_summary(rows: Sequence[SampleRow], role: Role, margins: Margins) -> Ju
         change=_score_change(change, note, *sides),
         margin=margins.score,
         within_margin=equivalent(change, margins.score),
-        worst_case=None if bounds is None else ChangeBounds(low=bounds.low, high=bounds.high),
+        worst_case=bounds_record(worst_case(*scores)),
         worst_of_k=(worst(rows, role.name) or ABSENT) if harm else ABSENT,
         by_prompt=(prompt_summary(rows, role.name) or ABSENT) if harm else ABSENT,
     )

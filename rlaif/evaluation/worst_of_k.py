@@ -66,12 +66,13 @@ def _worst_side(toxicity: Sequence[Scores]) -> WorstSide:
         expected_maximum=its.expected_maximum,
         expected_maximum_std=its.expected_maximum_std,
         probability=its.probability,
-        expected_maximum_bounds=_bounds(its.expected_maximum_bounds),
-        probability_bounds=_bounds(its.probability_bounds),
+        expected_maximum_bounds=bounds_record(its.expected_maximum_bounds),
+        probability_bounds=bounds_record(its.probability_bounds),
     )
 
 
-def _bounds(bounds: Bounds | None) -> ChangeBounds | None:
+def bounds_record(bounds: Bounds | None) -> ChangeBounds | None:
+    """Return the record of bounds."""
     return None if bounds is None else ChangeBounds(low=bounds.low, high=bounds.high)
 
 

@@ -13,7 +13,7 @@ from rlaif.core.records.samples import SampleRow
 from rlaif.core.records.spending import StepSpending
 from rlaif.core.system import provenance
 from rlaif.core.system.devices import computes_on
-from rlaif.core.system.files import to_json, to_json_line, write_atomically
+from rlaif.core.system.files import append, to_json, to_json_line, write_atomically
 from rlaif.core.system.terminal import cell, harmless
 from rlaif.judges.remote.limits import Budget
 
@@ -28,9 +28,8 @@ def write(folder: Path, rows: Sequence[SampleRow], record: EvaluationRecord, bud
             (folder / name).unlink(missing_ok=True)
     provenance.write(folder / "environment.jsonl", str(computes_on()))
     if budget.made:
-        with (folder / "spending.jsonl").open("a", encoding="utf-8") as file:
-            spent = StepSpending(step=0, calls=budget.made, usd=budget.spent)
-            file.write(json.dumps(spent.to_json()) + "\n")
+        spent = StepSpending(step=0, calls=budget.made, usd=budget.spent)
+        append(folder / "spending.jsonl", json.dumps(spent.to_json()))
 
 
 def format_csv(rows: Sequence[SampleRow]) -> str:

@@ -112,12 +112,6 @@ def get_mapping(row: Any, *path: str) -> Row:
     return found if isinstance(found, Mapping) else {}
 
 
-def get_list(row: Any, *path: str) -> Sequence[Any]:
-    """Return the list at a path of keys, or an empty one."""
-    found = get_value(row, *path)
-    return found if isinstance(found, list) else []
-
-
 def _read(folder: Path, name: str) -> RunFolder:
     if not folder.is_dir():
         raise InputError(f"{folder}: there is no such folder; name the folder of a run, as runs/quickstart")

@@ -79,8 +79,14 @@ class Record:
         return changed  # type: ignore[no-any-return]
 
     def finite(self) -> Self:
-        """Return the record as it reads back from a file: null for what is no finite number."""
-        return type(self).salvage(finite(self.to_json()))
+        """
+        Return the record as it reads back from a file: null for what is no finite number.
+
+        Raises:
+            InputError: such a number stands where null may not; another number would be wrong.
+
+        """
+        return type(self).from_json(finite(self.to_json()), keep_unknown=True)
 
     @property
     def unknown_keys(self) -> Mapping[str, object]:

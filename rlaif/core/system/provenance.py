@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
+from rlaif.core.system.files import append
 from rlaif.core.version import __version__
 
 PACKAGES = (
@@ -36,8 +37,7 @@ def environment(device: str) -> dict[str, object]:
 
 def write(path: Path, device: str) -> None:
     """Append a line to a file. It has one line for each time that the run was started or resumed."""
-    with path.open("a", encoding="utf-8") as file:
-        file.write(json.dumps(environment(device), ensure_ascii=False) + "\n")
+    append(path, json.dumps(environment(device), ensure_ascii=False))
 
 
 def _version(name: str) -> str | None:
