@@ -15,6 +15,7 @@ from rlaif.cli.output.summary import print_estimates, say
 from rlaif.cli.score import parse_renames
 from rlaif.core.errors import RlaifError
 from rlaif.core.system.files import to_json
+from rlaif.core.system.terminal import harmless
 from rlaif.data.labelled import examine
 from rlaif.data.meaning import Graded, Meaning
 from rlaif.data.rows import RowSource
@@ -72,7 +73,7 @@ def run(
                 benchmark.ask(folder)
             record = benchmark.write_numbers(folder)
     for line in filter(None, (table.describe_labels() for table in tables)):
-        say(line)
+        say(harmless(line))
     if dry_run:
         print_estimates(benchmark.estimates(), benchmark.texts)
         return 0

@@ -17,6 +17,7 @@ from typing import Protocol
 
 from rlaif.core.errors import RlaifError
 from rlaif.core.system.threads import NAME as THREAD
+from rlaif.core.system.threads import map_in_threads
 from rlaif.core.types import Judge, Judgement, Sample, Status, Usage
 from rlaif.judges.panel import Panel
 from rlaif.judges.scoring import call_judge, chunks
@@ -60,10 +61,7 @@ def ask_side_by_side(
     judges: Sequence[Judge], samples: Sequence[Sample], ask: Ask = call_judge
 ) -> list[list[Judgement]]:
     """Return each judge's judgements of the samples. Each judge runs in a thread and gets all samples as one batch."""
-    with PendingJudgements(judges, local_in_threads=True, ask=ask) as pending:
-        rows = range(len(samples))
-        pending.add(rows, samples)
-        return [pending.judgements(judge, rows) for judge in judges]
+    return map_in_threads(lambda judge: ask(judge, samples), judges)
 
 
 def ask_in_chunks(
@@ -84,8 +82,6 @@ class PendingJudgements:
         one_by_one: samples are added one by one, in any order. A remote judge gets each sample in a call of its own,
             and equal samples once; a local judge gets them in the order of their rows. Otherwise samples that are added
             together are one call, and a local judge gets them in the order in which they were added.
-        local_in_threads: ask local judges like remote ones, and panels as a whole, because all samples are there.
-        ask: function that calls a judge.
 
     """
 
@@ -95,19 +91,17 @@ class PendingJudgements:
         *,
         calls_at_once: int = CALLS_AT_ONCE,
         one_by_one: bool = False,
-        local_in_threads: bool = False,
-        ask: Ask = call_judge,
     ) -> None:
         self._judges = judges
         self._batches: list[Sequence[int]] = []
         futures: list[Future[list[Judgement]]] = []
 
         def calls_of(judge: Judge) -> _Calls:
-            if isinstance(judge, Panel) and judge.remote and not local_in_threads:
+            if isinstance(judge, Panel) and judge.remote:
                 return _PanelCalls(judge, [calls_of(member) for member in judge.judges])
-            if judge.remote or local_in_threads:
-                return _ThreadedCalls(partial(ask, judge), calls_at_once, one_by_one, futures)
-            return _BatchCall(partial(ask, judge), sort=one_by_one)
+            if judge.remote:
+                return _ThreadedCalls(partial(call_judge, judge), calls_at_once, one_by_one, futures)
+            return _BatchCall(partial(call_judge, judge), sort=one_by_one)
 
         self._calls_of = {judge.name: calls_of(judge) for judge in judges}
 

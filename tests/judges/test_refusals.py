@@ -29,6 +29,26 @@ def judge_of(server, adapter="openai", session=None, **keys):
 
 
 @pytest.mark.parametrize(
+    ("error", "status"),
+    [
+        ({"message": "too many tokens", "code": "context_length_exceeded"}, "too_long"),
+        ({"message": "blocked", "code": "content_filter"}, "filtered"),
+        ({"message": "you are out of credit", "code": "insufficient_quota"}, "unavailable"),
+    ],
+)
+def test_a_refusal_inside_a_200_is_read_by_its_code_and_not_tried_again(server, error, status):
+    server.behaviour = lambda _: Raw(json.dumps({"error": error}))
+    (judged,) = judge_of(server)([Sample("a")])
+    assert (judged.score, judged.status, judged.usage.attempts) == (None, status, 1)
+
+
+def test_a_model_that_a_200_says_is_not_there_is_refused_in_one_line(server):
+    server.behaviour = lambda _: Raw(json.dumps({"error": {"message": "no such model", "code": "model_not_found"}}))
+    with pytest.raises(rlaif.InputError, match="has no model"):
+        judge_of(server)([Sample("a")])
+
+
+@pytest.mark.parametrize(
     "body",
     [
         {"error": {"message": "the provider failed", "code": 502}},

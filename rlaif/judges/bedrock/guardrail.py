@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Literal
 
 from rlaif.core.types import Judge, Judgement, Sample, Usage
 from rlaif.judges.bedrock.endpoint import BedrockEndpoint, BedrockKeys
-from rlaif.judges.llm.verdict import Unparsable
 from rlaif.judges.remote.judge import Bill, RemoteJudge, Scores, Unanswered, Verdict, read_scores, worst_of
 from rlaif.judges.session import Session
 
@@ -57,7 +56,7 @@ class GuardrailJudge(RemoteJudge):
         try:
             results = self._endpoint.wire()["results"]["contentFilter"]["results"]
             return read_scores((result["category"], result["severityScore"]) for result in results)
-        except (KeyError, TypeError, ValueError, Unparsable):
+        except (KeyError, TypeError, ValueError):
             raise Unanswered("unparsable", "the endpoint sent no severities") from None
 
     def _judgement(self, verdict: Verdict, usage: Usage) -> Judgement:

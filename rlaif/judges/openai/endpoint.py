@@ -106,10 +106,13 @@ class OpenAIEndpoint:
         error = failure if isinstance(failure, Mapping) else {"message": str(failure)}
         said = " ".join(str(error.get("message") or failure).split())[:300]
         code = str(error.get("code") or error.get("type") or "")
-        status = int(code) if re.fullmatch(r"[45]\d\d", code) else 502
+        is_status = re.fullmatch(r"[45]\d\d", code) is not None
+        # A word is read as a refusal's; one that is not known to be one may pass.
+        status = int(code) if is_status else 429 if code == "insufficient_quota" else 400
         meant = self._explain_status(status, said, code, str(error.get("param") or ""), request, None)
-        if isinstance(meant, Transient):
-            return Transient(f"the endpoint failed: {said}", throttled=meant.throttled, used=used)
+        is_unknown = isinstance(meant, Unsupported) or (isinstance(meant, Unanswered) and meant.status == "unavailable")
+        if isinstance(meant, Transient) or (status == 400 and not is_status and is_unknown):
+            return Transient(f"the endpoint failed: {said}", throttled=getattr(meant, "throttled", False), used=used)
         if isinstance(meant, Unanswered):
             meant.used = used
         return meant

@@ -21,8 +21,8 @@ _NEVER_SENT = frozenset(
 )  # fmt: skip
 """Names of what httpx and botocore raise before a byte of a request has left."""
 
-
-_SECRETS = "key|token|secret|sig|signature|password|auth"
+_SECRETS = "key|token|secret|sig|password|auth"
+"""What stands in the name of a query's key whose value is masked; `sig` covers `signature`."""
 
 
 @dataclass(frozen=True)
@@ -51,9 +51,7 @@ def proxy_of(url: str) -> Proxy | None:
 def hide_password(text: str) -> str:
     """Mask what stands for a name and password in URLs, and the values of their queries."""
     text = re.sub(r"(\w+://)[^\s/@]+@", r"\1[password]@", text)
-    return re.sub(
-        r"([?&][\w.-]*(?:key|token|secret|sig|signature|password|auth)[\w.-]*=)[^&\s'\"]+", r"\1[key]", text, flags=re.I
-    )
+    return re.sub(rf"([?&][\w.-]*(?:{_SECRETS})[\w.-]*=)[^&\s'\"]+", r"\1[key]", text, flags=re.IGNORECASE)
 
 
 def refuse_silence(url: str, where: str, hint: str) -> None:
