@@ -77,7 +77,7 @@ def load(
         raise InputError(f"{where}: {source} is a LoRA adapter already, and is trained on; leave lora out")
     if load_in_4bit and importlib.util.find_spec("bitsandbytes") is None:
         raise InputError(f"{where}: load_in_4bit needs a package that is not there: pip install bitsandbytes")
-    tokenizer = tokenizer or load_tokenizer(source if adapter else base, base, None if adapter else revision, where)
+    tokenizer = tokenizer or load_tokenizer(source, base, revision, where)
     where_base = where_of_base(source, where) if adapter else where
     config = config_of(base, None if adapter else revision, where_base)
     compute = compute_dtype(dtype, getattr(config, "dtype", None), device or torch.device("cpu"))

@@ -18,6 +18,7 @@ from torch.utils.checkpoint import checkpoint
 
 from rlaif.core.errors import InputError
 from rlaif.core.schema import reason_of
+from rlaif.core.system.devices import is_out_of_memory
 from rlaif.policy.parts import inner
 from rlaif.policy.token_logprobs import logprobs_and_entropy, token_logprobs
 
@@ -158,9 +159,9 @@ def refuse_other_logits(head: LogitsHead, model: Any, eos: int, where: str) -> N
         with capture_hidden_states(inner(model)) as hidden:
             model(**given, use_cache=False)
         ours = head(hidden[0]).float()
-    except torch.OutOfMemoryError:
-        raise
     except Exception as error:
+        if is_out_of_memory(error):
+            raise
         raise InputError(f"{where}: {type(inner(model)).__name__} cannot be run here: {reason_of(error)}") from error
     scale = own.abs().max().clamp(min=1.0)
     if ours.shape != own.shape or not bool((ours - own).abs().max() <= 1e-2 * scale):

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from rlaif.core.errors import RlaifError
 from rlaif.core.schema import reason_of
+from rlaif.core.system.devices import is_out_of_memory
 from rlaif.core.system.hub import is_cached
 from rlaif.policy.adapter import add_adapter, hide_leftover_adapter
 from rlaif.policy.loading import hide_progress_bars
@@ -128,6 +129,8 @@ def _refuse_another_model(model: Any, folder: Path, expected: Tensor, dtype: tor
         with hide_progress_bars(), _hide_warnings():
             found = probe_logits(_load_again(model, folder), dtype)
     except Exception as error:
+        if is_out_of_memory(error):
+            raise
         raise _put_apart(folder, f"cannot be loaded again: {reason_of(error)}") from error
     known = expected.isfinite()  # a policy that diverged is written as it is
     scale = max(1.0, float(expected[known].abs().max())) if known.any() else 1.0

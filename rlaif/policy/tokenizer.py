@@ -16,8 +16,7 @@ FEWEST_WORDS = 3
 
 def read_tokenizer(source: str, revision: str | None = None, where: str = "policy.model") -> Any:
     """Load the tokenizer of a model or of an adapter, before the model itself."""
-    base, adapter = base_of(source, revision, where)
-    return load_tokenizer(source if adapter else base, base, revision, where)
+    return load_tokenizer(source, base_of(source, revision, where)[0], revision, where)
 
 
 def load_tokenizer(source: str, base: str, revision: str | None, where: str, **options: Any) -> Any:

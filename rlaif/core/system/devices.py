@@ -23,12 +23,16 @@ def memory(what: str, lower: str) -> Iterator[None]:
     """
     try:
         yield
-    except (torch.OutOfMemoryError, MemoryError) as error:
-        raise RlaifError(f"out of memory while {what}: lower {lower}") from error
-    except RuntimeError as error:
-        if "can't allocate memory" in str(error) or "not enough memory" in str(error):  # what torch says on a CPU
+    except (RuntimeError, MemoryError) as error:
+        if is_out_of_memory(error):
             raise RlaifError(f"out of memory while {what}: lower {lower}") from error
         raise
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error means that memory ran out: on a CPU, torch says so in a plain `RuntimeError`."""
+    says_so = "can't allocate memory" in str(error) or "not enough memory" in str(error)
+    return isinstance(error, torch.OutOfMemoryError | MemoryError) or (isinstance(error, RuntimeError) and says_so)
 
 
 def computes_on() -> torch.device:

@@ -41,9 +41,10 @@ class MetricsFile:
 
     def write(self, metrics: Mapping[str, object], step: int) -> None:
         """Write the line of a step, and report it to the trackers."""
+        row = finite(metrics)
         if self._processes.is_main:
-            append(self._path, json.dumps(finite(metrics), allow_nan=False))
-        self._processes.log(flat(finite(metrics)), step)
+            append(self._path, json.dumps(row, allow_nan=False))
+        self._processes.log(flat(row), step)
 
     def __str__(self) -> str:
         return str(self._path)

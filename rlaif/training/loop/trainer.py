@@ -17,6 +17,7 @@ from safetensors import SafetensorError
 from rlaif.core.errors import InputError, RlaifError
 from rlaif.core.records.steps import AnyStep
 from rlaif.core.schema import reason_of, short_repr
+from rlaif.core.system.devices import memory
 from rlaif.core.system.distributed import Processes
 from rlaif.core.system.signals import Interruption
 from rlaif.policy.model import Policy
@@ -123,7 +124,8 @@ class Trainer(ABC):
         with self.processes.raise_on_all_ranks():
             if self.processes.is_main:
                 try:
-                    self.policy.save(Path(folder), merge=self.merge)
+                    with memory("loading the written model again, to compare it", "what else uses the memory"):
+                        self.policy.save(Path(folder), merge=self.merge)
                 except (OSError, SafetensorError) as error:
                     why = f"{reason_of(error)}; {self.checkpoints.where_kept}"
                     raise RlaifError(f"{folder}: the model cannot be written: {why}") from error

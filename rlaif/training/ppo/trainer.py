@@ -87,6 +87,6 @@ class PPOTrainer(OnlineTrainer):
         if deviation is not None and deviation > bound and not drops_out(self.policy.model):
             raise RlaifError(
                 f"the first ratio of step {self.progress.step + 1} is off by {deviation:.2g}, where rounding is "
-                f"{bound:.2g}: the same tokens are scored otherwise when they are learned from; "
-                f"{self.checkpoints.where_kept}"
+                f"{bound:.2g}: the same tokens are scored otherwise when they are learned from; the checkpoints before "
+                f"it are in {self.checkpoints.folder}"
             )

@@ -217,7 +217,8 @@ class TRLBridge:
         self._learning.enter_context(self.owner.policy.learning_mode())
         self._any_to_learn |= bool(inputs["judged"].any()) or self.owner.args.kl_coef > 0
         loss = super().compute_loss(model, inputs, **more)  # type: ignore[misc]
-        return loss + self.owner.args.kl_coef * _mean_end_kl(self, inputs)
+        kl_coef = self.owner.args.kl_coef
+        return loss + kl_coef * _mean_end_kl(self, inputs) if kl_coef else loss
 
     def _clip_grad_norm(self, model: Any) -> Any:
         """Shorten gradients; where nothing is learned, or they are not finite, leave none: Adam makes no step then."""
@@ -307,12 +308,12 @@ def _add_unjudged_kl(owner: Owner, advantages_B: Tensor) -> Tensor:
     """
     rollout = owner.rollout
     judged_B = owner.judged_B
-    of_group_B = judged_B.view(-1, owner.args.num_generations).sum(1).repeat_interleave(owner.args.num_generations)
     kl_BR = kl_estimate(rollout.old.logprobs, rollout.reference_BR, rollout.tokens.mask_BR, "k1")
     unjudged_B = (-owner.args.kl_coef * kl_BR.sum(1)).masked_fill(judged_B, 0)
     factor = 1.0
     if owner.args.whiten_advantages:  # by TRL's own rule, over completions that were compared with others
-        compared_B = judged_B & (of_group_B > 1)
+        size = owner.args.num_generations
+        compared_B = judged_B & (judged_B.view(-1, size).sum(1).repeat_interleave(size) > 1)
         mean, variance = masked_moments(advantages_B, compared_B)
         count = float(compared_B.sum())
         factor = 1 / (math.sqrt(float(variance) * count / (count - 1)) + 1e-4) if count > 1 else 1.0
