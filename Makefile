@@ -1,4 +1,4 @@
-# The two commands of a newcomer are `make quickstart` and `make test`; CI runs `make lint`, `make docs` and `make test`.
+# The two commands of a newcomer are `make quickstart` and `make test`; CI runs `make lint` and `make test`.
 PYTHON ?= python3
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt

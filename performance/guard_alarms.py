@@ -61,7 +61,7 @@ def main() -> None:
 
 def run_seed(case: str, seed: int, keep: Path | None) -> dict[str, Any]:
     """Train once, and return at which steps there was an alarm, and at which 0.1.0 would have had one."""
-    guard = ["guard.every=3", "guard.num_prompts=64", "guard.on_alarm=warn", "evaluation.num_prompts=8"]
+    guard = [f"guard.every={EVERY}", "guard.num_prompts=64", "guard.on_alarm=warn", "evaluation.num_prompts=8"]
     with tempfile.TemporaryDirectory() as folder:
         sets = [*REWARDS[case], *guard, f"training.steps={STEPS}", f"seed={seed}", f"output={folder}/run"]
         train(recipes.path_of("quickstart"), sets)

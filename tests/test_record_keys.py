@@ -34,7 +34,6 @@ ORDINARY = {
 
 OTHER_FORMATS = {
     "core/system/files.py": "cuts files back to a step, whatever else their lines hold",
-    "stats/changes.py": "the fields of `Evidence`, as a typed dictionary",
     "evaluation/compare/comparison.py": "why figures are not known, by their names",
     "evaluation/compare/prepared_comparison.py": "why figures are not known, by their names",
     "training/loop/checkpoint/checkpoint.py": "the manifest of a checkpoint",
@@ -106,7 +105,7 @@ def uses_in(source: str) -> Iterator[tuple[int, str]]:
 FILES = {
     path.relative_to(PACKAGE).as_posix(): path
     for path in sorted(PACKAGE.rglob("*.py"))
-    if not {"_bundled", "records"} & {*path.parts}
+    if not {"_bundled", "records"} & {*path.relative_to(PACKAGE).parts}
 }
 
 

@@ -17,7 +17,19 @@ from tests.conftest import ROOT
 from tests.test_public_surface import SNAPSHOTS
 
 API = (ROOT / "docs" / "api.md").read_text()
-PAGES = ("index", "examples", "ppo", "algorithms", "judges", "prompts", "bench", "architecture", "contributing", "api")
+PAGES = (
+    "index",
+    "examples",
+    "ppo",
+    "algorithms",
+    "judges",
+    "prompts",
+    "bench",
+    "architecture",
+    "contributing",
+    "changelog",
+    "api",
+)
 
 
 class Page(HTMLParser):

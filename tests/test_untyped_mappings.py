@@ -17,7 +17,7 @@ from tests.conftest import ROOT
 
 UNTYPED = re.compile(r"\b\w*(?:[dD]ict|Mapping)\[str, (?:typing\.)?Any\]")
 
-MOST = 75
+MOST = 66
 """Of them in the package, each use of a name for such a type counted as one."""
 
 
@@ -56,7 +56,7 @@ def names_for_untyped(tree: ast.Module, names: set[str]) -> set[str]:
 
 
 def test_mappings_of_anything_are_few() -> None:
-    files = [path for path in (ROOT / "rlaif").rglob("*.py") if "_bundled" not in path.parts]
+    files = [path for path in (ROOT / "rlaif").rglob("*.py") if "_bundled" not in path.relative_to(ROOT).parts]
     sources = {".".join(path.relative_to(ROOT).with_suffix("").parts): path.read_text() for path in files}
     count = count_untyped(sources)
     assert 0 < count.total() <= MOST, "\n".join(f"{n} in {module}" for module, n in count.most_common())
